@@ -1,0 +1,107 @@
+"""What does a trained video classifier get from time?
+
+Canonical clips are `(batch, time, channel, height, width)`, RGB, in the values of the model's own
+preprocessing.
+
+Example:
+    >>> import torch, torchvision
+    >>> import temporal_attr as ta
+    >>> model = ta.wrap(torchvision.models.video.mc3_18().eval())
+    >>> clip = torch.rand(1, 4, 3, 32, 32)
+    >>> result = ta.TemporalGradient(model).explain(clip, target=0)
+    >>> tuple(result.influence.shape)
+    (1, 4, 4)
+"""
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from temporal_attr import clips, measures, models
+from temporal_attr._errors import (
+    ClipError,
+    FrameLogitsError,
+    ModelError,
+    NotAVideoError,
+    OptionError,
+    TargetError,
+    TemporalAttrError,
+    TooFewFramesError,
+    TruncatedVideoError,
+    UnsupportedModelError,
+    VideoError,
+    VideoNotFoundError,
+)
+from temporal_attr.clips import Clip, Normalization, Preprocessing, clip_windows, load_clip
+from temporal_attr.measures import frame_scores
+from temporal_attr.models import (
+    Conv3D,
+    EarlyFusion,
+    FrameLogits,
+    FrameRecurrent,
+    FramewiseModel,
+    LateFusion,
+    VideoModel,
+    wrap,
+)
+
+if TYPE_CHECKING:
+    from temporal_attr import attributions, views
+    from temporal_attr.attributions import Result, Run, TemporalGradient, TemporalGradientResult
+
+__version__ = version("temporal-attr")
+
+__all__ = [
+    "Clip",
+    "ClipError",
+    "Conv3D",
+    "EarlyFusion",
+    "FrameLogits",
+    "FrameLogitsError",
+    "FrameRecurrent",
+    "FramewiseModel",
+    "LateFusion",
+    "ModelError",
+    "Normalization",
+    "NotAVideoError",
+    "OptionError",
+    "Preprocessing",
+    "Result",
+    "Run",
+    "TargetError",
+    "TemporalAttrError",
+    "TemporalGradient",
+    "TemporalGradientResult",
+    "TooFewFramesError",
+    "TruncatedVideoError",
+    "UnsupportedModelError",
+    "VideoError",
+    "VideoModel",
+    "VideoNotFoundError",
+    "attributions",
+    "clip_windows",
+    "clips",
+    "frame_scores",
+    "load_clip",
+    "measures",
+    "models",
+    "views",
+    "wrap",
+]
+
+# Captum imports matplotlib, which a server that only reads clips and runs models can do without;
+# so what stands on Captum, and the pictures, are imported when they are first named.
+_LATE_ROOMS = ("attributions", "views")
+_LATE_NAMES = ("Result", "Run", "TemporalGradient", "TemporalGradientResult")
+
+
+def __getattr__(name: str) -> object:
+    if name in _LATE_ROOMS:
+        return import_module(f"{__name__}.{name}")
+    if name in _LATE_NAMES:
+        return getattr(import_module(f"{__name__}.attributions"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

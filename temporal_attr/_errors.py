@@ -1,0 +1,75 @@
+"""The errors of this library: each says what was expected, what came, and what to do."""
+
+from __future__ import annotations
+
+
+class TemporalAttrError(ValueError):
+    """Base of every error that this library raises on purpose.
+
+    The three parts are required, so no message can leave one out.
+
+    Args:
+        expected: What the library needs, as a noun phrase.
+        got: What it found instead.
+        remedy: What the reader can do about it, as a sentence.
+
+    Example:
+        >>> str(TemporalAttrError("2 frames", "1", "Ask for fewer."))
+        'expected 2 frames, got 1. Ask for fewer.'
+    """
+
+    def __init__(self, expected: str, got: str, remedy: str) -> None:
+        super().__init__(expected, got, remedy)
+        self.expected = expected
+        self.got = got
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"expected {self.expected}, got {self.got}. {self.remedy}"
+
+
+class OptionError(TemporalAttrError):
+    """An option has a value outside its range."""
+
+
+class VideoError(TemporalAttrError):
+    """A video file cannot be read as asked."""
+
+
+class VideoNotFoundError(VideoError, FileNotFoundError):
+    """No file lies at the path."""
+
+    # FileNotFoundError, an OSError, would print the parts as errno, text and file name.
+    __str__ = TemporalAttrError.__str__
+
+
+class NotAVideoError(VideoError):
+    """The file is there, but holds no video stream that can be decoded."""
+
+
+class TruncatedVideoError(VideoError):
+    """The file ends before its header says."""
+
+
+class TooFewFramesError(VideoError):
+    """More frames were asked for than the video has."""
+
+
+class ClipError(TemporalAttrError):
+    """A tensor is not a clip (batch, time, channel, height, width) of finite floats."""
+
+
+class TargetError(TemporalAttrError):
+    """The target does not name one class for each example."""
+
+
+class ModelError(TemporalAttrError):
+    """The model does not do what a video classifier must."""
+
+
+class UnsupportedModelError(ModelError):
+    """`wrap` does not recognise the model."""
+
+
+class FrameLogitsError(ModelError):
+    """The model has no prediction for each timestep."""

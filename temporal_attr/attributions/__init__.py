@@ -1,0 +1,17 @@
+"""The attribution methods, one file each."""
+
+from temporal_attr.attributions._memory import Memory
+from temporal_attr.attributions._objectives import Objective, ObjectiveName, resolve_target
+from temporal_attr.attributions._results import Result, Run
+from temporal_attr.attributions._temporal_gradient import TemporalGradient, TemporalGradientResult
+
+__all__ = [
+    "Memory",
+    "Objective",
+    "ObjectiveName",
+    "Result",
+    "Run",
+    "TemporalGradient",
+    "TemporalGradientResult",
+    "resolve_target",
+]

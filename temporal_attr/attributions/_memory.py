@@ -1,0 +1,360 @@
+"""Gradients of a model's outputs with respect to its clip, in as much memory as there is.
+
+A *row* is one number for each example; the gradient of each row is asked for. Every path (a rung
+of the ladder) computes the same numbers, except the last, which computes them in half precision
+and says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils.checkpoint import checkpoint
+from tqdm import tqdm
+
+from temporal_attr._errors import ModelError, OptionError
+from temporal_attr.models import FrameLogits, FramewiseModel, VideoModel, check_logits
+
+Memory: TypeAlias = Literal["auto", "whole", "framewise", "checkpoint", "offload", "half"]
+
+DEFAULT_CHUNK = 8
+
+
+Output: TypeAlias = Tensor | FrameLogits
+"""What a model says of clips: logits `(batch, classes)`, or those of its timesteps."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of a model: rows of numbers, and what to keep of their gradients.
+
+    Attributes:
+        model: A wrapper, or any function of clips.
+        rows: The model's output to `(batch, rows)`; an example's rows depend on that example only.
+        by_step: Whether that output is `frame_logits` rather than the clip's logits.
+        keep: Applied to the gradient `(..., channel, height, width)` of each frame on its own.
+        arguments: Handed to the model after the clips.
+        show_progress: Show a bar on anything over two seconds.
+    """
+
+    model: Callable[..., Any]
+    rows: Callable[[Any], Tensor]
+    by_step: bool = False
+    keep: Callable[[Tensor], Tensor] = lambda gradient: gradient
+    arguments: tuple[Any, ...] = ()
+    show_progress: bool = False
+
+    @property
+    def wrapper(self) -> VideoModel:
+        """The model, where the path is open to wrappers only."""
+        assert isinstance(self.model, VideoModel)
+        return self.model
+
+    def of_clips(self, clips: tuple[Tensor, ...]) -> Output:
+        """The model's output for whole clips."""
+        with native_recurrence(clips[0].is_cuda):
+            if self.by_step:
+                return self.wrapper.frame_logits(clips[0])
+            return check_logits(self.model(*clips, *self.arguments), clips[0].shape[0])
+
+    def of_features(self, features: Tensor) -> Output:
+        """The model's output for features of a wrapper's clips."""
+        with native_recurrence(features.is_cuda):
+            if self.by_step:
+                return self.wrapper.frame_head(features)
+            return check_logits(self.wrapper.head(features), features.shape[0])
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Gradients `(rows, batch, time, ...)` for each clip, and how they were found."""
+
+    gradients: tuple[Tensor, ...]
+    output: Output
+    path: str
+    evaluations: int
+    tried: tuple[str, ...] = ()
+    precision: str = "full"
+    chunk_size: int | None = None
+
+
+def ask(
+    question: Question,
+    clips: tuple[Tensor, ...],
+    memory: Memory = "auto",
+    chunk_size: int | None = None,
+) -> Answer:
+    """Gradients by the named path, or with `"auto"` by the first that memory allows.
+
+    Only running out of memory moves on to the next path; any other error is raised.
+
+    Raises:
+        OptionError: If the named path does not exist or the model does not have it.
+    """
+    # The caller may be under no_grad or inference mode; the answer needs a graph of its own.
+    with torch.inference_mode(False), torch.enable_grad():
+        clips = tuple(_own(clip) for clip in clips)
+        paths = _available(question, clips)
+        if memory != "auto":
+            return _path(paths, memory, question)(question, clips, chunk_size)
+        tried: list[str] = []
+        for name, path in paths.items():
+            if name == "offload" and not clips[0].is_cuda:
+                continue  # the tensors are in the CPU's memory already
+            try:
+                answer = path(question, clips, chunk_size)
+            except Exception as error:
+                if not is_out_of_memory(error) or name == "half":
+                    raise
+            else:
+                return replace(answer, tried=(*tried, *answer.tried))
+            tried.append(name)
+            torch.cuda.empty_cache()
+    raise AssertionError("the half-precision path is always there")
+
+
+def _own(clip: Tensor) -> Tensor:
+    # An inference tensor can never be part of a graph, but a copy of it can.
+    return clip.clone() if clip.is_inference() else clip.detach()
+
+
+Path: TypeAlias = Callable[[Question, tuple[Tensor, ...], "int | None"], Answer]
+
+
+def _available(question: Question, clips: tuple[Tensor, ...]) -> dict[str, Path]:
+    paths: dict[str, Path] = {"whole": _whole}
+    model = question.model
+    if isinstance(model, FramewiseModel) and len(clips) == 1:
+        paths["framewise"] = _framewise
+    elif isinstance(model, VideoModel) and len(model.stages) > 1:
+        paths["checkpoint"] = _checkpoint
+    paths["offload"] = _offload
+    paths["half"] = _half
+    return paths
+
+
+def _path(paths: dict[str, Path], name: str, question: Question) -> Path:
+    if name not in paths:
+        options = ", ".join(f'"{option}"' for option in ("auto", *paths))
+        raise OptionError(
+            f"memory to be {options} for this {type(question.model).__name__}",
+            repr(name),
+            'The path "framewise" needs a FramewiseModel, and "checkpoint" a model with stages.',
+        )
+    return paths[name]
+
+
+def _whole(question: Question, clips: tuple[Tensor, ...], chunk_size: int | None) -> Answer:
+    return _differentiate(question, clips, question.of_clips, "whole")
+
+
+def _checkpoint(question: Question, clips: tuple[Tensor, ...], chunk_size: int | None) -> Answer:
+    """Keep the stages' borders only, and run each stage again on the way back."""
+    on_cuda = clips[0].is_cuda
+
+    def again(stage: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        def run(x: Tensor) -> Tensor:
+            with native_recurrence(on_cuda):
+                return stage(x)
+
+        result: Tensor = checkpoint(run, x, use_reentrant=False)
+        return result
+
+    def output(leaves: tuple[Tensor, ...]) -> Output:
+        return question.of_features(question.wrapper.features(leaves[0], run=again))
+
+    return _differentiate(question, clips, output, "checkpoint")
+
+
+def _offload(question: Question, clips: tuple[Tensor, ...], chunk_size: int | None) -> Answer:
+    """Keep what the way back needs in the CPU's memory."""
+    with torch.autograd.graph.save_on_cpu(pin_memory=clips[0].is_cuda):
+        return _differentiate(question, clips, question.of_clips, "offload")
+
+
+def _half(question: Question, clips: tuple[Tensor, ...], chunk_size: int | None) -> Answer:
+    """The path that needs least, in bfloat16, whose range is that of float32."""
+    paths = _available(question, clips)
+    leanest = next(name for name in ("framewise", "checkpoint", "offload") if name in paths)
+    with torch.autocast(clips[0].device.type, torch.bfloat16):
+        answer = paths[leanest](question, clips, chunk_size)
+    return replace(answer, path="half", precision="bfloat16")
+
+
+def _differentiate(
+    question: Question,
+    clips: tuple[Tensor, ...],
+    output_of: Callable[[tuple[Tensor, ...]], Output],
+    path: str,
+) -> Answer:
+    leaves = tuple(clip.detach().requires_grad_() for clip in clips)
+    # Copies, so that a model that works in place neither trips over a leaf nor reaches the user's
+    # clip.
+    output = output_of(tuple(leaf.clone() for leaf in leaves))
+    rows = question.rows(output)
+    kept = [
+        tuple(question.keep(gradient) for gradient in gradients)
+        for gradients in _row_gradients(rows, leaves, question.show_progress)
+    ]
+    stacked = tuple(torch.stack(parts) for parts in zip(*kept, strict=True))
+    return Answer(stacked, _detached(output, clips[0].dtype), path, evaluations=1)
+
+
+def _row_gradients(
+    rows: Tensor, leaves: tuple[Tensor, ...], show_progress: bool
+) -> Iterator[tuple[Tensor, ...]]:
+    if not rows.requires_grad:
+        raise ModelError(
+            "an output that depends on the clip through differentiable operations",
+            "one that carries no gradient",
+            "Remove detach(), no_grad() or conversion to numpy from the model's forward.",
+        )
+    last = rows.shape[1] - 1
+    bar = tqdm(range(last + 1), "gradients", disable=not show_progress or not last, delay=2)
+    for row in bar:
+        total = rows[:, row].sum()
+        # An input that a row does not read has gradient zero.
+        yield torch.autograd.grad(total, leaves, retain_graph=row < last, materialize_grads=True)
+
+
+def _detached(output: Output, dtype: torch.dtype) -> Output:
+    if isinstance(output, Tensor):
+        return output.detach().to(dtype)
+    return FrameLogits(output.logits.detach().to(dtype), output.weights.detach().to(dtype))
+
+
+def _framewise(question: Question, clips: tuple[Tensor, ...], chunk_size: int | None) -> Answer:
+    """Features first, then the gradient through the encoder for one chunk of frames at a time.
+
+    Without a chunk size, chunks shrink until one fits.
+    """
+    size = chunk_size or DEFAULT_CHUNK
+    tried: list[str] = []
+    while True:
+        try:
+            answer = _framewise_chunks(question, clips[0], size)
+        except Exception as error:
+            if chunk_size is not None or size == 1 or not is_out_of_memory(error):
+                raise
+        else:
+            return replace(answer, tried=tuple(tried))
+        tried.append(f"framewise with {size} frames")
+        size //= 2
+        torch.cuda.empty_cache()
+
+
+def _framewise_chunks(question: Question, clip: Tensor, size: int) -> Answer:
+    model = question.model
+    assert isinstance(model, FramewiseModel)
+    chunks = model.to_layout(clip).split(size)
+    with torch.no_grad():
+        encoded = torch.cat([_encode(model, chunk.clone()) for chunk in chunks])
+    features = encoded.unflatten(0, clip.shape[:2]).requires_grad_()
+    output = question.of_features(features.clone())
+    at_features = [
+        gradient.flatten(0, 1)
+        for (gradient,) in _row_gradients(question.rows(output), (features,), False)
+    ]
+    parts = []
+    bar = tqdm(chunks, "frames", disable=not question.show_progress or len(chunks) == 1, delay=2)
+    for index, chunk in enumerate(bar):
+        span = slice(index * size, index * size + len(chunk))
+        parts.append(_through_encoder(question, chunk, [row[span] for row in at_features]))
+    gradients = torch.cat(parts, 1).unflatten(1, clip.shape[:2])
+    output = _detached(output, clip.dtype)
+    return Answer((gradients,), output, "framewise", evaluations=2, chunk_size=size)
+
+
+def _through_encoder(question: Question, chunk: Tensor, at_features: list[Tensor]) -> Tensor:
+    """Kept gradients `(rows, frames, ...)` of one chunk from those at its features."""
+    model = question.model
+    assert isinstance(model, FramewiseModel)
+    leaf = chunk.detach().requires_grad_()
+    encoded = _encode(model, leaf.clone())
+    kept = []
+    for row, gradient in enumerate(at_features):
+        # A row that does not read these frames has gradient zero, without a backward pass.
+        pulled = torch.zeros_like(leaf)
+        if gradient.any():
+            more = row < len(at_features) - 1
+            (pulled,) = torch.autograd.grad(encoded, leaf, gradient, retain_graph=more)
+        kept.append(question.keep(pulled))
+    return torch.stack(kept)
+
+
+def _encode(model: FramewiseModel, frames: Tensor) -> Tensor:
+    with native_recurrence(frames.is_cuda):
+        return model.encode(frames)
+
+
+_OUT_OF_MEMORY_TEXTS = (
+    "out of memory",
+    "can't allocate memory",  # the CPU's allocator
+    "not enough memory",
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that memory ran out, on any device."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(part in text for part in _OUT_OF_MEMORY_TEXTS)
+
+
+_RECURRENT_CALLS = {torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu}
+
+
+class _NativeRecurrence(TorchFunctionMode):
+    """Run recurrent layers without cuDNN, and everything else as usual."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,  # noqa: ANN401
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401
+        if func not in _RECURRENT_CALLS:
+            return func(*args, **(kwargs or {}))
+        with torch.backends.cudnn.flags(enabled=False):
+            return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def native_recurrence(on_cuda: bool) -> Iterator[None]:
+    """Let gradients through `nn.LSTM`, `nn.GRU` and `nn.RNN` in evaluation mode work on CUDA.
+
+    cuDNN keeps what its backward pass needs in training mode only, and otherwise fails with "cudnn
+    RNN backward can only be called in training mode". PyTorch's own kernels have no such limit.
+    Which kernel runs is settled in the forward pass, so only that is wrapped, and convolutions
+    keep cuDNN.
+    """
+    if not on_cuda:
+        yield
+        return
+    with _NativeRecurrence():
+        yield
+
+
+def require_evaluation_mode(model: object) -> None:
+    """Raise if part of a model is in training mode, where examples mix and buffers change.
+
+    Recurrent layers without dropout may be: it is a known way around cuDNN's limit.
+    """
+    if not isinstance(model, nn.Module):
+        return
+    for name, part in model.named_modules():
+        harmless = isinstance(part, nn.RNNBase) and not part.dropout
+        if part.training and not harmless and not isinstance(part, VideoModel):
+            raise ModelError(
+                "a model in evaluation mode",
+                f"{name or type(model).__name__} in training mode",
+                "Call model.eval(); batch norm would mix the examples and change its statistics.",
+            )

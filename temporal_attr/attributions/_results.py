@@ -1,0 +1,133 @@
+"""What `explain` returns: tensors, what was predicted, and how the run went."""
+
+from __future__ import annotations
+
+import html
+import math
+from dataclasses import dataclass, field, fields
+from importlib.metadata import version
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from temporal_attr._typing import Logits, Target
+
+
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in ("temporal-attr", "torch", "captum")}
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a run went.
+
+    Attributes:
+        memory: The memory path that was taken; see `TemporalGradient`.
+        tried: The paths that ran out of memory before it.
+        precision: `"full"` for that of the clip, or `"bfloat16"`.
+        evaluations: How many times the whole clip went forward through the model.
+        chunk_size: Frames encoded at a time, where the path has chunks.
+        seconds: Wall-clock time.
+        seed: The seed of the method's own random numbers; None if it draws none.
+        versions: Of this library, torch and captum.
+    """
+
+    memory: str
+    tried: tuple[str, ...]
+    precision: str
+    evaluations: int
+    chunk_size: int | None
+    seconds: float
+    seed: int | None = None
+    versions: dict[str, str] = field(default_factory=_versions)
+
+    def describe(self) -> str:
+        """One line of text."""
+        chunk = "" if self.chunk_size is None else f", {self.chunk_size} frames at a time"
+        tried = f" (out of memory before: {', '.join(self.tried)})" if self.tried else ""
+        half = "" if self.precision == "full" else f", in {self.precision}: NOT full precision"
+        passes = f"{self.evaluations} forward pass" + ("es" if self.evaluations != 1 else "")
+        return f"{passes}, memory path {self.memory}{chunk}{tried}{half}, {self.seconds:.1f} s"
+
+
+@dataclass(frozen=True)
+class Result:
+    """Base of the results of all methods.
+
+    Attributes:
+        logits: `(batch, classes)`, the model's prediction for each clip.
+        target: `(batch,)`, the class that was explained.
+        run: How the run went.
+    """
+
+    large: ClassVar[tuple[str, ...]] = ()
+    """Fields that are as large as the input; `to_dict` describes them instead."""
+
+    logits: Logits
+    target: Target
+    run: Run
+
+    def summary(self) -> str:
+        """The result in a few lines of text."""
+        lines = [f"{type(self).__name__.removesuffix('Result')}: {self.run.describe()}"]
+        probabilities = self.logits.softmax(1)
+        for example, target in enumerate(self.target.tolist()):
+            top = int(self.logits[example].argmax())
+            says = (
+                "the top class"
+                if top == target
+                else f"the top class is {top} ({probabilities[example, top]:.1%})"
+            )
+            lines.append(
+                f"clip {example}: target {target}, logit {self.logits[example, target]:.3f}, "
+                f"probability {probabilities[example, target]:.1%}; {says}"
+            )
+            lines.extend(f"  {line}" for line in self._details(example))
+        return "\n".join(lines)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All tensors by name, contiguous and on the CPU."""
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        return {
+            name: value.detach().cpu().contiguous()
+            for name, value in values.items()
+            if isinstance(value, Tensor)
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain Python, ready for JSON; input-sized tensors appear as shape and norm only.
+
+        JSON has no NaN or infinity, so such numbers become None.
+        """
+        return {entry.name: self._plain(entry.name) for entry in fields(self)}
+
+    def _plain(self, name: str) -> Any:  # noqa: ANN401
+        value = getattr(self, name)
+        if isinstance(value, Tensor) and name in self.large:
+            norm = torch.linalg.vector_norm(value.double()).item()
+            return {"shape": list(value.shape), "norm": _json_number(norm)}
+        return _plain(value)
+
+    def _details(self, example: int) -> list[str]:
+        """Lines of the summary that only this method has."""
+        raise NotImplementedError(f"{type(self).__name__} must say what it found")
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(self.summary())}</pre>"
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401
+    if isinstance(value, Tensor):
+        return _plain(value.tolist())
+    if isinstance(value, Run):
+        return {entry.name: _plain(getattr(value, entry.name)) for entry in fields(value)}
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry) for entry in value]
+    return _json_number(value) if isinstance(value, float) else value
+
+
+def _json_number(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,215 @@
+"""Video files in and out, one frame at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+from tqdm import tqdm
+
+from temporal_attr._errors import (
+    NotAVideoError,
+    OptionError,
+    TooFewFramesError,
+    TruncatedVideoError,
+    VideoError,
+    VideoNotFoundError,
+)
+
+if TYPE_CHECKING:
+    import cv2
+
+Value = TypeVar("Value")
+RawFrame = UInt8[Tensor, "1 channel height width"]
+
+
+class VideoFile:
+    """A video file, open for reading; close it or use it in a `with` block.
+
+    Frames are numbered by decoding order from 0. A file is decoded from its beginning up to the
+    last frame that is asked for, because only counting is exact: seeking lands beside the frame
+    in files of variable rate. Frames in between are decoded but neither converted nor kept.
+
+    Args:
+        path: The file.
+
+    Attributes:
+        path: The file, as given.
+        fps: Frames a second, by the header.
+        frame_count: Number of frames, by the header (counted where the header has none). Some
+            containers store a length in seconds only, and the count is then an estimate.
+
+    Raises:
+        VideoNotFoundError: If there is no file at `path`.
+        NotAVideoError: If the file has no video stream.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        import cv2  # noqa: PLC0415 - `import temporal_attr` must work without OpenCV's libraries
+
+        self.path = Path(path)
+        self._capture = _open(self.path)
+        self.fps: float = self._capture.get(cv2.CAP_PROP_FPS)
+        self.frame_count = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        self._time = cv2.CAP_PROP_POS_MSEC
+        self._position = 0
+        if self.frame_count <= 0:
+            self.frame_count = sum(1 for _ in self.frames())
+
+    def __enter__(self) -> VideoFile:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the decoder back."""
+        self._capture.release()
+
+    def frames(self) -> Iterator[tuple[int, float, Callable[[], RawFrame]]]:
+        """All frames in order: number, time in seconds, and a function that fetches the pixels.
+
+        Pixels are RGB bytes `(1, channel, height, width)`, and are to be fetched before the
+        iteration goes on.
+        """
+        if self._position:
+            self._capture.release()
+            self._capture = _open(self.path)
+            self._position = 0
+        while self._capture.grab():
+            seconds = self._capture.get(self._time) / 1000
+            self._position += 1
+            yield self._position - 1, seconds, self._pixels
+
+    def read(
+        self,
+        indices: Sequence[int],
+        transform: Callable[[RawFrame], Value],
+        show_progress: bool = False,
+    ) -> tuple[list[Value], list[float]]:
+        """The frames asked for, in the order asked for.
+
+        Args:
+            indices: Frame numbers.
+            transform: Applied to each frame as it comes, so that only its result is kept.
+            show_progress: Show a bar on anything over two seconds.
+
+        Returns:
+            The transformed frames, and their times in seconds.
+
+        Raises:
+            OptionError: If no frame is asked for.
+            TooFewFramesError: If a number lies outside what the header promises.
+            TruncatedVideoError: If the file ends before its header says.
+        """
+        wanted = set(indices)
+        self._require_inside(indices)
+        found: dict[int, tuple[Value, float]] = {}
+        last = max(wanted)
+        frames = tqdm(self.frames(), "decoding", total=last + 1, disable=not show_progress, delay=2)
+        with frames:
+            for index, seconds, pixels in frames:
+                if index in wanted:
+                    found[index] = (transform(pixels()), seconds)
+                if index == last:
+                    break
+        if last not in found:
+            raise self.truncated(self._position, f"frame {last}")
+        return [found[i][0] for i in indices], [found[i][1] for i in indices]
+
+    def truncated(self, decoded: int, request: str) -> TruncatedVideoError:
+        """The error for a file that ended after `decoded` frames."""
+        return TruncatedVideoError(
+            f"{self.frame_count} frames in {self.path}, as its header says",
+            f"{decoded} that can be decoded, so {request} is missing",
+            f"Repair or re-encode the file, or choose among frames 0 to {decoded - 1} "
+            f"(total={decoded}).",
+        )
+
+    def _require_inside(self, indices: Sequence[int]) -> None:
+        if not indices:
+            raise OptionError("at least one frame number", "none", "Name the frames to read.")
+        if min(indices) < 0 or max(indices) >= self.frame_count:
+            raise TooFewFramesError(
+                f"frame numbers from 0 to {self.frame_count - 1} for {self.path}",
+                f"{min(indices)} to {max(indices)}",
+                "Ask for frames that the video has; nothing is repeated or padded.",
+            )
+
+    def _pixels(self) -> RawFrame:
+        ok, image = self._capture.retrieve()
+        if not ok:
+            raise self.truncated(self._position - 1, f"frame {self._position - 1}")
+        rgb = np.ascontiguousarray(image[..., ::-1].transpose(2, 0, 1))
+        return torch.from_numpy(rgb)[None]
+
+
+def _open(path: Path) -> cv2.VideoCapture:
+    import cv2  # noqa: PLC0415
+
+    if not path.is_file():
+        raise VideoNotFoundError(
+            f"a video file at {path}",
+            "a folder" if path.is_dir() else "no file there",
+            "Check the path; it is read relative to the current folder.",
+        )
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    if not capture.isOpened():
+        raise NotAVideoError(
+            f"a video that FFmpeg can decode at {path}",
+            f"a file of {path.stat().st_size} bytes without a readable video stream",
+            "Check that the file is whole and is a video; re-encode it to H.264 if it is.",
+        )
+    return capture
+
+
+def write_video(
+    frames: Sequence[UInt8[np.ndarray, "height width channel"]], path: str | Path, fps: float
+) -> Path:
+    """Write frames as VP9 in WebM, which every browser plays.
+
+    Args:
+        frames: RGB bytes, all of one size.
+        path: Where to; ends in `.webm`.
+        fps: Frames a second.
+
+    Raises:
+        OptionError: If there are no frames, the sizes differ, `fps` is not positive, or the name
+            does not end in `.webm`.
+        VideoError: If the file cannot be written.
+    """
+    import cv2  # noqa: PLC0415
+
+    path = Path(path)
+    if path.suffix != ".webm":
+        raise OptionError("a file name that ends in .webm", str(path), "Rename the output.")
+    if not fps > 0:
+        raise OptionError("a positive number of frames a second", str(fps), "Try fps=4.")
+    if len({frame.shape for frame in frames}) != 1:
+        sizes = sorted({frame.shape for frame in frames})
+        raise OptionError("frames of one size", str(sizes or "none"), "Give at least one frame.")
+    height, width = frames[0].shape[:2]
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"VP90"), fps, (width, height))
+    if not writer.isOpened():
+        raise VideoError(
+            f"to write a VP9 video to {path}",
+            "no encoder, or a folder that is not there or not writable",
+            "Make the folder first; check that this OpenCV has FFmpeg (cv2.videoio_registry).",
+        )
+    try:
+        for frame in frames:
+            writer.write(np.ascontiguousarray(frame[..., ::-1]))
+    finally:
+        writer.release()
+    return path

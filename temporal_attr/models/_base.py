@@ -1,0 +1,181 @@
+"""What a method may ask of any video model."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, TypeAlias
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from temporal_attr._errors import ModelError
+from temporal_attr._typing import ClipTensor, Features, Frames, Logits, StepLogits, StepWeights
+from temporal_attr.clips import Normalization, Preprocessing, check_layout
+
+Exactness: TypeAlias = Literal["linear", "frozen", "none"]
+Run: TypeAlias = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class FrameLogits:
+    """One prediction for each of a model's timesteps, and how much each counts.
+
+    Attributes:
+        logits: `(batch, steps, classes)`.
+        weights: `(steps,)`, summing to 1. Where the model's `exactness` is `"linear"` or
+            `"frozen"`, the weighted sum over steps is the clip's logits.
+
+    Example:
+        >>> steps = FrameLogits(torch.tensor([[[1.0, 0.0], [3.0, 4.0]]]), torch.tensor([0.5, 0.5]))
+        >>> steps.clip_logits()
+        tensor([[2., 2.]])
+    """
+
+    logits: StepLogits
+    weights: StepWeights
+
+    def clip_logits(self) -> Logits:
+        """The weighted sum over timesteps."""
+        return torch.einsum("bnk,n->bk", self.logits, self.weights)
+
+
+class VideoModel(nn.Module, ABC):
+    """A video classifier in the library's own terms; the base of all wrappers.
+
+    A wrapper never changes the model that it holds. It maps a canonical clip
+    `(batch, time, channel, height, width)` to logits `(batch, classes)`, and says what each of the
+    model's own timesteps predicts.
+
+    Attributes:
+        layout: The wrapped model's own input layout, as an einops pattern over the axes
+            `batch time channel height width`.
+        exactness: How the logits relate to `frame_logits`. `"linear"`: their weighted sum, each a
+            prediction. `"frozen"`: their weighted sum with a data-dependent factor held at its
+            value on this clip; each is a contribution, not a prediction. `"none"`: each is a
+            prediction of its own kind, and no sum holds; the wrapper says which.
+        frames_per_step: Input frames from one timestep to the next.
+        preprocessing: What turns decoded frames into the model's input values, if known.
+        stages: Functions that, applied in turn to the clip in the model's layout, give the
+            features that `head` reads; gradients can be recomputed stage by stage.
+    """
+
+    layout: ClassVar[str]
+    exactness: Exactness = "linear"
+    frames_per_step: int = 1
+
+    def __init__(self, preprocessing: Preprocessing | None = None) -> None:
+        super().__init__()
+        self.preprocessing = preprocessing
+
+    @property
+    def stages(self) -> tuple[Callable[[Tensor], Tensor], ...]:
+        """The functions between the clip and its features, in order."""
+        return ()
+
+    @property
+    def normalization(self) -> Normalization | None:
+        """How pixel values become input values, if known."""
+        return None if self.preprocessing is None else self.preprocessing.normalization
+
+    @property
+    def channels(self) -> int:
+        """Number of channels of a clip: those of the normalization, else 3."""
+        return 3 if self.normalization is None else self.normalization.channels
+
+    def features(self, clip: ClipTensor, run: Run = lambda stage, x: stage(x)) -> Features:
+        """What `head` reads: the stages applied in turn, each through `run(stage, x)`."""
+        return self._through_stages(clip, run)
+
+    def _through_stages(self, clip: Tensor, run: Run) -> Tensor:
+        x = self.to_layout(clip)
+        for stage in self.stages:
+            x = run(stage, x)
+        return x
+
+    @abstractmethod
+    def head(self, features: Features) -> Logits:
+        """Logits of the clip from its features."""
+
+    @abstractmethod
+    def frame_head(self, features: Features) -> FrameLogits:
+        """Logits of each timestep from the clip's features."""
+
+    def forward(self, clip: ClipTensor) -> Logits:
+        """Logits of the clip: exactly what the wrapped model computes."""
+        return self.head(self.features(clip))
+
+    def frame_logits(self, clip: ClipTensor) -> FrameLogits:
+        """Logits of each timestep, and their weights in the clip's logits."""
+        return self.frame_head(self.features(clip))
+
+    def to_layout(self, clip: ClipTensor) -> Tensor:
+        """The clip in the wrapped model's own layout."""
+        check_layout(clip, self.channels)
+        return rearrange(clip, f"batch time channel height width -> {self.layout}")
+
+    def _adopt_mode(self, *parts: object) -> None:
+        """Take over training mode from the wrapped parts, so that wrapping does not change it."""
+        self.training = any(part.training for part in parts if isinstance(part, nn.Module))
+
+
+class FramewiseModel(VideoModel):
+    """A model that is an encoder for each frame and a head over time.
+
+    No frame sees another before the head, so frames can be encoded in any order and in chunks of
+    any size; methods use that where it saves time or memory.
+    """
+
+    layout = "(batch time) channel height width"
+
+    @property
+    def stages(self) -> tuple[Callable[[Tensor], Tensor], ...]:
+        """The encoder."""
+        return (self.encode,)
+
+    @abstractmethod
+    def encode(self, frames: Frames) -> Features:
+        """Features of single frames `(frames, ...)`; row m depends on frame m only."""
+
+    def features(self, clip: ClipTensor, run: Run = lambda stage, x: stage(x)) -> Features:
+        """Features `(batch, time, ...)` of every frame."""
+        rows = self._through_stages(clip, run)
+        features: Tensor = rows.unflatten(0, clip.shape[:2])
+        return features
+
+
+def check_logits(logits: Any, batch: int) -> Logits:  # noqa: ANN401 - it may be anything
+    """The output itself, if it is logits `(batch, classes)`.
+
+    Raises:
+        ModelError: With what the model returned instead.
+    """
+    if not isinstance(logits, Tensor):
+        remedy = "Pass a function that returns the logits, such as lambda clip: model(clip).logits."
+        raise ModelError("a tensor of logits (batch, classes)", type(logits).__name__, remedy)
+    if logits.ndim != 2 or logits.shape[0] != batch:
+        raise ModelError(
+            f"logits (batch, classes) with a batch of {batch}",
+            f"shape {tuple(logits.shape)}",
+            "Pool over time and space, and keep the batch axis, before returning.",
+        )
+    return logits
+
+
+_AFFINE = (
+    nn.Identity,
+    nn.Linear,
+    nn.modules.conv._ConvNd,
+    nn.modules.dropout._DropoutNd,
+    nn.modules.batchnorm._BatchNorm,
+    nn.Flatten,
+)
+
+
+def is_affine(module: nn.Module) -> bool:
+    """Whether a module in evaluation mode is affine, so that it can change places with a mean."""
+    if isinstance(module, nn.Sequential):
+        return all(is_affine(part) for part in module)
+    return isinstance(module, _AFFINE)

@@ -1,0 +1,184 @@
+"""Models by name, and weights from files."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from temporal_attr._errors import ModelError, OptionError, UnsupportedModelError
+from temporal_attr.clips import Preprocessing
+from temporal_attr.models._wrap import wrap
+
+
+def load_model(
+    name: str, weights: Path | None = None, classes: int | None = None, seed: int = 0
+) -> nn.Module:
+    """Build a model by name, load its weights, and wrap it.
+
+    Args:
+        name: `torchvision:NAME` or `timm:NAME`, or `package.module:factory`, a function without
+            arguments that returns a model (the current folder is searched first).
+        weights: State dict, `.safetensors` or a file of `torch.save` that holds tensors only;
+            without it the weights are random.
+        classes: Number of classes, for torchvision and timm; by default that of their own weights.
+        seed: Of random weights; the global random state is left as it was.
+
+    Returns:
+        A `VideoModel` in evaluation mode; or the factory's own module, if `wrap` does not know it.
+
+    Raises:
+        ModelError: If there is no such model, or the weights do not fit.
+
+    Example:
+        >>> load_model("torchvision:mc3_18", classes=5).frames_per_step
+        1
+    """
+    library, _, rest = name.partition(":")
+    if not rest:
+        raise OptionError(
+            "a model as torchvision:NAME, timm:NAME or package.module:factory",
+            repr(name),
+            "Put a colon between the two parts.",
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if library == "torchvision":
+            model, preprocessing = _from_torchvision(rest, classes)
+        elif library == "timm":
+            model, preprocessing = _from_timm(rest, classes), None
+        else:
+            model, preprocessing = _from_factory(library, rest), None
+    if weights is not None:
+        _load_weights(model, weights)
+    model.eval()
+    try:
+        return wrap(model, preprocessing)
+    except UnsupportedModelError:
+        # A model of one's own may speak canonical clips itself; a library's certainly does not.
+        if library in ("torchvision", "timm"):
+            raise
+        return model
+
+
+def class_names(path: Path | None) -> list[str]:
+    """The names in a text file, one a line; none without a file."""
+    if path is None:
+        return []
+    if not path.is_file():
+        raise OptionError(f"a text file of class names at {path}", "no file there", "Check it.")
+    return path.read_text(encoding="utf-8").splitlines()
+
+
+def _from_torchvision(name: str, classes: int | None) -> tuple[nn.Module, Preprocessing]:
+    models = _library("torchvision.models")
+    if name not in models.list_models():
+        raise ModelError(
+            "the name of a torchvision model, such as r3d_18 or resnet18",
+            repr(name),
+            "See torchvision.models.list_models().",
+        )
+    transforms = models.get_model_weights(name).DEFAULT.transforms()
+    options = {} if classes is None else {"num_classes": classes}
+    model: nn.Module = models.get_model(name, weights=None, **options)
+    try:
+        return model, Preprocessing.from_torchvision(transforms)
+    except OptionError:
+        raise UnsupportedModelError(
+            "a torchvision classifier", repr(name), "Detection and segmentation are not supported."
+        ) from None
+
+
+def _from_timm(name: str, classes: int | None) -> nn.Module:
+    timm = _library("timm")
+    if not timm.is_model(name):
+        raise ModelError(
+            "the name of a timm model, such as resnet18", repr(name), "See timm.list_models()."
+        )
+    options = {} if classes is None else {"num_classes": classes}
+    model: nn.Module = timm.create_model(name, pretrained=False, **options)
+    return model
+
+
+def _from_factory(module_name: str, factory_name: str) -> nn.Module:
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        factory = getattr(_library(module_name), factory_name, None)
+    finally:
+        sys.path.remove(here)
+    if not callable(factory):
+        raise ModelError(
+            f"a function {factory_name} in {module_name}", "nothing of that name", "Check it."
+        )
+    model = factory()
+    if not isinstance(model, nn.Module):
+        raise ModelError(
+            f"{module_name}:{factory_name}() to return a torch.nn.Module",
+            type(model).__name__,
+            "Return the model itself.",
+        )
+    return model
+
+
+def _library(name: str) -> Any:  # noqa: ANN401 - a module
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        # An import that fails inside the user's module is theirs to see.
+        if error.name is None or not name.startswith(error.name):
+            raise
+        raise ModelError(
+            f"the module {name} to be installed",
+            "no such module",
+            "Install it (torchvision and timm: pip install 'temporal-attr[models]').",
+        ) from None
+
+
+def _load_weights(model: nn.Module, path: Path) -> None:
+    if not path.is_file():
+        raise ModelError(f"a file of weights at {path}", "no file there", "Check the path.")
+    state = _read_state(path)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        problems = [line.strip() for line in str(error).splitlines()[1:4]]
+        raise ModelError(
+            f"weights of {type(model).__name__}",
+            f"{path}, which does not fit: {' '.join(problems)}",
+            "Use the matching model, and --classes for another number of classes.",
+        ) from None
+
+
+def _read_state(path: Path) -> dict[str, Tensor]:
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError  # noqa: PLC0415
+        from safetensors.torch import load_file  # noqa: PLC0415
+
+        unreadable: tuple[type[Exception], ...] = (SafetensorError,)
+        read: Any = load_file
+    else:
+        unreadable = (pickle.UnpicklingError, RuntimeError, EOFError)
+        read = _read_pickle
+    try:
+        state = read(path)
+    except unreadable as error:
+        raise ModelError(
+            f"a state dict of tensors in {path}",
+            f"a file that is damaged or holds something else ({str(error).splitlines()[0]})",
+            "Save it with safetensors, or torch.save(model.state_dict()).",
+        ) from None
+    for key in ("state_dict", "model"):
+        if isinstance(state.get(key), dict):
+            state = state[key]
+    weights: dict[str, Tensor] = state
+    return weights
+
+
+def _read_pickle(path: Path) -> Any:  # noqa: ANN401
+    return torch.load(path, map_location="cpu", weights_only=True)
