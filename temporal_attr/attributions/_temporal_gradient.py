@@ -12,7 +12,7 @@ from captum.attr import GradientAttribution
 from captum.log import log_usage
 from torch import Tensor
 
-from temporal_attr._errors import ClipError, FrameLogitsError
+from temporal_attr._errors import ClipError, FrameLogitsError, ModelError
 from temporal_attr._typing import (
     ClipOrPathways,
     ClipTensor,
@@ -81,9 +81,12 @@ class TemporalGradientResult(Result):
 
 def _reach(influence: Tensor) -> str:
     """How many frames hold nine tenths of a timestep's sensitivity, on average over timesteps."""
-    shares = influence / influence.sum(1, keepdim=True).clamp_min(torch.finfo(influence.dtype).tiny)
+    reading = influence[influence.sum(1) > 0]
+    if not len(reading):
+        return "no timestep's logit reacts to any frame"
+    shares = reading / reading.sum(1, keepdim=True)
     cumulative = shares.sort(1, descending=True).values.cumsum(1)
-    needed = (cumulative < 0.9).sum(1).add(1).clamp_max(influence.shape[1]).float().mean().item()
+    needed = (cumulative < 0.9).sum(1).add(1).clamp_max(shares.shape[1]).float().mean().item()
     steps, frames = influence.shape
     return f"{steps} timestep(s); 90% of one's sensitivity lies on {needed:.1f} of {frames} frames"
 
@@ -265,6 +268,12 @@ class TemporalGradient(GradientAttribution):  # type: ignore[misc]  # Captum has
             return self.objective(logits, resolve_target(target, logits)).unsqueeze(1)
 
         arguments = _spread(additional_forward_args)
+        if arguments and isinstance(self.model, VideoModel):
+            raise ModelError(
+                f"no additional arguments for a {type(self.model).__name__}, which takes a clip",
+                f"{len(arguments)}",
+                "Bind them in the wrapped model, or pass a function of clip and arguments.",
+            )
         question = Question(self.model, rows, arguments=arguments, show_progress=show_progress)
         answer = ask(question, clips, self.memory, self.chunk_size)
         assert isinstance(answer.output, Tensor)

@@ -1,0 +1,55 @@
+"""Fixtures of the whole suite."""
+
+from pathlib import Path
+
+import jaxtyping
+import matplotlib as mpl
+import numpy as np
+import pytest
+import torch
+
+mpl.use("agg")
+
+VIDEOS = Path(__file__).parents[2] / "shared" / "videos"
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
+    torch.set_num_threads(2)
+
+
+@pytest.fixture
+def as_user():
+    """What a user meets, who has no shape checks at run time: our own errors, not jaxtyping's."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
+def real_video():
+    """A function from the name of a real clip to its path; skips by name where it is absent."""
+
+    def find(name):
+        path = VIDEOS / name
+        if not path.is_file():
+            pytest.skip(f"needs the real clip {name}, which is not beside this checkout")
+        return path
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def grey_levels():
+    """The grey level of each frame of `grey_video`, far enough apart to survive the codec."""
+    return np.random.default_rng(0).permutation(np.linspace(20, 235, 40).round().astype(int))
+
+
+@pytest.fixture(scope="session")
+def grey_video(tmp_path_factory, grey_levels):
+    """A video of 40 flat frames, 48 x 64, each of a grey level of its own."""
+    from temporal_attr.clips import write_video
+
+    frames = [np.full((48, 64, 3), level, np.uint8) for level in grey_levels]
+    return write_video(frames, tmp_path_factory.mktemp("video") / "grey.webm", fps=10)
