@@ -44,7 +44,7 @@ def clip():
     return family("gru_mean").clip(torch.float64)
 
 
-def close(found, expected, tolerance=1e-12):
+def assert_near(found, expected, tolerance=1e-12):
     scale = expected.abs().max().item()
     assert scale > 0
     torch.testing.assert_close(found, expected, rtol=0, atol=tolerance * scale)
@@ -57,9 +57,9 @@ def test_batch_is_its_examples_one_by_one(method, name):
     clip, target = family(name).clip(torch.float64), [1, 4]
     whole = method.build(wrapper).attribute(clip, target=target)
     singles = [method.build(wrapper).attribute(clip[i : i + 1], target=target[i]) for i in range(2)]
-    close(whole, torch.cat(singles))
+    assert_near(whole, torch.cat(singles))
     swapped = method.build(wrapper).attribute(clip.flip(0), target=target[::-1])
-    close(swapped, whole.flip(0))
+    assert_near(swapped, whole.flip(0))
 
 
 @on_all_models
@@ -69,7 +69,7 @@ def test_chunked_is_whole(method, name):
     clip = family(name).clip(torch.float64)
     whole = method.build(wrapper).attribute(clip, target=2)
     for chunk in (1, 5, 64):
-        close(method.build(wrapper, chunk).attribute(clip, target=2), whole)
+        assert_near(method.build(wrapper, chunk).attribute(clip, target=2), whole)
 
 
 @on_all_models
@@ -200,7 +200,7 @@ def test_every_form_of_target(method, target, model, clip):
 @on_one_model
 def test_one_target_for_each_example(method, model, clip):
     both = method.build(model).attribute(clip, target=[2, 3])
-    close(both[1:], method.build(model).attribute(clip, target=3)[1:])
+    assert_near(both[1:], method.build(model).attribute(clip, target=3)[1:])
     assert not torch.allclose(both[1:], method.build(model).attribute(clip, target=2)[1:])
 
 
@@ -322,7 +322,7 @@ def test_attributions_are_plain_detached_contiguous_tensors(method, model, clip)
     strided = clip.detach().transpose(3, 4).contiguous().transpose(3, 4)
     again = method.build(model).attribute(strided, target=1)
     assert again.is_contiguous()
-    close(again, found)
+    assert_near(again, found)
 
 
 @on_one_model
@@ -359,7 +359,7 @@ def test_noise_tunnel(method, samples, model, clip):
     expected = torch.stack(
         [method.build(model).attribute(noisy[:, i], target=[1, 2]) for i in range(4)]
     ).mean(0)
-    close(found, expected)
+    assert_near(found, expected)
 
 
 @on_one_model
@@ -401,7 +401,7 @@ def test_captums_pictures_of_a_frame(method, model, clip):
         pytest.skip("no frame to draw")
     attribution = method.build(model).attribute(clip, target=1)
     frame = attribution[0, 2].permute(1, 2, 0).numpy()
-    figure, axes = captum_views.visualize_image_attr(
+    _, axes = captum_views.visualize_image_attr(
         frame, clip[0, 2].sigmoid().permute(1, 2, 0).numpy(), "heat_map", "all", use_pyplot=False
     )
     drawn, expected = axes.images[0].get_array(), frame.sum(2)
@@ -417,7 +417,7 @@ def test_explain_holds_what_attribute_gives(method, model, clip):
     result = method.build(model).explain(clip, target=[1, 2])
     assert isinstance(result, Result)
     with torch.no_grad():
-        close(result.logits, model(clip))
+        assert_near(result.logits, model(clip))
     assert result.target.tolist() == [1, 2]
     if method.input_shaped:
         assert torch.equal(result.attribution, method.build(model).attribute(clip, target=[1, 2]))

@@ -27,7 +27,7 @@ from temporal_attr import (
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
 
 
-def close(found, expected):
+def assert_near(found, expected):
     assert torch.isfinite(expected).all()
     tolerance = TOLERANCE[expected.dtype] * expected.std().item()
     torch.testing.assert_close(found, expected, rtol=0, atol=tolerance)
@@ -44,12 +44,12 @@ def test_forward_is_the_bare_model_and_frame_logits_add_up_to_it(case):
         steps = wrapper.frame_logits(clip)
     # On a constant model the rest of this test would say nothing.
     assert (expected - other).abs().max() > 1e-2 * expected.std()
-    close(logits, expected)
+    assert_near(logits, expected)
     assert steps.logits.shape == (clip.shape[0], case.steps, CLASSES)
     assert steps.weights.sum().item() == pytest.approx(1, abs=1e-6)
     assert wrapper.exactness == case.exactness
     if case.exactness != "none":
-        close(steps.clip_logits(), expected)
+        assert_near(steps.clip_logits(), expected)
 
 
 @pytest.mark.parametrize("name", ["r3d_18", "mc3_18", "s3d", "conv3d_windows"])
@@ -76,7 +76,7 @@ def test_weights_of_a_pooling_with_windows_match_the_definition(kernel, stride):
     steps = wrapper.frame_logits(clip)
     expected = torch.from_numpy(trapezoid_weights(7, kernel, stride)).float()
     torch.testing.assert_close(steps.weights, expected, rtol=0, atol=1e-7)
-    close(steps.clip_logits(), network(clip.transpose(1, 2)))
+    assert_near(steps.clip_logits(), network(clip.transpose(1, 2)))
 
 
 def test_s3d_weights_are_a_trapezoid():
@@ -104,7 +104,7 @@ def test_each_frame_of_late_fusion_predicts_alone():
     clip = case.clip()
     with torch.no_grad():
         alone = torch.stack([wrapper(clip[:, t : t + 1]) for t in range(6)], 1)
-        close(wrapper.frame_logits(clip).logits, alone)
+        assert_near(wrapper.frame_logits(clip).logits, alone)
 
 
 def test_timesteps_of_a_causal_model_predict_the_clip_so_far():
@@ -113,7 +113,7 @@ def test_timesteps_of_a_causal_model_predict_the_clip_so_far():
         clip = family(name).clip()
         with torch.no_grad():
             prefixes = torch.stack([wrapper(clip[:, : t + 1]) for t in range(6)], 1)
-            close(wrapper.frame_logits(clip).logits, prefixes)
+            assert_near(wrapper.frame_logits(clip).logits, prefixes)
 
 
 def test_max_fusion_credits_the_frame_that_wins():
@@ -172,7 +172,7 @@ def test_a_replaced_classifier_is_used():
     clip = torch.randn(1, 4, 3, 32, 32)
     steps = wrapper.frame_logits(clip)
     assert steps.logits.shape[-1] == 3
-    close(steps.clip_logits(), wrapper(clip))
+    assert_near(steps.clip_logits(), wrapper(clip))
 
 
 def test_a_classifier_with_a_nonlinearity_is_said_to_be_inexact():
@@ -194,7 +194,7 @@ def test_preprocessing_of_wrapped_models():
 @pytest.mark.parametrize(
     "build",
     [
-        lambda: torchvision.models.video.swin3d_t(),
+        torchvision.models.video.swin3d_t,
         lambda: torchvision.models.segmentation.fcn_resnet50(weights_backbone=None),
         lambda: torchvision.models.resnet.BasicBlock(4, 4),
         lambda: nn.Sequential(nn.Flatten(), nn.Linear(4, 2)),

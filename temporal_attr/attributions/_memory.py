@@ -8,22 +8,21 @@ and says so.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import torch
-from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from tqdm import tqdm
 
 from temporal_attr._errors import ModelError, OptionError
+from temporal_attr.attributions._recurrence import native_recurrence
 from temporal_attr.models import FrameLogits, FramewiseModel, VideoModel, check_logits
 
 Memory: TypeAlias = Literal["auto", "whole", "framewise", "checkpoint", "offload", "half"]
 
-DEFAULT_CHUNK = 8
+DEFAULT_CHUNK = 16
 
 
 Output: TypeAlias = Tensor | FrameLogits
@@ -261,14 +260,19 @@ def _framewise_chunks(question: Question, clip: Tensor, size: int) -> Answer:
         gradient.flatten(0, 1)
         for (gradient,) in _row_gradients(question.rows(output), (features,), False)
     ]
-    parts = []
+    # Filled in place: a list of parts and their concatenation would hold everything twice.
+    gradients: Tensor | None = None
     bar = tqdm(chunks, "frames", disable=not question.show_progress or len(chunks) == 1, delay=2)
     for index, chunk in enumerate(bar):
         span = slice(index * size, index * size + len(chunk))
-        parts.append(_through_encoder(question, chunk, [row[span] for row in at_features]))
-    gradients = torch.cat(parts, 1).unflatten(1, clip.shape[:2])
+        part = _through_encoder(question, chunk, [row[span] for row in at_features])
+        if gradients is None:
+            gradients = part.new_empty(len(part), len(encoded), *part.shape[2:])
+        gradients[:, span] = part
+    assert gradients is not None
     output = _detached(output, clip.dtype)
-    return Answer((gradients,), output, "framewise", evaluations=2, chunk_size=size)
+    whole = gradients.unflatten(1, clip.shape[:2])
+    return Answer((whole,), output, "framewise", evaluations=2, chunk_size=size)
 
 
 def _through_encoder(question: Question, chunk: Tensor, at_features: list[Tensor]) -> Tensor:
@@ -306,55 +310,3 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     text = str(error).lower()
     return isinstance(error, RuntimeError) and any(part in text for part in _OUT_OF_MEMORY_TEXTS)
-
-
-_RECURRENT_CALLS = {torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu}
-
-
-class _NativeRecurrence(TorchFunctionMode):
-    """Run recurrent layers without cuDNN, and everything else as usual."""
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Any,  # noqa: ANN401
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:  # noqa: ANN401
-        if func not in _RECURRENT_CALLS:
-            return func(*args, **(kwargs or {}))
-        with torch.backends.cudnn.flags(enabled=False):
-            return func(*args, **(kwargs or {}))
-
-
-@contextmanager
-def native_recurrence(on_cuda: bool) -> Iterator[None]:
-    """Let gradients through `nn.LSTM`, `nn.GRU` and `nn.RNN` in evaluation mode work on CUDA.
-
-    cuDNN keeps what its backward pass needs in training mode only, and otherwise fails with "cudnn
-    RNN backward can only be called in training mode". PyTorch's own kernels have no such limit.
-    Which kernel runs is settled in the forward pass, so only that is wrapped, and convolutions
-    keep cuDNN.
-    """
-    if not on_cuda:
-        yield
-        return
-    with _NativeRecurrence():
-        yield
-
-
-def require_evaluation_mode(model: object) -> None:
-    """Raise if part of a model is in training mode, where examples mix and buffers change.
-
-    Recurrent layers without dropout may be: it is a known way around cuDNN's limit.
-    """
-    if not isinstance(model, nn.Module):
-        return
-    for name, part in model.named_modules():
-        harmless = isinstance(part, nn.RNNBase) and not part.dropout
-        if part.training and not harmless and not isinstance(part, VideoModel):
-            raise ModelError(
-                "a model in evaluation mode",
-                f"{name or type(model).__name__} in training mode",
-                "Call model.eval(); batch norm would mix the examples and change its statistics.",
-            )

@@ -12,7 +12,7 @@ from captum.attr import GradientAttribution
 from captum.log import log_usage
 from torch import Tensor
 
-from temporal_attr._errors import ClipError, FrameLogitsError, ModelError
+from temporal_attr._errors import ClipError
 from temporal_attr._typing import (
     ClipOrPathways,
     ClipTensor,
@@ -22,12 +22,12 @@ from temporal_attr._typing import (
     StepWeights,
     TargetLike,
 )
+from temporal_attr.attributions._base import VideoMethod
 from temporal_attr.attributions._memory import (
     Answer,
     Memory,
     Question,
     ask,
-    require_evaluation_mode,
 )
 from temporal_attr.attributions._objectives import (
     Objective,
@@ -36,7 +36,7 @@ from temporal_attr.attributions._objectives import (
     resolve_target,
 )
 from temporal_attr.attributions._results import Result, Run
-from temporal_attr.clips import check_finite, check_layout, require_positive
+from temporal_attr.clips import require_positive
 from temporal_attr.measures import frame_scores
 from temporal_attr.models import FrameLogits, VideoModel
 
@@ -91,7 +91,7 @@ def _reach(influence: Tensor) -> str:
     return f"{steps} timestep(s); 90% of one's sensitivity lies on {needed:.1f} of {frames} frames"
 
 
-class TemporalGradient(GradientAttribution):  # type: ignore[misc]  # Captum has no types
+class TemporalGradient(VideoMethod, GradientAttribution):  # type: ignore[misc]
     """The gradient of a prediction with respect to every frame of a clip.
 
     S is the objective, x_t frame t. `attribute` gives dS/dx_t, the saliency of
@@ -119,7 +119,7 @@ class TemporalGradient(GradientAttribution):  # type: ignore[misc]  # Captum has
             with stages) runs each stage again on the way back; `"offload"` keeps the graph in the
             CPU's memory; `"half"` is the leanest of these in bfloat16, to about 2 digits.
             `"auto"` tries them in this order and moves on only when memory runs out.
-        chunk_size: Frames encoded at a time on the framewise path; by default 8, and fewer if
+        chunk_size: Frames encoded at a time on the framewise path; by default 16, and fewer if
             those do not fit.
 
     Costs (P = forward and backward pass): `attribute` 1 P; `explain` adds one forward and one
@@ -142,6 +142,8 @@ class TemporalGradient(GradientAttribution):  # type: ignore[misc]  # Captum has
         True
     """
 
+    name = "Temporal Gradient"
+
     def __init__(
         self,
         model: VideoModel | Callable[..., Any],
@@ -152,18 +154,12 @@ class TemporalGradient(GradientAttribution):  # type: ignore[misc]  # Captum has
         super().__init__(model)
         if chunk_size is not None:
             require_positive("chunk_size", chunk_size)
-        self.model = model
         self.objective = resolve_objective(objective)
         self.objective_name = (
             getattr(objective, "__name__", "objective") if callable(objective) else objective
         )
         self.memory: Memory = memory
         self.chunk_size = chunk_size
-
-    @classmethod
-    def get_name(cls) -> str:
-        """The method's name, as Captum shows it."""
-        return "Temporal Gradient"
 
     @log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]
     def attribute(
@@ -193,7 +189,7 @@ class TemporalGradient(GradientAttribution):  # type: ignore[misc]  # Captum has
             ModelError: If the model is in training mode or does not return logits.
             OptionError: If the model has no such memory path.
         """
-        clips, as_tuple = self._checked(inputs)
+        clips, as_tuple = self._checked_clips(inputs)
         answer, _ = self._gradient(clips, target, additional_forward_args, show_progress)
         attributions = tuple(gradient[0] for gradient in answer.gradients)
         return attributions if as_tuple else attributions[0]
@@ -221,13 +217,13 @@ class TemporalGradient(GradientAttribution):  # type: ignore[misc]  # Captum has
             ClipError: And the others, as for `attribute`.
         """
         start = time.perf_counter()
-        clips, _ = self._checked(inputs)
+        clips, _ = self._checked_clips(inputs)
         if len(clips) != 1:
             raise ClipError(
                 "one clip to explain", f"{len(clips)}", "Use attribute() for several pathways."
             )
         if influence:
-            _require_timesteps(self.model)
+            self._require_timesteps()
         answer, classes = self._gradient(clips, target, additional_forward_args, show_progress)
         assert isinstance(answer.output, Tensor)
         attribution = answer.gradients[0][0]
@@ -246,15 +242,6 @@ class TemporalGradient(GradientAttribution):  # type: ignore[misc]  # Captum has
             objective=self.objective_name,
         )
 
-    def _checked(self, inputs: Any) -> tuple[tuple[Tensor, ...], bool]:  # noqa: ANN401
-        clips = inputs if isinstance(inputs, tuple) else (inputs,)
-        channels = self.model.channels if isinstance(self.model, VideoModel) else 3
-        for clip in clips:
-            check_layout(clip, channels)
-            check_finite(clip)
-        require_evaluation_mode(self.model)
-        return clips, isinstance(inputs, tuple)
-
     def _gradient(
         self,
         clips: tuple[Tensor, ...],
@@ -267,13 +254,7 @@ class TemporalGradient(GradientAttribution):  # type: ignore[misc]  # Captum has
         def rows(logits: Tensor) -> Tensor:
             return self.objective(logits, resolve_target(target, logits)).unsqueeze(1)
 
-        arguments = _spread(additional_forward_args)
-        if arguments and isinstance(self.model, VideoModel):
-            raise ModelError(
-                f"no additional arguments for a {type(self.model).__name__}, which takes a clip",
-                f"{len(arguments)}",
-                "Bind them in the wrapped model, or pass a function of clip and arguments.",
-            )
+        arguments = self._checked_arguments(additional_forward_args)
         question = Question(self.model, rows, arguments=arguments, show_progress=show_progress)
         answer = ask(question, clips, self.memory, self.chunk_size)
         assert isinstance(answer.output, Tensor)
@@ -293,22 +274,6 @@ class TemporalGradient(GradientAttribution):  # type: ignore[misc]  # Captum has
 def _frame_norm(gradient: Tensor) -> Tensor:
     norm: Tensor = torch.linalg.vector_norm(gradient, dim=(-3, -2, -1))
     return norm
-
-
-def _spread(arguments: Any) -> tuple[Any, ...]:  # noqa: ANN401
-    if arguments is None:
-        return ()
-    return arguments if isinstance(arguments, tuple) else (arguments,)
-
-
-def _require_timesteps(model: object) -> None:
-    if not isinstance(model, VideoModel):
-        raise FrameLogitsError(
-            "a VideoModel, whose timesteps each have logits",
-            f"{getattr(model, '__name__', type(model).__name__)}, known by its output only",
-            "Wrap the model: wrap(model), LateFusion, FrameRecurrent, EarlyFusion or Conv3D; or "
-            "pass influence=False.",
-        )
 
 
 def _run(answers: list[Answer], seconds: float) -> Run:

@@ -168,16 +168,22 @@ def _read_state(path: Path) -> dict[str, Tensor]:
     try:
         state = read(path)
     except unreadable as error:
-        raise ModelError(
-            f"a state dict of tensors in {path}",
-            f"a file that is damaged or holds something else ({str(error).splitlines()[0]})",
-            "Save it with safetensors, or torch.save(model.state_dict()).",
-        ) from None
+        raise _not_weights(path, f"what cannot be read ({str(error).splitlines()[0]})") from None
     for key in ("state_dict", "model"):
-        if isinstance(state.get(key), dict):
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise _not_weights(path, f"a {type(state).__name__} of other things")
     weights: dict[str, Tensor] = state
     return weights
+
+
+def _not_weights(path: Path, got: str) -> ModelError:
+    return ModelError(
+        f"a state dict of tensors in {path}",
+        got,
+        "Save one with safetensors, or with torch.save(model.state_dict()).",
+    )
 
 
 def _read_pickle(path: Path) -> Any:  # noqa: ANN401

@@ -51,9 +51,10 @@ def _wrap_resnet(model: Any, preprocessing: Preprocessing) -> Conv3D:  # noqa: A
     first_blocks = (getattr(model, layer)[0] for layer in layers)
     shortcuts = (block.downsample for block in first_blocks)
     stride = prod(shortcut[0].stride[0] for shortcut in shortcuts if shortcut is not None)
+    blocks = [f"{layer}.{i}" for layer in layers for i in range(len(getattr(model, layer)))]
     return Conv3D(
         model,
-        stages=["stem", *layers],
+        stages=["stem", *blocks],
         pool="avgpool",
         classifier="fc",
         frames_per_step=stride,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
@@ -16,7 +16,6 @@ from temporal_attr.attributions import TemporalGradientResult
 from temporal_attr.clips import Clip, write_video
 from temporal_attr.views._common import (
     COLOUR_MAPS,
-    HeatMaps,
     Sign,
     blend,
     heat_limit,
@@ -144,7 +143,7 @@ def _meaning(result: TemporalGradientResult, sign: Sign, percentile: float) -> s
     )
 
 
-def _enlarged(image: HeatMaps, width: int) -> Picture:
+def _enlarged(image: Float[np.ndarray, "_ _ channel"], width: int) -> Picture:
     # Even sizes: the video's colours are stored at half resolution.
     width -= width % 2
     height = round(image.shape[0] * width / image.shape[1] / 2) * 2
@@ -153,7 +152,9 @@ def _enlarged(image: HeatMaps, width: int) -> Picture:
     return enlarged
 
 
-def _with_bars(picture: Picture, scores: np.ndarray, current: int, seconds: float) -> Picture:
+def _with_bars(
+    picture: Picture, scores: np.ndarray, current: int, seconds: float
+) -> UInt8[np.ndarray, "_ width channel"]:
     height, width = picture.shape[:2]
     tall = max(24, height // 8) // 2 * 2
     bars = np.full((tall, width, 3), 255, np.uint8)

@@ -1,0 +1,44 @@
+"""Gradients through recurrent layers on CUDA, handled once for all methods."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+_RECURRENT_CALLS = {torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu}
+
+
+class _NativeRecurrence(TorchFunctionMode):
+    """Run recurrent layers without cuDNN, and everything else as usual."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,  # noqa: ANN401
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401
+        if func not in _RECURRENT_CALLS:
+            return func(*args, **(kwargs or {}))
+        with torch.backends.cudnn.flags(enabled=False):
+            return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def native_recurrence(on_cuda: bool) -> Iterator[None]:
+    """Let gradients through `nn.LSTM`, `nn.GRU` and `nn.RNN` in evaluation mode work on CUDA.
+
+    cuDNN keeps what its backward pass needs in training mode only, and otherwise fails with "cudnn
+    RNN backward can only be called in training mode". PyTorch's own kernels have no such limit.
+    Which kernel runs is settled in the forward pass, so only that is wrapped, and convolutions
+    keep cuDNN.
+    """
+    if not on_cuda:
+        yield
+        return
+    with _NativeRecurrence():
+        yield
