@@ -10,7 +10,6 @@ over rounds in which all contenders take turns. Linux only.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import statistics
@@ -19,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import captum
 import torch
@@ -27,10 +27,13 @@ from captum.attr import Saliency
 from torch import Tensor, nn
 
 from temporal_attr import FrameRecurrent, TemporalGradient, VideoModel, wrap
+from temporal_attr.attributions import Memory
 
 SIZE = 112
 CHUNK = 16
 MEGABYTE = 1024**2
+
+Contender: TypeAlias = Memory | Literal["captum", "floor"]
 
 
 def cnn_lstm() -> VideoModel:
@@ -42,14 +45,14 @@ def cnn_lstm() -> VideoModel:
 
 
 def r3d() -> VideoModel:
-    """torchvision's r3d_18."""
+    """Torchvision's r3d_18."""
     return wrap(torchvision.models.video.r3d_18().eval())
 
 
 MODELS: dict[str, Callable[[], VideoModel]] = {"cnn_lstm": cnn_lstm, "r3d_18": r3d}
 
 
-def contender(name: str, model: VideoModel) -> Callable[[Tensor], Tensor]:
+def contender(name: Contender, model: VideoModel) -> Callable[[Tensor], Tensor]:
     """A function from a clip to its gradient: a path of ours, Captum, or plain PyTorch."""
     if name == "captum":
         method = Saliency(model)
@@ -73,7 +76,7 @@ def resident(field: str) -> float:
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(field))
 
 
-def measure_peak(model_name: str, name: str, frames: int) -> float:
+def measure_peak(model_name: str, name: Contender, frames: int) -> float:
     """What one call adds to this process at its peak, in MB."""
     torch.manual_seed(0)
     model = MODELS[model_name]()
@@ -86,7 +89,7 @@ def measure_peak(model_name: str, name: str, frames: int) -> float:
     return resident("VmHWM") - before
 
 
-def peak(model_name: str, name: str, frames: int) -> float:
+def peak(model_name: str, name: Contender, frames: int) -> float:
     """`measure_peak` in a process of its own, the median of three.
 
     There, memory that is freed goes back to the system at once, so that what the process holds is
@@ -97,16 +100,18 @@ def peak(model_name: str, name: str, frames: int) -> float:
     runs = [
         subprocess.run(command, capture_output=True, check=True, env=environment) for _ in range(3)
     ]
-    return statistics.median(json.loads(run.stdout) for run in runs)
+    return statistics.median(float(run.stdout) for run in runs)
 
 
-def seconds(model_name: str, names: list[str], frames: int, rounds: int) -> dict[str, float]:
+def seconds(
+    model_name: str, names: list[Contender], frames: int, rounds: int
+) -> dict[Contender, float]:
     """Median seconds of each contender, taking turns."""
     torch.manual_seed(0)
     model = MODELS[model_name]()
     clip = torch.randn(1, frames, 3, SIZE, SIZE)
     runs = {name: contender(name, model) for name in names}
-    times: dict[str, list[float]] = {name: [] for name in names}
+    times: dict[Contender, list[float]] = {name: [] for name in names}
     for _ in range(rounds + 1):
         for name, run in runs.items():
             start = time.perf_counter()
@@ -115,7 +120,7 @@ def seconds(model_name: str, names: list[str], frames: int, rounds: int) -> dict
     return {name: statistics.median(values[1:]) for name, values in times.items()}
 
 
-def memory_table(model_name: str, names: list[str], lengths: list[int]) -> None:
+def memory_table(model_name: str, names: list[Contender], lengths: list[int]) -> None:
     """Print peak memory by path and number of frames."""
     print(f"\n## Peak memory, {model_name}, clips of T x 3 x {SIZE} x {SIZE} (MB)\n")
     print(
@@ -134,7 +139,7 @@ def memory_table(model_name: str, names: list[str], lengths: list[int]) -> None:
     print(f"| (the result itself) | {cells} | {result[-1] / result[0]:.2f} | |")
 
 
-def speed_table(model_name: str, names: list[str], frames: int, rounds: int) -> None:
+def speed_table(model_name: str, names: list[Contender], frames: int, rounds: int) -> None:
     """Print seconds and the ratio to the floor."""
     print(f"\n## Speed, {model_name}, T = {frames} (median of {rounds})\n")
     print("| path | seconds | of the floor |\n|---|---|---|")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
@@ -200,7 +203,8 @@ def write_video(
         sizes = sorted({frame.shape for frame in frames})
         raise OptionError("frames of one size", str(sizes or "none"), "Give at least one frame.")
     height, width = frames[0].shape[:2]
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"VP90"), fps, (width, height))
+    with _quiet():
+        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"VP90"), fps, (width, height))
     if not writer.isOpened():
         raise VideoError(
             f"to write a VP9 video to {path}",
@@ -213,3 +217,20 @@ def write_video(
     finally:
         writer.release()
     return path
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what C code writes to standard error away from the user.
+
+    OpenCV notes there, past its own log level, that WebM has no four-letter codes, for each video.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

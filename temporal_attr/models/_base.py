@@ -58,8 +58,6 @@ class VideoModel(nn.Module, ABC):
             prediction of its own kind, and no sum holds; the wrapper says which.
         frames_per_step: Input frames from one timestep to the next.
         preprocessing: What turns decoded frames into the model's input values, if known.
-        stages: Functions that, applied in turn to the clip in the model's layout, give the
-            features that `head` reads; gradients can be recomputed stage by stage.
     """
 
     layout: ClassVar[str]
@@ -72,7 +70,11 @@ class VideoModel(nn.Module, ABC):
 
     @property
     def stages(self) -> tuple[Callable[[Tensor], Tensor], ...]:
-        """The functions between the clip and its features, in order."""
+        """The functions that, in turn, make the features that `head` reads from the clip.
+
+        The first takes the clip in the model's own layout. Gradients can be recomputed stage by
+        stage.
+        """
         return ()
 
     @property

@@ -1,0 +1,40 @@
+"""Sphinx configuration; the build is strict (`-W`)."""
+
+from importlib.metadata import version as installed_version
+
+project = "temporal_attr"
+author = "the temporal_attr authors"
+copyright = "2026, the temporal_attr authors"
+release = version = installed_version("temporal-attr")
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.napoleon",
+    "sphinxcontrib.bibtex",
+]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = "temporal_attr"
+
+myst_enable_extensions = ["dollarmath", "colon_fence"]
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 120
+
+bibtex_bibfiles = ["references.bib"]
+bibtex_reference_style = "author_year"
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+# Shapes are shown by the names of temporal_attr._typing, not spelled out in every signature.
+_SHAPES = """
+    ClipOrPathways ClipTensor Features FrameScores Frames HeatMaps Images Influence Interpolation
+    Logits Memory Norm Objective ObjectiveName PathwayTensor PerExample RawFrame RawFrames Run
+    Sampling Sign StepLogits StepWeights Target TargetLike
+"""
+autodoc_type_aliases = {name: name for name in _SHAPES.split()}
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_rtype = False
