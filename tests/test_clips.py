@@ -32,6 +32,7 @@ from temporal_attr.clips import (
     window_starts,
     write_video,
 )
+from temporal_attr.clips._index import FrameIndex
 
 counts = st.integers(1, 60)
 
@@ -105,6 +106,7 @@ def frames_seen(clip, grey_levels):
         {"frames": 40},
         {"frames": 9, "sampling": "dense", "stride": 3, "start": 5},
         {"indices": [39, 0, 17, 17]},
+        {"indices": np.array([5, 38])},
     ],
 )
 def test_the_frames_asked_for_are_the_frames_that_come(grey_video, grey_levels, options):
@@ -124,6 +126,70 @@ def test_only_the_frames_asked_for_are_converted(grey_video, monkeypatch):
     monkeypatch.setattr(VideoFile, "_pixels", lambda self: fetched.append(1) or original(self))
     load_clip(grey_video, indices=[3, 20])
     assert len(fetched) == 2
+
+
+class Decoder:
+    """A decoder that seeks to the wrong place, or loses a frame."""
+
+    def __init__(self, capture, seek_to=None, lose=None):
+        self.capture, self.seek_to, self.lose = capture, seek_to, lose
+        self.grabbed = 0
+
+    def __getattr__(self, name):
+        return getattr(self.capture, name)
+
+    def set(self, prop, value):
+        if self.seek_to == "nowhere":
+            return False
+        return self.capture.set(cv2.CAP_PROP_POS_FRAMES, self.seek_to)
+
+    def grab(self):
+        if self.grabbed == self.lose:
+            self.capture.grab()
+        self.grabbed += 1
+        return self.capture.grab()
+
+
+@pytest.mark.parametrize("seek_to", ["nowhere", 0, 20, 35, 39, 1000])
+def test_a_decoder_that_seeks_wrongly_is_found_out(grey_video, grey_levels, monkeypatch, seek_to):
+    from temporal_attr.clips import _decode
+
+    opened = _decode._open
+    monkeypatch.setattr(_decode, "_open", lambda path: Decoder(opened(path), seek_to))
+    clip = load_clip(grey_video, indices=[2, 33, 38])
+    assert frames_seen(clip, grey_levels) == (2, 33, 38)
+
+
+def test_a_lost_frame_is_an_error_and_shifts_no_other(grey_video, grey_levels, monkeypatch):
+    from temporal_attr.clips import _decode
+
+    opened = _decode._open
+    monkeypatch.setattr(_decode, "_open", lambda path: Decoder(opened(path), "nowhere", lose=5))
+    assert frames_seen(load_clip(grey_video, indices=[4, 6, 7]), grey_levels) == (4, 6, 7)
+    with pytest.raises(TruncatedVideoError, match="expected frame 5 .* got frame 6 in its place"):
+        load_clip(grey_video, indices=[4, 5])
+    with pytest.raises(TruncatedVideoError, match="expected frame 5 .* got frame 6 in its place"):
+        list(clip_windows(grey_video, size=4))
+
+
+def test_without_an_index_frames_are_counted(grey_video, grey_levels, monkeypatch):
+    monkeypatch.setattr("temporal_attr.clips._index.FrameIndex.read", lambda path: None)
+    assert frames_seen(load_clip(grey_video, 7), grey_levels) == uniform_indices(40, 7)
+
+
+def test_the_index_of_a_file(grey_video, tmp_path):
+    index = FrameIndex.read(grey_video)
+    np.testing.assert_allclose(index.seconds, np.arange(40) / 10, atol=1e-3)
+    assert index.is_key[0]
+    assert 1 < index.is_key.sum() < 40
+    assert [index.number(s) for s in (0.0, 0.1, 3.9)] == [0, 1, 39]
+    keys = np.flatnonzero(index.is_key).tolist()
+    assert not index.seeking_pays(-1, keys[1] + 16)
+    assert index.seeking_pays(-1, keys[1] + 17)
+    assert not index.seeking_pays(keys[1], keys[1] + 17)
+    empty = tmp_path / "empty.mp4"
+    empty.write_bytes(b"")
+    assert FrameIndex.read(empty) is None
 
 
 def test_windows_of_a_file_are_those_of_the_arithmetic(grey_video, grey_levels):
@@ -211,7 +277,10 @@ def test_real_clips(real_video, name, count, fps, size):
             break
         every.append(image)
     assert len(every) == count
-    clip = load_clip(path, indices=uniform_indices(count, 8))
+    assert VideoFile(path).frame_count == count
+    # Far apart and backwards, so that most of them are sought.
+    clip = load_clip(path, indices=[*uniform_indices(count, 8), count - 1, 0])
+    assert len(load_clip(path, count, "uniform").indices) == count
     assert clip.fps == fps
     assert tuple(clip.tensor.shape[-2:]) == size
     for frame, index in zip(clip.tensor[0], clip.indices, strict=True):
@@ -220,7 +289,7 @@ def test_real_clips(real_video, name, count, fps, size):
 
 
 def test_windows_of_a_video_whose_count_is_an_estimate(real_video):
-    # Matroska promises 311 frames by its length; 310 are there.
+    # By its length the file would have 311 frames; 310 are there.
     clips = list(clip_windows(real_video("flipping_a_pancake.mkv"), size=100, overlap=0.0))
     assert [clip.indices[-1] for clip in clips] == [99, 199, 299, 309]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from temporal_attr._errors import ClipError, OptionError, TooFewFramesError
@@ -90,7 +91,7 @@ def load_clip(
     *,
     stride: int = 1,
     start: int = 0,
-    indices: Sequence[int] | None = None,
+    indices: Sequence[int] | Int[np.ndarray, " time"] | None = None,
     preprocessing: Preprocessing | None = None,
     total: int | None = None,
     show_progress: bool = False,
@@ -123,8 +124,9 @@ def load_clip(
         if indices is None:
             length = video.frame_count if total is None else total
             indices = _choose(length, frames, sampling, stride, start)
-        tensors, times = video.read(indices, prepare, show_progress)
-        return _assemble(tensors, list(indices), times, video, prepare)
+        numbers = [operator.index(i) for i in indices]
+        tensors, times = video.read(numbers, prepare, show_progress)
+        return _assemble(tensors, numbers, times, video, prepare)
 
 
 def clip_windows(
@@ -137,8 +139,7 @@ def clip_windows(
     """Overlapping windows of consecutive frames over a whole video, in one pass.
 
     No more than one window is in memory. The windows are those of `window_starts`: the last one
-    ends with the video. The end is where decoding ends, which may be one frame before a count
-    that the container only estimates.
+    ends with the video.
 
     Args:
         source: The file.
@@ -151,8 +152,8 @@ def clip_windows(
 
     Raises:
         TooFewFramesError: If the video is shorter than one window.
-        TruncatedVideoError: If the file ends more than one frame before its header says; raised
-            after the windows before the break.
+        TruncatedVideoError: If the file ends before its header says; raised after the windows
+            before the break.
     """
     step = window_step(size, overlap)
     prepare = preprocessing or Preprocessing()
@@ -171,9 +172,8 @@ def _stream_windows(
             if decoded >= size and (decoded - size) % step == 0:
                 covered = decoded
                 yield _window(kept, video, prepare)
-        # One frame is the error of a count estimated from a length in seconds (Matroska).
-        if decoded < video.frame_count - 1:
-            raise video.truncated(decoded, "the end")
+        if decoded < video.frame_count:
+            raise video.truncated("the end")
         if decoded < size:
             raise TooFewFramesError(
                 f"at least {size} frames for a window",

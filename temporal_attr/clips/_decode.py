@@ -24,6 +24,7 @@ from temporal_attr._errors import (
     VideoError,
     VideoNotFoundError,
 )
+from temporal_attr.clips._index import FrameIndex
 
 if TYPE_CHECKING:
     import cv2
@@ -35,9 +36,11 @@ RawFrame = UInt8[Tensor, "1 channel height width"]
 class VideoFile:
     """A video file, open for reading; close it or use it in a `with` block.
 
-    Frames are numbered by decoding order from 0. A file is decoded from its beginning up to the
-    last frame that is asked for, because only counting is exact: seeking lands beside the frame
-    in files of variable rate. Frames in between are decoded but neither converted nor kept.
+    Frames are numbered from 0 in the order in which they are shown. Their number and times come
+    from the file's packets, which are read without decoding; each decoded frame is known by its
+    time, so a frame is never mistaken for its neighbour, whether decoding got there from the
+    beginning or from a key frame nearby. (Where packets have no usable times, frames are counted
+    from the beginning.)
 
     Args:
         path: The file.
@@ -45,8 +48,9 @@ class VideoFile:
     Attributes:
         path: The file, as given.
         fps: Frames a second, by the header.
-        frame_count: Number of frames, by the header (counted where the header has none). Some
-            containers store a length in seconds only, and the count is then an estimate.
+        frame_count: Number of frames that the file claims: by its header, or by its packets where
+            the header has no count. Some containers (Matroska) store a length in seconds, and the
+            count made from it may be one too high; the packets then decide.
 
     Raises:
         VideoNotFoundError: If there is no file at `path`.
@@ -58,10 +62,13 @@ class VideoFile:
 
         self.path = Path(path)
         self._capture = _open(self.path)
-        self.fps: float = self._capture.get(cv2.CAP_PROP_FPS)
-        self.frame_count = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
         self._time = cv2.CAP_PROP_POS_MSEC
-        self._position = 0
+        self._position, self._untouched = -1, True
+        self.fps: float = self._capture.get(cv2.CAP_PROP_FPS)
+        self._index = FrameIndex.read(self.path)
+        header = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        packets = header if self._index is None else len(self._index.seconds)
+        self.frame_count = packets if header - 1 <= packets else header
         if self.frame_count <= 0:
             self.frame_count = sum(1 for _ in self.frames())
 
@@ -86,14 +93,13 @@ class VideoFile:
         Pixels are RGB bytes `(1, channel, height, width)`, and are to be fetched before the
         iteration goes on.
         """
-        if self._position:
-            self._capture.release()
-            self._capture = _open(self.path)
-            self._position = 0
-        while self._capture.grab():
-            seconds = self._capture.get(self._time) / 1000
-            self._position += 1
-            yield self._position - 1, seconds, self._pixels
+        self._rewind()
+        following = 0
+        while self._grab():
+            if self._position != following:
+                raise self._damaged(following)
+            following += 1
+            yield self._position, self._seconds, self._pixels
 
     def read(
         self,
@@ -114,31 +120,68 @@ class VideoFile:
         Raises:
             OptionError: If no frame is asked for.
             TooFewFramesError: If a number lies outside what the header promises.
-            TruncatedVideoError: If the file ends before its header says.
+            TruncatedVideoError: If the file ends before its header says, or a frame is damaged.
         """
-        wanted = set(indices)
         self._require_inside(indices)
         found: dict[int, tuple[Value, float]] = {}
-        last = max(wanted)
-        frames = tqdm(self.frames(), "decoding", total=last + 1, disable=not show_progress, delay=2)
-        with frames:
-            for index, seconds, pixels in frames:
-                if index in wanted:
-                    found[index] = (transform(pixels()), seconds)
-                if index == last:
-                    break
-        if last not in found:
-            raise self.truncated(self._position, f"frame {last}")
+        wanted = sorted(set(indices))
+        for target in tqdm(wanted, "decoding", disable=not show_progress, delay=2):
+            self._advance(target)
+            found[target] = (transform(self._pixels()), self._seconds)
         return [found[i][0] for i in indices], [found[i][1] for i in indices]
 
-    def truncated(self, decoded: int, request: str) -> TruncatedVideoError:
-        """The error for a file that ended after `decoded` frames."""
+    def truncated(self, request: str) -> TruncatedVideoError:
+        """The error for a file that ended where it is now."""
+        decoded = self._position + 1
         return TruncatedVideoError(
             f"{self.frame_count} frames in {self.path}, as its header says",
             f"{decoded} that can be decoded, so {request} is missing",
             f"Repair or re-encode the file, or choose among frames 0 to {decoded - 1} "
             f"(total={decoded}).",
         )
+
+    def _advance(self, target: int) -> None:
+        """Decode up to a frame: from a key frame nearby where that is shorter, and exact."""
+        if self._index is not None and self._index.seeking_pays(self._position, target):
+            self._untouched = False
+            self._capture.set(self._time, self._index.seconds[target] * 1000)
+            if self._grab_until(target):
+                return
+            self._rewind()
+        if not self._grab_until(target):
+            raise (
+                self._damaged(target)
+                if self._position > target
+                else self.truncated(f"frame {target}")
+            )
+
+    def _damaged(self, missing: int) -> TruncatedVideoError:
+        return TruncatedVideoError(
+            f"frame {missing} in {self.path}",
+            f"frame {self._position} in its place: the file is damaged there",
+            "Repair or re-encode the file, or choose other frames.",
+        )
+
+    def _grab_until(self, target: int) -> bool:
+        while self._grab() and self._position < target:
+            pass
+        return self._position == target
+
+    def _grab(self) -> bool:
+        """Decode the next frame and find out which it is."""
+        self._untouched = False
+        if not self._capture.grab():
+            return False
+        self._seconds = self._capture.get(self._time) / 1000
+        following = self._position + 1
+        self._position = following if self._index is None else self._index.number(self._seconds)
+        return True
+
+    def _rewind(self) -> None:
+        if not self._untouched:
+            self._capture.release()
+            self._capture = _open(self.path)
+            self._position, self._untouched = -1, True
 
     def _require_inside(self, indices: Sequence[int]) -> None:
         if not indices:
@@ -153,7 +196,11 @@ class VideoFile:
     def _pixels(self) -> RawFrame:
         ok, image = self._capture.retrieve()
         if not ok:
-            raise self.truncated(self._position - 1, f"frame {self._position - 1}")
+            raise TruncatedVideoError(
+                f"pixels for frame {self._position} of {self.path}",
+                "none from the decoder",
+                "Repair or re-encode the file, or choose other frames.",
+            )
         rgb = np.ascontiguousarray(image[..., ::-1].transpose(2, 0, 1))
         return torch.from_numpy(rgb)[None]
 
