@@ -1,5 +1,6 @@
 """Sphinx configuration; the build is strict (`-W`)."""
 
+import re
 from importlib.metadata import version as installed_version
 
 project = "temporal_attr"
@@ -26,6 +27,8 @@ nb_execution_timeout = 120
 bibtex_bibfiles = ["references.bib"]
 bibtex_reference_style = "author_year"
 
+default_role = "code"
+
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 # Shapes are shown by the names of temporal_attr._typing, not spelled out in every signature.
@@ -35,6 +38,20 @@ _SHAPES = """
     Sampling Sign StepLogits StepWeights Target TargetLike
 """
 autodoc_type_aliases = {name: name for name in _SHAPES.split()}
+
+
+def _name_aliases(app, what, name, obj, options, signature, returns):
+    """In a union autodoc spells out that a name is an alias; the name alone is meant."""
+    return tuple(
+        text and re.sub(r"TypeAliasForwardRef\('(\w+)'\)", r"\1", text)
+        for text in (signature, returns)
+    )
+
+
+def setup(app):
+    app.connect("autodoc-process-signature", _name_aliases)
+
+
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False

@@ -101,6 +101,18 @@ def test_the_influence_map_scales_rows_and_leaves_zeros_blank(explained):
     assert np.array_equal(image.mask, matrix == 0)
 
 
+def test_a_notebook_shows_the_pictures(explained):
+    result, clip = explained
+    for figure in (
+        views.frame_strip(result, clip),
+        views.overlay_grid(result, clip),
+        views.influence_map(result),
+    ):
+        shown = cv2.imdecode(np.frombuffer(figure._repr_png_(), np.uint8), cv2.IMREAD_COLOR)
+        assert shown.shape[1] == pytest.approx(100 * figure.get_figwidth(), abs=1)
+        assert shown.std() > 10
+
+
 def test_the_overlay_video_is_vp9_with_a_frame_for_each(explained, tmp_path):
     result, clip = explained
     path = views.overlay_video(result, clip, tmp_path / "overlay.webm", fps=5, width=160)

@@ -92,17 +92,18 @@ def _reach(influence: Tensor) -> str:
 
 
 class TemporalGradient(VideoMethod, GradientAttribution):  # type: ignore[misc]
-    """The gradient of a prediction with respect to every frame of a clip.
+    r"""The gradient of a prediction with respect to every frame of a clip.
 
-    S is the objective, x_t frame t. `attribute` gives dS/dx_t, the saliency of
-    :cite:t:`simonyan2014` (their equation 3) with its sign kept; `explain` adds
+    :math:`S` is the objective, :math:`x_t` frame t. `attribute` gives
+    :math:`\partial S / \partial x_t`, the saliency of :cite:t:`simonyan2014` (their equation 3)
+    with its sign kept; `explain` adds
 
-    - G_t = ||dS/dx_t||_2 over channel, height and width: how strongly the prediction reacts to
-      frame t;
-    - the influence matrix, I_nt = ||d l_n / dx_t||_2 for the target's logit l_n at timestep n: how
-      far a timestep's prediction reaches into its neighbours. Where a model reads forward only,
-      it is exactly 0 for t > n. It is an effective receptive field in time, as
-      :cite:t:`luo2016` measure it in space.
+    - :math:`G_t = \lVert \partial S / \partial x_t \rVert_2` over channel, height and width: how
+      strongly the prediction reacts to frame t;
+    - the influence matrix, :math:`I_{nt} = \lVert \partial l_n / \partial x_t \rVert_2` for the
+      target's logit :math:`l_n` at timestep n: how far a timestep's prediction reaches into its
+      neighbours. Where a model reads forward only, it is exactly 0 for t > n. It is an effective
+      receptive field in time, as :cite:t:`luo2016` measure it in space.
 
     A gradient says what a small change of a frame would do, not how much of the logit the frame
     brought about; it does not add up to the logit.

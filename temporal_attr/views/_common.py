@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from matplotlib import colormaps
+from matplotlib.figure import Figure
 
 from temporal_attr._errors import ClipError, OptionError
 from temporal_attr._typing import ClipTensor
@@ -20,6 +22,19 @@ Images = Float[np.ndarray, "time height width 3"]
 BAR_COLOUR = "#d1495b"
 MUTED_COLOUR = "#8d99ae"
 COLOUR_MAPS: dict[Sign, str] = {"absolute": "inferno", "signed": "RdBu_r"}
+
+
+class Picture(Figure):
+    """A matplotlib figure that a notebook shows by itself.
+
+    Matplotlib's own figures appear in notebooks only once pyplot has been imported; these need no
+    pyplot, so that nothing is shown or kept open elsewhere.
+    """
+
+    def _repr_png_(self) -> bytes:
+        buffer = BytesIO()
+        self.savefig(buffer, format="png", dpi=100)
+        return buffer.getvalue()
 
 
 def require_example(example: int, batch: int, clip: Clip, frames: int) -> None:

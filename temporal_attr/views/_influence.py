@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from temporal_attr._errors import FrameLogitsError, OptionError
 from temporal_attr.attributions import TemporalGradientResult
-from temporal_attr.views._common import MUTED_COLOUR
+from temporal_attr.views._common import MUTED_COLOUR, Picture
 
 
 def influence_map(result: TemporalGradientResult, *, example: int = 0) -> Figure:
@@ -42,7 +42,7 @@ def influence_map(result: TemporalGradientResult, *, example: int = 0) -> Figure
     largest = matrix.max(1, keepdims=True)
     share = np.divide(matrix, largest, out=np.zeros_like(matrix), where=largest > 0)
     height = min(6.0, max(2.8, 0.32 * steps + 1.4))
-    figure = Figure(figsize=(7.5, height), layout="constrained")
+    figure = Picture(figsize=(7.5, height), layout="constrained")
     axes, sizes = figure.subplots(1, 2, width_ratios=(5, 1))
     shown = np.ma.masked_equal(share, 0)
     image = axes.imshow(

@@ -16,6 +16,7 @@ from temporal_attr.attributions import TemporalGradientResult
 from temporal_attr.clips import Clip, write_video
 from temporal_attr.views._common import (
     COLOUR_MAPS,
+    Picture,
     Sign,
     blend,
     heat_limit,
@@ -23,7 +24,7 @@ from temporal_attr.views._common import (
     require_example,
 )
 
-Picture = UInt8[np.ndarray, "height width channel"]
+FrameBytes = UInt8[np.ndarray, "height width channel"]
 
 
 def overlay_grid(
@@ -63,7 +64,7 @@ def overlay_grid(
     rows = -(-len(blended) // columns)
     ratio = heat.shape[1] / heat.shape[2]
     size = (2.2 * columns + 1.2, 2.2 * ratio * rows + 0.25 * rows + 0.4)
-    figure = Figure(figsize=size, layout="constrained")
+    figure = Picture(figsize=size, layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
     for place, axes in enumerate(grid.flat):
         axes.set_axis_off()
@@ -143,7 +144,7 @@ def _meaning(result: TemporalGradientResult, sign: Sign, percentile: float) -> s
     )
 
 
-def _enlarged(image: Float[np.ndarray, "_ _ channel"], width: int) -> Picture:
+def _enlarged(image: Float[np.ndarray, "_ _ channel"], width: int) -> FrameBytes:
     # Even sizes: the video's colours are stored at half resolution.
     width -= width % 2
     height = round(image.shape[0] * width / image.shape[1] / 2) * 2
@@ -153,7 +154,7 @@ def _enlarged(image: Float[np.ndarray, "_ _ channel"], width: int) -> Picture:
 
 
 def _with_bars(
-    picture: Picture, scores: np.ndarray, current: int, seconds: float
+    picture: FrameBytes, scores: np.ndarray, current: int, seconds: float
 ) -> UInt8[np.ndarray, "_ width channel"]:
     height, width = picture.shape[:2]
     tall = max(24, height // 8) // 2 * 2

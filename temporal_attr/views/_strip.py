@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
 from temporal_attr._errors import OptionError
 from temporal_attr.attributions import TemporalGradientResult
 from temporal_attr.clips import Clip
-from temporal_attr.views._common import BAR_COLOUR, Images, require_example
+from temporal_attr.views._common import BAR_COLOUR, Images, Picture, require_example
 
 
 def frame_strip(
@@ -36,7 +37,7 @@ def frame_strip(
         raise OptionError("at least one thumbnail", str(thumbnails), "Try 16.")
     scores = result.frame_scores[example].detach().cpu().float().numpy()
     shown = np.unique(np.linspace(0, frames - 1, min(frames, thumbnails)).round().astype(int))
-    figure = Figure(figsize=(max(6.0, 1.05 * len(shown)), 3.4), layout="constrained")
+    figure = Picture(figsize=(max(6.0, 1.05 * len(shown)), 3.4), layout="constrained")
     axes = figure.subplots()
     times = np.asarray(clip.timestamps)
     width = 0.8 * float(np.diff(times).min()) if frames > 1 else 0.8
@@ -52,10 +53,7 @@ def frame_strip(
     return figure
 
 
-def _place_thumbnails(axes: object, images: Images, times: np.ndarray, inches: float) -> None:
-    from matplotlib.axes import Axes  # noqa: PLC0415
-
-    assert isinstance(axes, Axes)
+def _place_thumbnails(axes: Axes, images: Images, times: np.ndarray, inches: float) -> None:
     across = inches * 0.85 / len(images) * 0.95 * 100
     zoom = across / images.shape[2] * 72 / 100
     for image, seconds in zip(images, times, strict=True):
