@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from temporal_attr._errors import OptionError, TemporalAttrError
 
 if TYPE_CHECKING:
+    import torch
     from matplotlib.figure import Figure
     from torch import nn
 
@@ -88,9 +89,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     explain.add_argument("--out", type=Path, required=True, help="folder to write to")
     explain.add_argument("--weights", type=Path, help="state dict: .safetensors or torch.save")
-    explain.add_argument("--classes", type=Path, help="text file, one class name a line")
+    explain.add_argument(
+        "--classes",
+        type=Path,
+        help="text file, one class name a line; torchvision "
+        "and timm models are built with that many classes",
+    )
     explain.add_argument("--method", choices=sorted(METHODS), default="temporal-gradient")
-    explain.add_argument("--target", default="top", help="class number, or top (default)")
+    explain.add_argument("--target", default="top", help="class number or name, or top (default)")
     explain.add_argument("--objective", default="logit", help="default: logit")
     explain.add_argument("--memory", default="auto", help="memory path (default: auto)")
     explain.add_argument("--chunk-size", type=int, help="frames at a time, on the framewise path")
@@ -111,9 +117,11 @@ def explain_video(settings: Settings) -> None:
     from temporal_attr.clips import load_clip  # noqa: PLC0415
     from temporal_attr.models import VideoModel, class_names, load_model  # noqa: PLC0415
 
+    _make_folder(settings.out)
+    device = _device(settings.device)
     names = class_names(settings.classes)
     model = load_model(settings.model, settings.weights, len(names) or None, settings.seed)
-    model = model.to(settings.device)
+    model = model.to(device)
     _say(f"decoding {settings.frames} frames of {settings.video}")
     clip = load_clip(
         settings.video,
@@ -123,7 +131,7 @@ def explain_video(settings: Settings) -> None:
         start=settings.start,
         preprocessing=model.preprocessing if isinstance(model, VideoModel) else None,
         show_progress=True,
-    ).to(settings.device)
+    ).to(device)
     result = METHODS[settings.method](settings, model, clip)
     _write(result, clip, settings, names)
     _draw(result, clip, settings.out)
@@ -154,32 +162,72 @@ def _explain_gradient(settings: Settings, model: nn.Module, clip: Clip) -> Tempo
     if not wrapped:
         _say("the model is not wrapped, so there are no timesteps and no influence matrix")
     _say("explaining the prediction")
-    target = _target(settings.target, model, clip)
+    target = _target(settings, model, clip)
     return method.explain(clip.tensor, target, show_progress=True, influence=wrapped)
 
+
+OUTPUTS = (
+    "result.json",
+    "tensors.safetensors",
+    "frame_strip.png",
+    "overlay_grid.png",
+    "influence_map.png",
+    "overlay.webm",
+)
+"""What a run writes; those of an earlier run do not stay beside it."""
 
 METHODS: dict[str, Callable[[Settings, nn.Module, Clip], TemporalGradientResult]] = {
     "temporal-gradient": _explain_gradient
 }
 
 
-def _target(target: str, model: nn.Module, clip: Clip) -> int:
+def _target(settings: Settings, model: nn.Module, clip: Clip) -> int:
     import torch  # noqa: PLC0415
 
-    from temporal_attr.models import check_logits  # noqa: PLC0415
+    from temporal_attr.models import check_logits, class_names  # noqa: PLC0415
 
-    if target != "top":
-        try:
-            return int(target)
-        except ValueError:
-            raise OptionError("--target to be a class number or top", target, "Try 0.") from None
+    names = class_names(settings.classes)
     with torch.no_grad():
-        return int(check_logits(model(clip.tensor), 1).argmax())
+        logits = check_logits(model(clip.tensor), 1)
+    if names and len(names) != logits.shape[1]:
+        raise OptionError(
+            f"a name for each of the model's {logits.shape[1]} classes in {settings.classes}",
+            f"{len(names)}",
+            "Write one name a line, in the order of the classes.",
+        )
+    if settings.target == "top":
+        return int(logits.argmax())
+    if settings.target in names:
+        return names.index(settings.target)
+    try:
+        return int(settings.target)
+    except ValueError:
+        raise OptionError(
+            "--target to be a class number or top, or a name from --classes",
+            settings.target,
+            "Try 0.",
+        ) from None
+
+
+def _device(name: str) -> torch.device:
+    import torch  # noqa: PLC0415
+
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise OptionError(f"a device that is there as {name}", reason, "Try cpu.") from None
+    return device
 
 
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        # A folder may be there and refuse a file; better known before the work than after it.
+        (folder / "result.json").touch()
+        for name in OUTPUTS:
+            (folder / name).unlink(missing_ok=True)
     except OSError as error:
         raise OptionError(
             f"a folder to write to at {folder}", error.strerror or str(error), "Choose another."
@@ -192,7 +240,6 @@ def _write(
     """Write numbers and tensors, before the pictures, which take longer."""
     from safetensors.torch import save_file  # noqa: PLC0415
 
-    _make_folder(settings.out)
     record = {
         "settings": {
             entry.name: _text(getattr(settings, entry.name)) for entry in fields(settings)

@@ -412,3 +412,19 @@ def test_importing_the_package_imports_no_heavy_library():
     code = f"import sys, temporal_attr; print([m for m in '{heavy}'.split() if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_one_open_file_can_be_read_again(grey_video):
+    with VideoFile(grey_video) as video:
+        first = video.read([5, 39], lambda pixels: pixels)
+        again = video.read([5, 39], lambda pixels: pixels)
+        assert sum(1 for _ in video.frames()) == 40
+        back = video.read([5], lambda pixels: pixels)
+    assert all(torch.equal(a, b) for a, b in zip(first[0], again[0], strict=True))
+    assert torch.equal(back[0][0], first[0][0])
+
+
+@pytest.mark.usefixtures("as_user")
+def test_a_clip_is_one_clip():
+    with pytest.raises(ClipError, match="the frames of one clip"):
+        Clip.from_tensor(torch.rand(2, 3, 3, 4, 4))

@@ -468,13 +468,13 @@ def test_summary_and_dictionary():
     wrapper, _ = family("lstm_last").build()
     result = TemporalGradient(wrapper, "probability").explain(family("lstm_last").clip(), [1, 2])
     text = result.summary()
-    assert "TemporalGradient: 2 forward passes, memory path whole" in text
+    assert "TemporalGradient: 3 forward passes, memory path whole" in text
     for example, target in enumerate([1, 2]):
         probability = result.logits[example].softmax(0)[target].item()
         assert f"clip {example}: target {target}, logit" in text
         assert f"probability {probability:.1%}" in text
         best = result.frame_scores[example].argmax().item()
-        assert f"frames that move the probability most: {best} (" in text
+        assert f"frames with most of the probability's sensitivity: {best} (" in text
     record = json.loads(json.dumps(result.to_dict(), allow_nan=False))
     assert record["attribution"]["shape"] == list(result.attribution.shape)
     assert record["frame_scores"] == result.frame_scores.tolist()
@@ -490,7 +490,7 @@ def test_the_reach_in_the_summary_counts_frames():
     model = Shift(1)
     result = TemporalGradient(model).explain(torch.rand(1, 4, 3, 2, 2), target=1)
     # Three timesteps read one frame each; the first reads none and does not count.
-    assert "90% of one's sensitivity lies on 1.0 of 4 frames" in result.summary()
+    assert "90% of a timestep's sensitivity lies on 1.0 of 4 frames on average" in result.summary()
 
 
 @pytest.mark.parametrize("norm", ["l2", "l1", "max", "sum"])
@@ -514,3 +514,56 @@ def test_targets_are_read_from_every_class():
     found = [TemporalGradient(wrapper).attribute(clip, target=k) for k in range(CLASSES)]
     for k in range(CLASSES):
         assert_near(found[k], autograd(bare, clip, k), 1e-5)
+
+
+class EncoderCut(nn.Module):
+    """A recurrent model that looks at frames without a graph."""
+
+    def __init__(self):
+        super().__init__()
+        self.cnn, self.fc = nn.Flatten(), nn.Linear(12, 3)
+        self.eval()
+
+    def forward(self, clip):
+        with torch.no_grad():
+            features = self.cnn(clip.flatten(0, 1))
+        return self.fc(features).unflatten(0, clip.shape[:2]).mean(1)
+
+
+def test_a_graph_that_is_cut_before_trained_layers_is_named_too():
+    # The output requires a gradient, because the classifier's weights do.
+    with pytest.raises(ModelError, match="one that carries no gradient"):
+        TemporalGradient(EncoderCut()).attribute(torch.rand(1, 4, 3, 2, 2), 0)
+
+
+def test_checkpointing_stages_that_work_in_place():
+    from temporal_attr import Conv3D
+
+    network = nn.Sequential(
+        nn.Conv3d(3, 4, 3, padding=1),
+        nn.ReLU(inplace=True),
+        nn.Conv3d(4, 4, 3, padding=1),
+        nn.AdaptiveAvgPool3d(1),
+        nn.Flatten(),
+        nn.Linear(4, 3),
+    )
+    wrapper = Conv3D(network.eval(), ["0", "1", "2"], "3", "5").double()
+    clip = torch.randn(2, 4, 3, 6, 6, dtype=torch.float64)
+    whole = TemporalGradient(wrapper, memory="whole").attribute(clip, 1)
+    assert_near(TemporalGradient(wrapper, memory="checkpoint").attribute(clip, 1), whole)
+
+
+def test_late_fusion_needs_one_backward_pass_for_all_timesteps():
+    passes = []
+
+    class Counted(LateFusion):
+        def encode(self, frames):
+            encoded = super().encode(frames)
+            if encoded.requires_grad:
+                encoded.register_hook(lambda gradient: passes.append(1))
+            return encoded
+
+    model = Counted(image_encoder(), head())
+    TemporalGradient(model).explain(torch.randn(1, 6, 3, 16, 16), target=1)
+    # One for the attribution, one for all six rows of the influence.
+    assert len(passes) == 2

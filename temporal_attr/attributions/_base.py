@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 
 from captum.attr import Attribution
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from temporal_attr._errors import FrameLogitsError, ModelError
+from temporal_attr._errors import ClipError, FrameLogitsError, ModelError
 from temporal_attr.attributions._results import Result
 from temporal_attr.clips import check_finite, check_layout
 from temporal_attr.models import VideoModel
@@ -41,7 +42,15 @@ class VideoMethod(ABC, Attribution):  # type: ignore[misc]  # Captum has no type
     def _checked_clips(self, inputs: Any) -> tuple[tuple[Tensor, ...], bool]:  # noqa: ANN401
         """The clips as a tuple, and whether they came as one; the model must be ready for them."""
         clips = inputs if isinstance(inputs, tuple) else (inputs,)
-        channels = self.model.channels if isinstance(self.model, VideoModel) else 3
+        channels = self.model.channels if isinstance(self.model, VideoModel) else None
+        if not clips:
+            raise ClipError("at least one clip", "an empty tuple", "Pass the clip itself.")
+        if isinstance(self.model, VideoModel) and len(clips) > 1:
+            raise ClipError(
+                f"one clip for a {type(self.model).__name__}",
+                f"{len(clips)}",
+                "Pass a function of several clips to explain a model with several pathways.",
+            )
         for clip in clips:
             check_layout(clip, channels)
             check_finite(clip)
@@ -50,7 +59,7 @@ class VideoMethod(ABC, Attribution):  # type: ignore[misc]  # Captum has no type
 
     def _checked_arguments(self, additional_forward_args: Any) -> tuple[Any, ...]:  # noqa: ANN401
         """What the model takes after the clips."""
-        if additional_forward_args is None:
+        if additional_forward_args is None or additional_forward_args == ():
             return ()
         if isinstance(self.model, VideoModel):
             raise ModelError(
@@ -83,6 +92,12 @@ def _require_evaluation_mode(model: object) -> None:
         return
     for name, part in model.named_modules():
         harmless = isinstance(part, nn.RNNBase) and not part.dropout
+        if isinstance(part, _BatchNorm) and part.running_mean is None:
+            raise ModelError(
+                "batch norm with statistics of its own",
+                f"{name}, which has track_running_stats=False and mixes the examples",
+                "Give it running statistics; there is no gradient of one example alone.",
+            )
         if part.training and not harmless and not isinstance(part, VideoModel):
             raise ModelError(
                 "a model in evaluation mode",

@@ -97,25 +97,30 @@ def ask(
         OptionError: If the named path does not exist or the model does not have it.
     """
     # The caller may be under no_grad or inference mode; the answer needs a graph of its own.
-    with torch.inference_mode(False), torch.enable_grad():
+    kind = clips[0].device.type
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        torch.autocast(kind, enabled=False),  # precision is lowered by the path "half" only
+    ):
         clips = tuple(_own(clip) for clip in clips)
         paths = _available(question, clips)
         if memory != "auto":
             return _path(paths, memory, question)(question, clips, chunk_size)
         tried: list[str] = []
+        if not clips[0].is_cuda:
+            del paths["offload"]  # the tensors are in the CPU's memory already
         for name, path in paths.items():
-            if name == "offload" and not clips[0].is_cuda:
-                continue  # the tensors are in the CPU's memory already
             try:
                 answer = path(question, clips, chunk_size)
             except Exception as error:
-                if not is_out_of_memory(error) or name == "half":
+                if not is_out_of_memory(error) or name == list(paths)[-1]:
                     raise
             else:
                 return replace(answer, tried=(*tried, *answer.tried))
             tried.append(name)
             torch.cuda.empty_cache()
-    raise AssertionError("the half-precision path is always there")
+    raise AssertionError("the last path raises")
 
 
 def _own(clip: Tensor) -> Tensor:
@@ -134,7 +139,8 @@ def _available(question: Question, clips: tuple[Tensor, ...]) -> dict[str, Path]
     elif isinstance(model, VideoModel) and len(model.stages) > 1:
         paths["checkpoint"] = _checkpoint
     paths["offload"] = _offload
-    paths["half"] = _half
+    if clips[0].dtype != torch.float64:  # autocast leaves doubles as they are
+        paths["half"] = _half
     return paths
 
 
@@ -150,6 +156,11 @@ def _path(paths: dict[str, Path], name: str, question: Question) -> Path:
 
 
 def _whole(question: Question, clips: tuple[Tensor, ...], chunk_size: int | None) -> Answer:
+    if question.by_step and isinstance(question.model, FramewiseModel):
+        # All frames as one chunk: timesteps that read different frames share a backward pass.
+        frames = clips[0].shape[0] * clips[0].shape[1]
+        answer = _framewise_chunks(question, clips[0], frames)
+        return replace(answer, path="whole", chunk_size=None)
     return _differentiate(question, clips, question.of_clips, "whole")
 
 
@@ -160,7 +171,8 @@ def _checkpoint(question: Question, clips: tuple[Tensor, ...], chunk_size: int |
     def again(stage: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         def run(x: Tensor) -> Tensor:
             with native_recurrence(on_cuda):
-                return stage(x)
+                # A copy: what is kept for the second run must survive a stage that works in place.
+                return stage(x.clone())
 
         result: Tensor = checkpoint(run, x, use_reentrant=False)
         return result
@@ -209,17 +221,30 @@ def _row_gradients(
     rows: Tensor, leaves: tuple[Tensor, ...], show_progress: bool
 ) -> Iterator[tuple[Tensor, ...]]:
     if not rows.requires_grad:
-        raise ModelError(
-            "an output that depends on the clip through differentiable operations",
-            "one that carries no gradient",
-            "Remove detach(), no_grad() or conversion to numpy from the model's forward.",
-        )
+        raise _cut_graph()
     last = rows.shape[1] - 1
     bar = tqdm(range(last + 1), "gradients", disable=not show_progress or not last, delay=2)
+    reached = False
     for row in bar:
         total = rows[:, row].sum()
-        # An input that a row does not read has gradient zero.
-        yield torch.autograd.grad(total, leaves, retain_graph=row < last, materialize_grads=True)
+        found = torch.autograd.grad(total, leaves, retain_graph=row < last, allow_unused=True)
+        reached = reached or any(gradient is not None for gradient in found)
+        # An input that a row does not read has gradient zero; but some row must read some input,
+        # or the graph was cut on the way.
+        if row == last and not reached:
+            raise _cut_graph()
+        yield tuple(
+            torch.zeros_like(leaf) if gradient is None else gradient
+            for leaf, gradient in zip(leaves, found, strict=True)
+        )
+
+
+def _cut_graph() -> ModelError:
+    return ModelError(
+        "an output that depends on the clip through differentiable operations",
+        "one that carries no gradient",
+        "Remove detach(), no_grad() or conversion to numpy from the model's forward.",
+    )
 
 
 def _detached(output: Output, dtype: torch.dtype) -> Output:
@@ -253,43 +278,87 @@ def _framewise_chunks(question: Question, clip: Tensor, size: int) -> Answer:
     assert isinstance(model, FramewiseModel)
     chunks = model.to_layout(clip).split(size)
     with torch.no_grad():
-        encoded = torch.cat([_encode(model, chunk.clone()) for chunk in chunks])
-    features = encoded.unflatten(0, clip.shape[:2]).requires_grad_()
-    output = question.of_features(features.clone())
-    at_features = [
-        gradient.flatten(0, 1)
-        for (gradient,) in _row_gradients(question.rows(output), (features,), False)
-    ]
+        encoded = [_encode(model, chunk.clone()) for chunk in chunks]
+    leaves = tuple(features.detach().requires_grad_() for features in encoded)
+    output = question.of_features(torch.cat(leaves).unflatten(0, clip.shape[:2]))
+    at_features = _chunk_gradients(question.rows(output), leaves)
     # Filled in place: a list of parts and their concatenation would hold everything twice.
     gradients: Tensor | None = None
     bar = tqdm(chunks, "frames", disable=not question.show_progress or len(chunks) == 1, delay=2)
     for index, chunk in enumerate(bar):
-        span = slice(index * size, index * size + len(chunk))
-        part = _through_encoder(question, chunk, [row[span] for row in at_features])
+        part = _through_encoder(question, chunk, next(at_features))
         if gradients is None:
-            gradients = part.new_empty(len(part), len(encoded), *part.shape[2:])
-        gradients[:, span] = part
+            frames = clip.shape[0] * clip.shape[1]
+            gradients = part.new_empty(len(part), frames, *part.shape[2:])
+        gradients[:, index * size : index * size + len(chunk)] = part
     assert gradients is not None
-    output = _detached(output, clip.dtype)
     whole = gradients.unflatten(1, clip.shape[:2])
+    output = _detached(output, clip.dtype)
     return Answer((whole,), output, "framewise", evaluations=2, chunk_size=size)
 
 
+def _chunk_gradients(rows: Tensor, leaves: tuple[Tensor, ...]) -> Iterator[list[Tensor]]:
+    """For each chunk of features, the gradient of every row.
+
+    One row is differentiated for all chunks at once. Several are differentiated chunk by chunk,
+    because all rows for all frames would outgrow the graph that this path avoids.
+    """
+    if rows.shape[1] == 1:
+        ((*found,),) = _row_gradients(rows, leaves, False)
+        yield from ([gradient] for gradient in found)
+        return
+    if not rows.requires_grad:
+        raise _cut_graph()
+    for leaf in leaves:
+        found = [
+            torch.autograd.grad(
+                rows[:, row].sum(), leaf, retain_graph=True, materialize_grads=True
+            )[0]
+            for row in range(rows.shape[1])
+        ]
+        yield found
+
+
 def _through_encoder(question: Question, chunk: Tensor, at_features: list[Tensor]) -> Tensor:
-    """Kept gradients `(rows, frames, ...)` of one chunk from those at its features."""
+    """Kept gradients `(rows, frames, ...)` of one chunk from those at its features.
+
+    No frame sees another, so rows that read different frames share a backward pass: what comes
+    out at a frame belongs to the one row that reads it.
+    """
     model = question.model
     assert isinstance(model, FramewiseModel)
     leaf = chunk.detach().requires_grad_()
     encoded = _encode(model, leaf.clone())
-    kept = []
-    for row, gradient in enumerate(at_features):
-        # A row that does not read these frames has gradient zero, without a backward pass.
-        pulled = torch.zeros_like(leaf)
-        if gradient.any():
-            more = row < len(at_features) - 1
-            (pulled,) = torch.autograd.grad(encoded, leaf, gradient, retain_graph=more)
-        kept.append(question.keep(pulled))
-    return torch.stack(kept)
+    if not encoded.requires_grad:
+        raise _cut_graph()
+    reads = torch.stack([gradient.flatten(1).any(1) for gradient in at_features])
+    kept = question.keep(torch.zeros_like(leaf))
+    kept = kept.expand(len(at_features), *kept.shape).clone()
+    groups = _disjoint(reads)
+    for place, group in enumerate(groups):
+        total = torch.stack([at_features[row] for row in group]).sum(0)
+        more = place < len(groups) - 1
+        (pulled,) = torch.autograd.grad(encoded, leaf, total, retain_graph=more)
+        pulled = question.keep(pulled)
+        for row in group:
+            kept[row, reads[row]] = pulled[reads[row]]
+    return kept
+
+
+def _disjoint(reads: Tensor) -> list[list[int]]:
+    """Rows in groups whose rows read no frame in common; rows that read nothing are in none."""
+    groups: list[tuple[list[int], Tensor]] = []
+    for row, frames in enumerate(reads):
+        if not frames.any():
+            continue
+        for rows, taken in groups:
+            if not (frames & taken).any():
+                rows.append(row)
+                taken.logical_or_(frames)
+                break
+        else:
+            groups.append(([row], frames.clone()))
+    return [rows for rows, _ in groups]
 
 
 def _encode(model: FramewiseModel, frames: Tensor) -> Tensor:
@@ -301,6 +370,7 @@ _OUT_OF_MEMORY_TEXTS = (
     "out of memory",
     "can't allocate memory",  # the CPU's allocator
     "not enough memory",
+    "status_alloc_failed",  # cuBLAS and cuDNN
 )
 
 

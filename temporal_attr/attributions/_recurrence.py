@@ -24,8 +24,14 @@ class _NativeRecurrence(TorchFunctionMode):
     ) -> Any:  # noqa: ANN401
         if func not in _RECURRENT_CALLS:
             return func(*args, **(kwargs or {}))
-        with torch.backends.cudnn.flags(enabled=False):
+        # This one flag only: PyTorch's own context manager also reads the precision flags, and
+        # refuses where the newer ones have been set.
+        enabled = torch.backends.cudnn.enabled
+        torch.backends.cudnn.enabled = False
+        try:
             return func(*args, **(kwargs or {}))
+        finally:
+            torch.backends.cudnn.enabled = enabled
 
 
 @contextmanager
@@ -35,7 +41,7 @@ def native_recurrence(on_cuda: bool) -> Iterator[None]:
     cuDNN keeps what its backward pass needs in training mode only, and otherwise fails with "cudnn
     RNN backward can only be called in training mode". PyTorch's own kernels have no such limit.
     Which kernel runs is settled in the forward pass, so only that is wrapped, and convolutions
-    keep cuDNN.
+    keep cuDNN. Layers inside `torch.jit.script` are out of reach.
     """
     if not on_cuda:
         yield

@@ -51,7 +51,7 @@ class Run:
         return f"{passes}, memory path {self.memory}{chunk}{tried}{half}, {self.seconds:.1f} s"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Result:
     """Base of the results of all methods.
 

@@ -41,7 +41,7 @@ from temporal_attr.measures import frame_scores
 from temporal_attr.models import FrameLogits, VideoModel
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TemporalGradientResult(Result):
     """What `TemporalGradient.explain` found.
 
@@ -73,7 +73,7 @@ class TemporalGradientResult(Result):
             return [f"the gradient of the {self.objective} is zero for every frame"]
         order = scores.argsort(descending=True, stable=True)[:3].tolist()
         top = ", ".join(f"{frame} ({scores[frame].item() / total:.0%})" for frame in order)
-        lines = [f"frames that move the {self.objective} most: {top}"]
+        lines = [f"frames with most of the {self.objective}'s sensitivity: {top}"]
         if self.influence is not None:
             lines.append(_reach(self.influence[example]))
         return lines
@@ -88,7 +88,10 @@ def _reach(influence: Tensor) -> str:
     cumulative = shares.sort(1, descending=True).values.cumsum(1)
     needed = (cumulative < 0.9).sum(1).add(1).clamp_max(shares.shape[1]).float().mean().item()
     steps, frames = influence.shape
-    return f"{steps} timestep(s); 90% of one's sensitivity lies on {needed:.1f} of {frames} frames"
+    return (
+        f"{steps} timestep(s); 90% of a timestep's sensitivity lies on {needed:.1f} of {frames} "
+        "frames on average"
+    )
 
 
 class TemporalGradient(VideoMethod, GradientAttribution):  # type: ignore[misc]
@@ -278,13 +281,14 @@ def _frame_norm(gradient: Tensor) -> Tensor:
 
 
 def _run(answers: list[Answer], seconds: float) -> Run:
-    """One record of several runs, by the last of them, which needed most."""
-    last = answers[-1]
+    """One record of several runs: the path of each, and all that was tried."""
+    paths = list(dict.fromkeys(answer.path for answer in answers))
+    sizes = [answer.chunk_size for answer in answers if answer.chunk_size is not None]
     return Run(
-        memory=last.path,
-        tried=last.tried,
+        memory=", then ".join(paths),
+        tried=tuple(dict.fromkeys(name for answer in answers for name in answer.tried)),
         precision="bfloat16" if any(a.precision != "full" for a in answers) else "full",
         evaluations=sum(a.evaluations for a in answers),
-        chunk_size=last.chunk_size,
+        chunk_size=min(sizes, default=None),
         seconds=seconds,
     )

@@ -10,12 +10,13 @@ from temporal_attr._errors import ClipError
 AXES = "(batch, time, channel, height, width)"
 
 
-def check_layout(clip: Tensor, channels: int = 3) -> None:
+def check_layout(clip: Tensor, channels: int | None = 3) -> None:
     """Raise unless a tensor has the axes of a clip, in order, in floating point.
 
     Args:
         clip: What should be `(batch, time, channel, height, width)`.
-        channels: How many channels there should be.
+        channels: How many channels there should be; None for any number, as long as the clip does
+            not look like (batch, channel, time, ...).
 
     Raises:
         ClipError: With what came and how to mend it.
@@ -30,8 +31,9 @@ def check_layout(clip: Tensor, channels: int = 3) -> None:
         raise ClipError(f"five axes {AXES}", f"{clip.ndim} axes, shape {shape}", remedy)
     if 0 in shape:
         raise ClipError(f"at least one element on every axis {AXES}", f"shape {shape}", "Fill it.")
-    if shape[2] != channels:
-        swapped = shape[1] == channels
+    swapped = shape[1] == (channels or 3) != shape[2]
+    if swapped or (channels is not None and shape[2] != channels):
+        channels = channels or 3
         raise ClipError(
             f"{channels} channels on axis 2 of {AXES}",
             f"shape {shape}"

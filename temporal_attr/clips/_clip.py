@@ -23,7 +23,7 @@ from temporal_attr.clips._sampling import dense_indices, uniform_indices, window
 Sampling = Literal["uniform", "dense"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Clip:
     """A clip and its history.
 
@@ -50,6 +50,16 @@ class Clip:
     normalization: Normalization = IDENTITY
 
     def __post_init__(self) -> None:
+        if self.tensor.ndim != 5 or len(self.tensor) != 1:
+            raise ClipError(
+                "the frames of one clip, (1, time, channel, height, width)",
+                f"shape {tuple(self.tensor.shape)}",
+                "Make one Clip for each of a batch, such as tensor[i : i + 1].",
+            )
+        if not self.tensor.is_floating_point():
+            raise ClipError(
+                "floating-point values", str(self.tensor.dtype), "For bytes: tensor.float() / 255."
+            )
         frames = {len(self.indices), len(self.timestamps), self.tensor.shape[1]}
         if len(frames) != 1:
             raise ClipError(

@@ -142,6 +142,8 @@ class VideoFile:
 
     def _advance(self, target: int) -> None:
         """Decode up to a frame: from a key frame nearby where that is shorter, and exact."""
+        if target <= self._position:
+            self._rewind()
         if self._index is not None and self._index.seeking_pays(self._position, target):
             self._untouched = False
             self._capture.set(self._time, self._index.seconds[target] * 1000)
@@ -163,9 +165,10 @@ class VideoFile:
         )
 
     def _grab_until(self, target: int) -> bool:
-        while self._grab() and self._position < target:
-            pass
-        return self._position == target
+        while self._grab():
+            if self._position >= target:
+                return self._position == target
+        return False
 
     def _grab(self) -> bool:
         """Decode the next frame and find out which it is."""

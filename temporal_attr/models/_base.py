@@ -19,7 +19,7 @@ Exactness: TypeAlias = Literal["linear", "frozen", "none"]
 Run: TypeAlias = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FrameLogits:
     """One prediction for each of a model's timesteps, and how much each counts.
 
@@ -144,6 +144,12 @@ class FramewiseModel(VideoModel):
     def features(self, clip: ClipTensor, run: Run = lambda stage, x: stage(x)) -> Features:
         """Features `(batch, time, ...)` of every frame."""
         rows = self._through_stages(clip, run)
+        if not isinstance(rows, Tensor) or len(rows) != clip.shape[0] * clip.shape[1]:
+            raise ModelError(
+                "a tensor of features (frames, ...) from the encoder, a row for each frame",
+                f"shape {tuple(rows.shape)}" if isinstance(rows, Tensor) else type(rows).__name__,
+                "Return the features or logits themselves, and keep the first axis.",
+            )
         features: Tensor = rows.unflatten(0, clip.shape[:2])
         return features
 
@@ -166,18 +172,25 @@ def check_logits(logits: Any, batch: int) -> Logits:  # noqa: ANN401 - it may be
     return logits
 
 
-_AFFINE = (
+_AFFINE = {
     nn.Identity,
     nn.Linear,
-    nn.modules.conv._ConvNd,
-    nn.modules.dropout._DropoutNd,
-    nn.modules.batchnorm._BatchNorm,
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.Dropout,
+    nn.Dropout1d,
+    nn.Dropout2d,
+    nn.Dropout3d,
     nn.Flatten,
-)
+}
 
 
 def is_affine(module: nn.Module) -> bool:
     """Whether a module in evaluation mode is affine, so that it can change places with a mean."""
-    if isinstance(module, nn.Sequential):
+    # By exact type: a subclass may do anything in its forward.
+    if type(module) is nn.Sequential:
         return all(is_affine(part) for part in module)
-    return isinstance(module, _AFFINE)
+    if type(module) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d):
+        return module.running_mean is not None
+    return type(module) in _AFFINE

@@ -62,7 +62,8 @@ class EarlyFusion(VideoModel):
 
     def head(self, features: Features) -> Logits:
         """The features are the logits."""
-        return check_logits(features, features.shape[0])
+        batch = features.shape[0] if isinstance(features, Tensor) and features.ndim else 0
+        return check_logits(features, batch)
 
     def frame_head(self, features: Features) -> FrameLogits:
         """The clip's logits as those of the one timestep."""

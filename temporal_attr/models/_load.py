@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from temporal_attr._errors import ModelError, OptionError, UnsupportedModelError
 from temporal_attr.clips import Preprocessing
+from temporal_attr.models._base import VideoModel
 from temporal_attr.models._wrap import wrap
 
 
@@ -40,7 +41,7 @@ def load_model(
         1
     """
     library, _, rest = name.partition(":")
-    if not rest:
+    if not rest or not library:
         raise OptionError(
             "a model as torchvision:NAME, timm:NAME or package.module:factory",
             repr(name),
@@ -72,7 +73,16 @@ def class_names(path: Path | None) -> list[str]:
         return []
     if not path.is_file():
         raise OptionError(f"a text file of class names at {path}", "no file there", "Check it.")
-    return path.read_text(encoding="utf-8").splitlines()
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise OptionError(
+            f"UTF-8 text in {path}", "another encoding", "Save the class names as UTF-8."
+        ) from None
+    names = [line.strip() for line in lines if line.strip()]
+    if not names:
+        raise OptionError(f"class names in {path}", "an empty file", "Write one name a line.")
+    return names
 
 
 def _from_torchvision(name: str, classes: int | None) -> tuple[nn.Module, Preprocessing]:
@@ -84,14 +94,14 @@ def _from_torchvision(name: str, classes: int | None) -> tuple[nn.Module, Prepro
             "See torchvision.models.list_models().",
         )
     transforms = models.get_model_weights(name).DEFAULT.transforms()
-    options = {} if classes is None else {"num_classes": classes}
-    model: nn.Module = models.get_model(name, weights=None, **options)
     try:
-        return model, Preprocessing.from_torchvision(transforms)
+        preprocessing = Preprocessing.from_torchvision(transforms)
     except OptionError:
         raise UnsupportedModelError(
             "a torchvision classifier", repr(name), "Detection and segmentation are not supported."
         ) from None
+    options = {} if classes is None else {"num_classes": classes}
+    return models.get_model(name, weights=None, **options), preprocessing
 
 
 def _from_timm(name: str, classes: int | None) -> nn.Module:
@@ -110,13 +120,13 @@ def _from_factory(module_name: str, factory_name: str) -> nn.Module:
     sys.path.insert(0, here)
     try:
         factory = getattr(_library(module_name), factory_name, None)
+        if not callable(factory):
+            raise ModelError(
+                f"a function {factory_name} in {module_name}", "nothing of that name", "Check it."
+            )
+        model = factory()
     finally:
         sys.path.remove(here)
-    if not callable(factory):
-        raise ModelError(
-            f"a function {factory_name} in {module_name}", "nothing of that name", "Check it."
-        )
-    model = factory()
     if not isinstance(model, nn.Module):
         raise ModelError(
             f"{module_name}:{factory_name}() to return a torch.nn.Module",
@@ -145,13 +155,17 @@ def _load_weights(model: nn.Module, path: Path) -> None:
         raise ModelError(f"a file of weights at {path}", "no file there", "Check the path.")
     state = _read_state(path)
     try:
-        model.load_state_dict(state)
+        # A wrapper names the parts of the model it holds anew; weights of either fit.
+        held = getattr(model, "model", None) if isinstance(model, VideoModel) else None
+        bare = isinstance(held, nn.Module) and set(state) == set(held.state_dict())
+        (held if bare and held is not None else model).load_state_dict(state)
     except RuntimeError as error:
-        problems = [line.strip() for line in str(error).splitlines()[1:4]]
+        problems = [line.strip().rstrip(".")[:160] for line in str(error).splitlines()[1:4]]
         raise ModelError(
             f"weights of {type(model).__name__}",
             f"{path}, which does not fit: {' '.join(problems)}",
-            "Use the matching model, and --classes for another number of classes.",
+            "Use the matching model, and --classes for another number of classes; or load the "
+            "weights inside the factory, before it wraps the model.",
         ) from None
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from temporal_attr._errors import ModelError
 from temporal_attr._typing import Features, Frames, Logits, StepLogits
 from temporal_attr.clips import Preprocessing
 from temporal_attr.models._base import FrameLogits, FramewiseModel
@@ -60,6 +61,12 @@ class FrameRecurrent(FramewiseModel):
     ) -> None:
         super().__init__(preprocessing)
         require_readout("readout", readout, WEIGHTED)
+        if isinstance(recurrent, nn.RNNCellBase):
+            raise ModelError(
+                "nn.LSTM, nn.GRU or nn.RNN, or step(features, memory) -> (output, memory)",
+                type(recurrent).__name__,
+                "Wrap the cell in a step, such as lambda x, h: 2 * (cell(x, h),) for a GRUCell.",
+            )
         self.encoder = nn.Identity().eval() if encoder is None else encoder
         self.recurrent = recurrent
         self.classifier = classifier

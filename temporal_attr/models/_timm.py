@@ -25,7 +25,9 @@ def wrap_timm(model: nn.Module, preprocessing: Preprocessing | None) -> VideoMod
         raise UnsupportedModelError(
             "a timm classifier of single RGB frames (3 input channels)",
             f"{type(model).__name__} with {channels}",
-            f"If frames are stacked as channels, use EarlyFusion(model, frames={channels // 3}).",
+            f"If frames are stacked as channels, use EarlyFusion(model, frames={channels // 3})."
+            if channels % 3 == 0
+            else "Wrap it by hand: LateFusion(model, preprocessing=...) with its channels.",
         )
     return LateFusion(model, preprocessing=preprocessing or _preprocessing(config))
 
@@ -34,7 +36,11 @@ def _input_channels(model: nn.Module, config: dict[str, Any]) -> int:
     first = config.get("first_conv")
     name = first[0] if isinstance(first, (tuple, list)) else first
     layer = model.get_submodule(name) if name else None
-    return layer.in_channels if isinstance(layer, nn.Conv2d) else 3
+    declared = config["input_size"][0]
+    # A first layer behind space-to-depth has a multiple of the channels that were declared.
+    if not isinstance(layer, nn.Conv2d) or getattr(model, "in_chans", None) == declared:
+        return int(declared)
+    return layer.in_channels
 
 
 def _preprocessing(config: dict[str, Any]) -> Preprocessing:

@@ -119,7 +119,7 @@ def overlay_video(
         raise OptionError("a width of at least 16 pixels", str(width), "Try 448.")
     heat = heat_maps(result.attribution, example, sign)
     blended = blend(clip.images(), heat, heat_limit(heat, percentile), sign)
-    scores = result.frame_scores[example].detach().cpu().numpy()
+    scores = result.frame_scores[example].detach().cpu().float().numpy()
     pictures = [
         _with_bars(_enlarged(image, width), scores, place, clip.timestamps[place])
         for place, image in enumerate(blended)

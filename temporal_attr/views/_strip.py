@@ -40,9 +40,10 @@ def frame_strip(
     figure = Picture(figsize=(max(6.0, 1.05 * len(shown)), 3.4), layout="constrained")
     axes = figure.subplots()
     times = np.asarray(clip.timestamps)
-    width = 0.8 * float(np.diff(times).min()) if frames > 1 else 0.8
+    gaps = np.diff(np.unique(times))
+    width = 0.8 * float(np.median(gaps)) if len(gaps) else 0.8
     axes.bar(times, scores, width, color=BAR_COLOUR)
-    axes.set_xlim(times[0] - 0.7 * width, times[-1] + 0.7 * width)
+    axes.set_xlim(times.min() - 0.7 * width, times.max() + 0.7 * width)
     axes.set_ylim(0, scores.max() * 1.05 or 1)
     axes.set_xlabel("time in the video (s)")
     axes.set_ylabel(f"$G_t$: gradient of the\n{result.objective}, L2 norm")
