@@ -126,9 +126,9 @@ class TemporalGradient(VideoMethod, GradientAttribution):  # type: ignore[misc]
         chunk_size: Frames encoded at a time on the framewise path; by default 16, and fewer if
             those do not fit.
 
-    Costs (P = forward and backward pass): `attribute` 1 P; `explain` adds one forward and one
-    backward pass for each timestep, or for a framewise model only through the frames that a
-    timestep reads. The framewise path adds a forward pass, `"checkpoint"` one for each backward.
+    Costs (P = forward and backward pass): `attribute` 1 P; `explain` adds a forward pass and one
+    backward pass for each timestep, where timesteps of a framewise model that read different frames
+    share one. The framewise path adds a forward pass, `"checkpoint"` one for each backward.
 
     Example:
         >>> from temporal_attr.models import LateFusion
