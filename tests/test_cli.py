@@ -124,7 +124,7 @@ BAD = {
     "target": (["GREY", "--target=9"], "expected a target from 0 to 3, got 9"),
     "no number": (
         ["GREY", "--target=run"],
-        "expected --target to be a class number or top, got run",
+        "expected --target to be a class number or top, or a name .* got run",
     ),
     "colon": (["GREY", "--model=r3d_18"], "Put a colon between"),
     "name": (["GREY", "--model=torchvision:r5d"], "the name of a torchvision model.*got 'r5d'"),
@@ -136,6 +136,9 @@ BAD = {
     "classes": (["GREY", "--classes=none.txt"], "a text file of class names at none.txt"),
     "objective": (["GREY", "--objective=score"], "expected objective to be .* got 'score'"),
     "memory": (["GREY", "--memory=magic"], "expected memory to be .* got 'magic'"),
+    "device": (["GREY", "--device=foo"], "a device that is there as foo"),
+    "names": (["GREY", "--classes=three.txt"], "a name for each of the model's 4 classes .* got 3"),
+    "no names": (["GREY", "--classes=file"], "class names in file, got an empty file"),
     "out": (["GREY", "--out=file/inside"], "a folder to write to at file/inside"),
 }
 
@@ -145,6 +148,7 @@ BAD = {
 def test_bad_input_is_one_line_and_exit_code_2(case, grey_video, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("")
+    (tmp_path / "three.txt").write_text("walk\nrun\nclap\n")
     arguments, text = BAD[case]
     options = ["--model=temporal_attr.zoo:small_recurrent", "--out=out", *arguments[1:]]
     video = str(grey_video) if arguments[0] == "GREY" else arguments[0]
