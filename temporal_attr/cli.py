@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -225,9 +226,8 @@ def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # A folder may be there and refuse a file; better known before the work than after it.
-        (folder / "result.json").touch()
-        for name in OUTPUTS:
-            (folder / name).unlink(missing_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     except OSError as error:
         raise OptionError(
             f"a folder to write to at {folder}", error.strerror or str(error), "Choose another."
@@ -240,6 +240,9 @@ def _write(
     """Write numbers and tensors, before the pictures, which take longer."""
     from safetensors.torch import save_file  # noqa: PLC0415
 
+    # Only now that there is a result do those of an earlier run give way.
+    for name in OUTPUTS:
+        (settings.out / name).unlink(missing_ok=True)
     record = {
         "settings": {
             entry.name: _text(getattr(settings, entry.name)) for entry in fields(settings)

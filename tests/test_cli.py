@@ -202,6 +202,13 @@ def test_ctrl_c_keeps_the_numbers(grey_video, tmp_path, capsys, monkeypatch):
     assert (tmp_path / "frame_strip.png").exists()
 
 
+def test_a_run_that_fails_keeps_the_last_result(grey_video, tmp_path):
+    arguments = ["explain", str(grey_video), "--model=temporal_attr.zoo:small_recurrent"]
+    (tmp_path / "result.json").write_text("earlier")
+    assert main([*arguments, "--target=9", f"--out={tmp_path}"]) == 2
+    assert (tmp_path / "result.json").read_text() == "earlier"
+
+
 def test_loading_leaves_the_random_state_alone():
     torch.manual_seed(5)
     expected = torch.rand(3)
