@@ -309,14 +309,16 @@ def _chunk_gradients(rows: Tensor, leaves: tuple[Tensor, ...]) -> Iterator[list[
         return
     if not rows.requires_grad:
         raise _cut_graph()
-    for leaf in leaves:
+    reached = False
+    for place, leaf in enumerate(leaves):
         found = [
-            torch.autograd.grad(
-                rows[:, row].sum(), leaf, retain_graph=True, materialize_grads=True
-            )[0]
+            torch.autograd.grad(rows[:, row].sum(), leaf, retain_graph=True, allow_unused=True)[0]
             for row in range(rows.shape[1])
         ]
-        yield found
+        reached = reached or any(gradient is not None for gradient in found)
+        if place == len(leaves) - 1 and not reached:
+            raise _cut_graph()
+        yield [torch.zeros_like(leaf) if gradient is None else gradient for gradient in found]
 
 
 def _through_encoder(question: Question, chunk: Tensor, at_features: list[Tensor]) -> Tensor:
