@@ -1,0 +1,129 @@
+"""Tasks about what happens for a moment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from temporal_attr._errors import OptionError, require_within
+from temporal_attr.synthetic._draw import Layer, bright_colours, stamp
+from temporal_attr.synthetic._moving import KINDS, Moving, appears
+from temporal_attr.synthetic._task import Plan, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order(Task):
+    """Two events: the class is which of them comes first.
+
+    A disc and a cross appear, each for `duration` frames, anywhere in the frame; the second begins
+    `distance` frames after the first. To tell the classes a model must relate frames that are
+    `distance` apart, less `duration - 1` at their nearest: the pairs that matter. What it can do
+    without that is to guess from when one event happens, since the first is early more often: it
+    is then right with probability 1/2 + d / 2n at most, with n = frames - distance - duration + 1
+    starts and d = min(distance, n).
+
+    Args:
+        distance: Frames from the beginning of one event to that of the other; from `duration`
+            to `frames - duration`.
+        duration: Frames that an event lasts.
+
+    Example:
+        >>> Order(distance=3).class_names, Order(frames=24, distance=3).guessing_accuracy
+        (('disc then cross', 'cross then disc'), 0.575)
+    """
+
+    name: ClassVar[str] = "order"
+    shortest: ClassVar[int] = 2
+
+    distance: int = 4
+    duration: int = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_within("duration", self.duration, 1, self.frames // 2)
+        require_within("distance", self.distance, self.duration, self.frames - self.duration)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Which event comes first."""
+        return ("disc then cross", "cross then disc")
+
+    @property
+    def guessing_accuracy(self) -> float:
+        """The best that a model can do that knows when one event happens, and not the other."""
+        starts = self.frames - self.distance - self.duration + 1
+        return 0.5 + min(self.distance, starts) / (2 * starts)
+
+    def _plan(self, random: np.random.Generator, label: int) -> Plan:
+        latest = self.frames - self.distance - self.duration
+        first = int(random.integers(latest + 1))
+        starts = (first, first + self.distance)
+        layers, visible = [], []
+        for kind, start in zip((0, 3), starts[:: 1 - 2 * label], strict=True):
+            layer, seen = self._event(random, kind, start)
+            layers.append(layer)
+            visible.append(seen)
+        cue = np.maximum(layers[0].mask, layers[1].mask) > 0.5
+        pairs = visible[0][:, None] & visible[1]
+        return Plan(layers, cue, visible[0] | visible[1], pairs | pairs.T)
+
+    def _event(
+        self, random: np.random.Generator, kind: int, start: int
+    ) -> tuple[Layer, np.ndarray]:
+        radius = self._radius(random)
+        down, across = self._inside(random, radius)
+        still = np.full(self.frames, down), np.full(self.frames, across)
+        shape, texture = KINDS[kind]
+        layer = stamp(shape, texture, still, radius, bright_colours(random), self.shape)
+        time = np.arange(self.frames)
+        visible = (time >= start) & (time < start + self.duration)
+        return Layer(appears(layer.mask, visible), layer.colour), visible
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keyframe(Moving):
+    """The class is a shape that stands still for a moment; a moving disc is always there.
+
+    Args:
+        classes: 2 to 7.
+        moment: Fewest and most frames that the cue can be seen, one to three by default.
+
+    Example:
+        >>> Keyframe(classes=2, moment=(1, 1)).sample(0).deciding_frames.sum().item()
+        1
+    """
+
+    name: ClassVar[str] = "keyframe"
+
+    classes: int = 4
+    moment: tuple[int, int] = (1, 3)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_within("classes", self.classes, 2, len(KINDS) - 1)
+        for length in self.moment:
+            require_within("moment", length, 1, self.frames)
+        if self.moment[0] > self.moment[1]:
+            raise OptionError("moment as (fewest, most)", str(self.moment), "Swap them.")
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Texture and shape."""
+        return tuple(f"{texture} {shape}" for shape, texture in KINDS[1 : self.classes + 1])
+
+    def _plan(self, random: np.random.Generator, label: int) -> Plan:
+        angle = random.uniform(0, 2 * np.pi)
+        bystander = self._one_object(random, 0, (float(np.sin(angle)), float(np.cos(angle))))
+        length = int(random.integers(self.moment[0], self.moment[1] + 1))
+        start = int(random.integers(self.frames - length + 1))
+        time = np.arange(self.frames)
+        visible = (time >= start) & (time < start + length)
+        radius = self._radius(random)
+        down, across = self._inside(random, radius)
+        still = np.full(self.frames, down), np.full(self.frames, across)
+        shape, texture = KINDS[label + 1]
+        stamped = stamp(shape, texture, still, radius, bright_colours(random), self.shape)
+        layer = Layer(appears(stamped.mask, visible), stamped.colour)
+        return Plan([*bystander.layers, layer], layer.mask > 0.5, visible)

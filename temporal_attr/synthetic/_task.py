@@ -1,0 +1,170 @@
+"""What all planted tasks share: settings, seeds, rendering, and the truth that comes with it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Bool, UInt8
+
+from temporal_attr._errors import OptionError, require_within
+from temporal_attr.clips import Clip, Preprocessing, write_video
+from temporal_attr.synthetic._draw import Layer, background, compose
+
+INFINITE = float("inf")
+
+
+@dataclass(frozen=True, eq=False)
+class PlantedVideo:
+    """A video, and the truth about what decides its class.
+
+    Attributes:
+        frames: RGB bytes.
+        label: The class.
+        class_names: What the classes are called; `class_names[label]` is this video's.
+        deciding_frames: Frames in which the cue can be seen.
+        region: Pixels that show the cue; all false in frames that do not decide.
+        pairs: For tasks whose cue lies between frames, the pairs of frames that together tell the
+            class, symmetric; None where single frames tell it, or no one pair does.
+        cues: The class that each cue speaks for, by the cue's name; where a cue is unreliable
+            (task `Mixed`) that need not be the label.
+        name: Task, seed and index, for titles.
+
+    Example:
+        >>> from temporal_attr.synthetic import Order
+        >>> video = Order(frames=12, size=32, distance=5).sample(0)
+        >>> video.class_names[video.label], video.deciding_frames.nonzero()[0].tolist()
+        ('cross then disc', [3, 4, 8, 9])
+    """
+
+    frames: UInt8[np.ndarray, "time height width channel"]
+    label: int
+    class_names: tuple[str, ...]
+    deciding_frames: Bool[np.ndarray, " time"]
+    region: Bool[np.ndarray, "time height width"]
+    pairs: Bool[np.ndarray, "time time"] | None
+    cues: dict[str, int]
+    name: str
+
+    def clip(self, preprocessing: Preprocessing | None = None, fps: float = 8.0) -> Clip:
+        """The video as a model sees it; `preprocessing` is usually `model.preprocessing`.
+
+        Pictures of the truth lie on it pixel for pixel where the preprocessing does not resize.
+        """
+        preprocess = Preprocessing() if preprocessing is None else preprocessing
+        frames = torch.from_numpy(self.frames).permute(0, 3, 1, 2)
+        tensor = preprocess(frames)[None]
+        return Clip.from_tensor(tensor, fps, preprocess.normalization, self.name)
+
+    def write(self, path: str | Path, fps: float = 8.0) -> Path:
+        """Write the video as VP9 in WebM, which is lossy; `load_clip` reads it."""
+        return write_video(list(self.frames), path, fps)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one video shows: layers, bottom first, and where the cue is."""
+
+    layers: list[Layer]
+    cue: Bool[np.ndarray, "time height width"]
+    deciding_frames: Bool[np.ndarray, " time"]
+    pairs: Bool[np.ndarray, "time time"] | None = None
+    cues: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task(ABC):
+    """Videos without end whose classes differ by one planted cue only.
+
+    Background, noise, brightness, colours, size and place of what is shown vary from video to
+    video, and are drawn without regard to the class: `sample(i, label=a)` and
+    `sample(i, label=b)` are the same scene with another cue.
+
+    Args:
+        frames: Length of a video.
+        size: Height and width in pixels, or one number for both.
+        cue_size: Smallest and largest size of what is shown, as a share of the short side.
+        noise: Standard deviation of the noise of each pixel, in grey levels of 0 to 255.
+    """
+
+    name: ClassVar[str]
+    shortest: ClassVar[int] = 1
+
+    frames: int = 16
+    size: int | tuple[int, int] = 48
+    cue_size: tuple[float, float] = (0.3, 0.45)
+    noise: float = 4.0
+
+    def __post_init__(self) -> None:
+        require_within("frames", self.frames, self.shortest, INFINITE)
+        for side in self.shape:
+            require_within("size", side, 16, INFINITE)
+        low, high = self.cue_size
+        smallest = 4 / min(self.shape)
+        for share in (low, high):
+            require_within("cue_size", share, smallest, 1)
+        if low > high:
+            raise OptionError("cue_size as (smallest, largest)", str(self.cue_size), "Swap them.")
+        require_within("noise", self.noise, 0, 128)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return (self.size, self.size) if isinstance(self.size, int) else self.size
+
+    @property
+    @abstractmethod
+    def class_names(self) -> tuple[str, ...]:
+        """What each class is called."""
+
+    @abstractmethod
+    def _plan(self, random: np.random.Generator, label: int) -> Plan:
+        """Draw a scene; what is drawn from `random`, and how much, must not hang on the label."""
+
+    def sample(self, index: int, seed: int = 0, label: int | None = None) -> PlantedVideo:
+        """One video; the same for the same arguments.
+
+        Args:
+            index: Which of the videos of this seed.
+            seed: Videos of different seeds are independent: take one to train and one to test.
+            label: The class; by default random, all equally likely.
+
+        Raises:
+            OptionError: If an argument is negative, or there is no such class.
+        """
+        require_within("index", index, 0, INFINITE)
+        require_within("seed", seed, 0, INFINITE)
+        random = np.random.default_rng((seed, index))
+        drawn = int(random.integers(len(self.class_names)))
+        label = drawn if label is None else label
+        require_within("label", label, 0, len(self.class_names) - 1)
+        scenery = background(random, self.shape)
+        plan = self._plan(random, label)
+        picture = compose(scenery, plan.layers, self.frames) * random.uniform(0.8, 1.0)
+        picture += self.noise * random.standard_normal(picture.shape, np.float32)
+        return PlantedVideo(
+            frames=picture.clip(0, 255).round().astype(np.uint8),
+            label=label,
+            class_names=self.class_names,
+            deciding_frames=plan.deciding_frames,
+            region=plan.cue & plan.deciding_frames[:, None, None],
+            pairs=plan.pairs,
+            cues=plan.cues or {self.name: label},
+            name=f"{self.name} (seed {seed}, video {index})",
+        )
+
+    def _radius(self, random: np.random.Generator) -> float:
+        return float(random.uniform(*self.cue_size)) * min(self.shape) / 2
+
+    def _anywhere(self, random: np.random.Generator) -> tuple[float, float]:
+        height, width = self.shape
+        return float(random.uniform(0, height)), float(random.uniform(0, width))
+
+    def _inside(self, random: np.random.Generator, radius: float) -> tuple[float, float]:
+        height, width = self.shape
+        down = random.uniform(radius, max(radius, height - 1 - radius))
+        return float(down), float(random.uniform(radius, max(radius, width - 1 - radius)))
