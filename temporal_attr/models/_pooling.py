@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from temporal_attr._errors import OptionError
+from temporal_attr._errors import ClipError, OptionError
 from temporal_attr._typing import StepWeights
 
 WEIGHTED = ("mean", "last")
@@ -16,10 +16,21 @@ WEIGHTED = ("mean", "last")
 def readout_weights(kind: str, like: Float[Tensor, "batch steps ..."]) -> StepWeights:
     """The weights over time of a readout in `WEIGHTED`, for features `like`."""
     steps = like.shape[1]
-    if kind == "mean":
-        return like.new_full((steps,), 1 / steps)
+    return last_weights(steps if kind == "mean" else 1, like)
+
+
+def last_weights(count: int, like: Float[Tensor, "batch steps ..."]) -> StepWeights:
+    """Equal weights over time for the last timesteps, zero for the others.
+
+    Raises:
+        ClipError: If there are fewer timesteps than that.
+    """
+    steps = like.shape[1]
+    if count > steps:
+        remedy = "Give a longer clip, or read out fewer timesteps."
+        raise ClipError(f"at least {count} timesteps, as the model reads out", f"{steps}", remedy)
     weights = like.new_zeros(steps)
-    weights[-1] = 1
+    weights[-count:] = 1 / count
     return weights
 
 

@@ -8,11 +8,16 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from temporal_attr._errors import ModelError
+from temporal_attr._errors import ModelError, require_within
 from temporal_attr._typing import Features, Frames, Logits, StepLogits
 from temporal_attr.clips import Preprocessing
 from temporal_attr.models._base import FrameLogits, FramewiseModel
-from temporal_attr.models._pooling import WEIGHTED, pool_time, readout_weights, require_readout
+from temporal_attr.models._pooling import (
+    WEIGHTED,
+    last_weights,
+    readout_weights,
+    require_readout,
+)
 
 Step: TypeAlias = Callable[[Tensor, Any], tuple[Any, Any]]
 """`step(features of a frame (batch, ...), memory) -> (output, memory)`; the memory starts None."""
@@ -27,9 +32,9 @@ class FrameRecurrent(FramewiseModel):
 
     A timestep is a frame, and its logits are what the classifier says of the recurrent output at
     that frame: a prediction from the frames up to it (from all frames, if bidirectional). With
-    readout `"mean"` they count equally; with `"last"` only the last one does. Both are
-    `exactness="linear"`. A readout of your own makes it `"none"`: then the logits are those of
-    each step, before the readout.
+    readout `"mean"` they count equally; with `"last"` only the last one does, with a number the
+    last so many. All are `exactness="linear"`. A readout of your own makes it `"none"`: then the
+    logits are those of each step, before the readout.
 
     Args:
         encoder: Frames `(frames, channel, height, width)` to features `(frames, ...)`; None hands
@@ -37,8 +42,8 @@ class FrameRecurrent(FramewiseModel):
         recurrent: `nn.LSTM`, `nn.GRU` or `nn.RNN` (either `batch_first`), which read the features
             flattened to `(batch, time, feature)`; or `step(features, memory) -> (output, memory)`.
         classifier: One recurrent output to logits `(batch, classes)`.
-        readout: `"last"`, `"mean"`, or a function from `(batch, time, classes)` to
-            `(batch, classes)`.
+        readout: `"last"`, `"mean"`, how many of the last timesteps to average, or a function from
+            `(batch, time, classes)` to `(batch, classes)`.
         preprocessing: See `VideoModel`.
 
     Example:
@@ -56,11 +61,14 @@ class FrameRecurrent(FramewiseModel):
         encoder: nn.Module | None,
         recurrent: nn.Module | Step,
         classifier: nn.Module | Callable[[Any], Tensor],
-        readout: Literal["last", "mean"] | Callable[[Tensor], Tensor] = "last",
+        readout: Literal["last", "mean"] | int | Callable[[Tensor], Tensor] = "last",
         preprocessing: Preprocessing | None = None,
     ) -> None:
         super().__init__(preprocessing)
-        require_readout("readout", readout, WEIGHTED)
+        if isinstance(readout, int):
+            require_within("readout", readout, 1, float("inf"))
+        else:
+            require_readout("readout", readout, WEIGHTED)
         if isinstance(recurrent, nn.RNNCellBase):
             raise ModelError(
                 "nn.LSTM, nn.GRU or nn.RNN, or step(features, memory) -> (output, memory)",
@@ -83,12 +91,14 @@ class FrameRecurrent(FramewiseModel):
         """Logits of the clip: the classifier's, read out over time."""
         if self.readout == "last":
             return self._step_logits(features, last_only=True)[:, 0]
-        logits = self._step_logits(features)
-        return self.readout(logits) if callable(self.readout) else pool_time(logits, self.readout)
+        steps = self.frame_head(features)
+        return self.readout(steps.logits) if callable(self.readout) else steps.clip_logits()
 
     def frame_head(self, features: Features) -> FrameLogits:
         """Logits after each frame; see the class for what they mean."""
         logits = self._step_logits(features)
+        if isinstance(self.readout, int):
+            return FrameLogits(logits, last_weights(self.readout, logits))
         kind = "mean" if callable(self.readout) else self.readout
         return FrameLogits(logits, readout_weights(kind, logits))
 

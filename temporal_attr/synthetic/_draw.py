@@ -13,6 +13,7 @@ from jaxtyping import Float
 Plane: TypeAlias = Float[np.ndarray, "time height width"]
 Colour: TypeAlias = Float[np.ndarray, "channel"]
 Track: TypeAlias = Float[np.ndarray, "time"]
+Offsets: TypeAlias = tuple[Float[np.ndarray, "time height 1"], Float[np.ndarray, "time 1 width"]]
 
 # Signed distances to outlines, negative inside, in units of half the shape's size.
 SHAPES: dict[str, Callable[[Plane, Plane], Plane]] = {
@@ -57,9 +58,7 @@ class Layer:
     colour: Float[np.ndarray, "..."]
 
 
-def offsets(
-    down: Track, across: Track, size: tuple[int, int]
-) -> tuple[Float[np.ndarray, "time height 1"], Float[np.ndarray, "time 1 width"]]:
+def offsets(down: Track, across: Track, size: tuple[int, int]) -> Offsets:
     """How far each pixel lies below and to the right of a point, the short way round."""
     height, width = size
     below = np.arange(height, dtype=np.float32)[:, None] - down[:, None, None]
@@ -86,11 +85,7 @@ def stamp(
     return Layer(mask, first + blend * (second - first))
 
 
-def limb(
-    start: tuple[Plane, Plane],
-    end: tuple[Track, Track],
-    thickness: float,
-) -> Plane:
+def limb(start: Offsets, end: tuple[Track, Track], thickness: float) -> Plane:
     """How much of each pixel a thick line covers, from offsets to its start, to a relative end."""
     below, right = start
     down, across = (place.astype(np.float32)[:, None, None] for place in end)
