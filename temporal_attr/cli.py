@@ -84,9 +84,9 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument(
         "--model",
         required=True,
-        help="torchvision:NAME, timm:NAME, or package.module:factory, a function without arguments "
-        "that returns a model (a VideoModel, one that wrap() recognises, or any module from clips "
-        "to logits)",
+        help="zoo:NAME (a trained reference model), torchvision:NAME, timm:NAME, or "
+        "package.module:factory, a function without arguments that returns a model (a VideoModel, "
+        "one that wrap() recognises, or any module from clips to logits)",
     )
     explain.add_argument("--out", type=Path, required=True, help="folder to write to")
     explain.add_argument("--weights", type=Path, help="state dict: .safetensors or torch.save")
@@ -107,21 +107,22 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--start", type=int, default=0, help="for dense sampling")
     explain.add_argument("--device", default="cpu", help="such as cuda (default: cpu)")
     explain.add_argument("--seed", type=int, default=0, help="of random weights, without --weights")
-    demo = commands.add_parser("demo", help="explain a small model on a clip that is drawn here")
+    demo = commands.add_parser(
+        "demo", help="explain what two trained models see in a clip that is drawn here"
+    )
     demo.set_defaults(run=run_demo)
     demo.add_argument("--out", type=Path, default=Path("temporal_attr_demo"), help="output folder")
     return parser
 
 
-def explain_video(settings: Settings) -> None:
+def explain_video(settings: Settings) -> Explained:
     """Decode, explain, write and draw, as `temporal-attr explain` does."""
     from temporal_attr.clips import load_clip  # noqa: PLC0415
-    from temporal_attr.models import VideoModel, class_names, load_model  # noqa: PLC0415
+    from temporal_attr.models import VideoModel  # noqa: PLC0415
 
     _make_folder(settings.out)
     device = _device(settings.device)
-    names = class_names(settings.classes)
-    model = load_model(settings.model, settings.weights, len(names) or None, settings.seed)
+    model, names = _model_and_names(settings)
     model = model.to(device)
     _say(f"decoding {settings.frames} frames of {settings.video}")
     clip = load_clip(
@@ -133,7 +134,8 @@ def explain_video(settings: Settings) -> None:
         preprocessing=model.preprocessing if isinstance(model, VideoModel) else None,
         show_progress=True,
     ).to(device)
-    result = METHODS[settings.method](settings, model, clip)
+    target = _target(settings, model, clip, names)
+    result = METHODS[settings.method](settings, model, clip, target)
     _write(result, clip, settings, names)
     _draw(result, clip, settings.out)
     print(result.summary())
@@ -141,20 +143,72 @@ def explain_video(settings: Settings) -> None:
     if settings.weights is None and settings.model.startswith(("torchvision:", "timm:")):
         print("The weights are random, so this explains no trained model; pass --weights FILE.")
     print(f"written to {settings.out}")
+    return Explained(result, clip, names)
+
+
+DEMO = {
+    "a model that looks": "mixed-appearance-late-fusion",
+    "a model that follows motion": "mixed-motion-inflated-resnet",
+}
+"""The demo's models: trained on planted videos where only shape, or only motion, told the class."""
 
 
 def run_demo(out: Path) -> None:
-    """Draw a clip, and explain a small model's prediction for it."""
-    from temporal_attr.clips import write_video  # noqa: PLC0415
-    from temporal_attr.synthetic import moving_disc  # noqa: PLC0415
+    """Plant a clip, and explain what two trained models see in it, side by side."""
+    from temporal_attr import synthetic, views, zoo  # noqa: PLC0415
 
     _make_folder(out)
-    video = write_video(list(moving_disc()), out / "moving_disc.webm", fps=16)
-    explain_video(Settings(video, "temporal_attr.zoo:small_recurrent", out))
-    print("The demo's model has random weights: it shows the pictures, not a finding.")
+    card = zoo.pretrained_card(DEMO["a model that looks"])
+    # Neither cue is reliable, so that the shape speaks for one class and the motion for another.
+    unsure = {**card.task_options, "appearance_reliability": 0.0, "motion_reliability": 0.0}
+    planted = synthetic.TASKS[card.task](size=card.options["size"], **unsure).sample(3)
+    video = planted.write(out / "clip.webm")
+    views.planted_sheet([planted]).savefig(out / "clip.png", dpi=120)
+    shown = {cue: planted.class_names[number] for cue, number in planted.cues.items()}
+    rows = {}
+    for role, name in DEMO.items():
+        print(f"\n{role} ({name})")
+        explained = explain_video(Settings(video, f"zoo:{name}", out / name))
+        row = f"{role}: {_top_classes(explained.result, explained.names)[0]}"
+        rows[row] = explained.result
+    views.side_by_side(rows, explained.clip).savefig(out / "side_by_side.png", dpi=120)
+    print(f"\nthe shape speaks for: {shown['appearance']}")
+    print(f"the motion speaks for: {shown['motion']}")
+    print("\n".join(rows))
+    print(f"side by side in {out / 'side_by_side.png'}")
 
 
-def _explain_gradient(settings: Settings, model: nn.Module, clip: Clip) -> TemporalGradientResult:
+@dataclass(frozen=True)
+class Explained:
+    """What a run found, and what the classes are called."""
+
+    result: TemporalGradientResult
+    clip: Clip
+    names: list[str]
+
+
+def _model_and_names(settings: Settings) -> tuple[nn.Module, list[str]]:
+    """The model, and the names of its classes as far as they are known."""
+    from temporal_attr.models import class_names, load_model  # noqa: PLC0415
+    from temporal_attr.zoo import load_pretrained, pretrained_card  # noqa: PLC0415
+
+    names = class_names(settings.classes)
+    library, _, checkpoint = settings.model.partition(":")
+    if library != "zoo":
+        return load_model(
+            settings.model, settings.weights, len(names) or None, settings.seed
+        ), names
+    if settings.weights is not None:
+        raise OptionError(
+            "a trained model without --weights", str(settings.weights), "Leave one of them out."
+        )
+    model = load_pretrained(checkpoint)
+    return model, names or list(pretrained_card(checkpoint).class_names)
+
+
+def _explain_gradient(
+    settings: Settings, model: nn.Module, clip: Clip, target: int
+) -> TemporalGradientResult:
     from temporal_attr.attributions import TemporalGradient  # noqa: PLC0415
     from temporal_attr.models import VideoModel  # noqa: PLC0415
 
@@ -163,7 +217,6 @@ def _explain_gradient(settings: Settings, model: nn.Module, clip: Clip) -> Tempo
     if not wrapped:
         _say("the model is not wrapped, so there are no timesteps and no influence matrix")
     _say("explaining the prediction")
-    target = _target(settings, model, clip)
     return method.explain(clip.tensor, target, show_progress=True, influence=wrapped)
 
 
@@ -177,17 +230,16 @@ OUTPUTS = (
 )
 """What a run writes; those of an earlier run do not stay beside it."""
 
-METHODS: dict[str, Callable[[Settings, nn.Module, Clip], TemporalGradientResult]] = {
+METHODS: dict[str, Callable[[Settings, nn.Module, Clip, int], TemporalGradientResult]] = {
     "temporal-gradient": _explain_gradient
 }
 
 
-def _target(settings: Settings, model: nn.Module, clip: Clip) -> int:
+def _target(settings: Settings, model: nn.Module, clip: Clip, names: list[str]) -> int:
     import torch  # noqa: PLC0415
 
-    from temporal_attr.models import check_logits, class_names  # noqa: PLC0415
+    from temporal_attr.models import check_logits  # noqa: PLC0415
 
-    names = class_names(settings.classes)
     with torch.no_grad():
         logits = check_logits(model(clip.tensor), 1)
     if names and len(names) != logits.shape[1]:

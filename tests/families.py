@@ -9,6 +9,7 @@ import torchvision
 from torch import nn
 
 from temporal_attr import Conv3D, EarlyFusion, FrameRecurrent, LateFusion, VideoModel, wrap
+from temporal_attr.zoo import build_model
 
 CLASSES = 5
 
@@ -199,6 +200,30 @@ def step_model(readout):
     return build
 
 
+def reference_architecture(name, **options):
+    def build():
+        model = build_model(name, CLASSES, **options)
+        vivid(model, torch.randn(8, 6, 3, 16, 16))
+        linear = model.classifier
+
+        def bare(clip):
+            if isinstance(model, FrameRecurrent):
+                encoded = torch.stack([model.encoder(frame) for frame in clip.unbind(1)], 1)
+                outputs, memory = [], None
+                for frame in encoded.unbind(1):
+                    output, memory = model.recurrent(frame, memory)
+                    outputs.append(output)
+                return linear(outputs[-1])
+            volume = clip.transpose(1, 2)
+            for stage in model.stages:
+                volume = stage(volume)
+            return torch.stack([linear(step) for step in volume.unbind(1)]).mean(0)
+
+        return model, bare
+
+    return build
+
+
 def torchvision_video(name, shape):
     def build():
         model = getattr(torchvision.models.video, name)(num_classes=CLASSES)
@@ -244,6 +269,17 @@ SMALL = [
     Family("rnn_last", recurrent(nn.RNN, "last", batch_first=True)),
     Family("step_mean", step_model("mean")),
     Family("step_own_readout", step_model(lambda logits: logits.amax(1)), exactness="none"),
+    Family("zoo_tam2d", reference_architecture("tam2d", widths=(4, 8))),
+    Family("zoo_slowfast", reference_architecture("slowfast", alpha=2, widths=(4, 8))),
+    Family(
+        "zoo_tubelets",
+        reference_architecture("tubelet-transformer", frames=6, size=16, features=16, depth=1),
+        steps=3,
+    ),
+    Family(
+        "zoo_input_cell_attention",
+        reference_architecture("input-cell-attention", widths=(4, 8), hidden=8),
+    ),
 ]
 
 SHORT = (2, 8, 3, 32, 32)

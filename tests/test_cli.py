@@ -14,7 +14,7 @@ from torch import nn
 from temporal_attr import TemporalGradient, load_clip, wrap
 from temporal_attr.cli import main
 from temporal_attr.models import load_model
-from temporal_attr.zoo import small_recurrent
+from temporal_attr.zoo import load_pretrained
 
 PICTURES = ["frame_strip.png", "overlay_grid.png", "influence_map.png", "overlay.webm"]
 
@@ -22,19 +22,41 @@ PICTURES = ["frame_strip.png", "overlay_grid.png", "influence_map.png", "overlay
 def test_demo(tmp_path, capsys):
     assert main(["demo", "--out", str(tmp_path)]) == 0
     said = capsys.readouterr().out
-    assert "random weights: it shows the pictures, not a finding" in said
-    record = json.loads((tmp_path / "result.json").read_text())
-    assert record["clip"]["indices"] == list(range(1, 32, 2))
-    tensors = load_file(tmp_path / "tensors.safetensors")
-    result = TemporalGradient(small_recurrent()).explain(
-        tensors["clip"], record["result"]["target"][0]
-    )
-    torch.testing.assert_close(tensors["attribution"], result.attribution)
-    torch.testing.assert_close(tensors["influence"], result.influence)
-    assert record["result"]["frame_scores"] == [pytest.approx(result.frame_scores[0].tolist())]
-    for name in PICTURES[:3]:
-        assert cv2.imread(str(tmp_path / name)).std() > 10
-    assert cv2.VideoCapture(str(tmp_path / "overlay.webm")).get(cv2.CAP_PROP_FRAME_COUNT) == 16
+    assert "the shape speaks for: stripes square, left" in said
+    assert "the motion speaks for: bars cross, up" in said
+    assert re.search("a model that looks: 1 stripes square, left", said)
+    assert re.search("a model that follows motion: 3 bars cross, up", said)
+    assert cv2.imread(str(tmp_path / "side_by_side.png")).std() > 10
+    reaches = {"mixed-appearance-late-fusion": 0, "mixed-motion-inflated-resnet": 7}
+    for name, reach in reaches.items():
+        record = json.loads((tmp_path / name / "result.json").read_text())
+        assert record["clip"]["indices"] == list(range(16))
+        tensors = load_file(tmp_path / name / "tensors.safetensors")
+        result = TemporalGradient(load_pretrained(name)).explain(
+            tensors["clip"], record["result"]["target"][0]
+        )
+        torch.testing.assert_close(tensors["attribution"], result.attribution)
+        torch.testing.assert_close(tensors["influence"], result.influence)
+        assert record["result"]["frame_scores"] == [pytest.approx(result.frame_scores[0].tolist())]
+        time = torch.arange(16)
+        seen = (time[:, None] - time).abs() <= reach
+        assert torch.equal(tensors["influence"][0] > 0, seen)
+        for picture in PICTURES[:3]:
+            assert cv2.imread(str(tmp_path / name / picture)).std() > 10
+        video = cv2.VideoCapture(str(tmp_path / name / "overlay.webm"))
+        assert video.get(cv2.CAP_PROP_FRAME_COUNT) == 16
+
+
+def test_a_trained_model_by_name(grey_video, tmp_path, capsys):
+    name = "zoo:mixed-appearance-late-fusion"
+    arguments = ["explain", str(grey_video), f"--model={name}", f"--out={tmp_path}", "--frames=4"]
+    assert main([*arguments, "--target=checks triangle, down"]) == 0
+    assert json.loads((tmp_path / "result.json").read_text())["result"]["target"] == [2]
+    assert "checks triangle, down (" in capsys.readouterr().out
+    assert main([*arguments, "--weights=other.pt"]) == 2
+    assert "expected a trained model without --weights" in capsys.readouterr().err
+    assert main([*arguments[:2], "--model=zoo:none", f"--out={tmp_path}"]) == 2
+    assert "a trained checkpoint, one of: mixed-appearance" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +139,7 @@ def test_a_model_of_ones_own(grey_video, tmp_path, capsys, monkeypatch):
 
 
 BAD = {
-    "missing": (["none.mp4", "--model=zoo:m"], "expected a module|expected the module zoo"),
+    "missing": (["none.mp4", "--model=nowhere:m"], "expected the module nowhere"),
     "video": (["none.mp4"], "expected a video file at none.mp4, got no file there"),
     "frames": (["GREY", "--frames=41"], "expected at least 41 frames .* got a video of 40"),
     "no frames": (["GREY", "--frames=0"], "expected frames to be at least 1, got 0"),
@@ -150,7 +172,7 @@ def test_bad_input_is_one_line_and_exit_code_2(case, grey_video, tmp_path, capsy
     (tmp_path / "file").write_text("")
     (tmp_path / "three.txt").write_text("walk\nrun\nclap\n")
     arguments, text = BAD[case]
-    options = ["--model=temporal_attr.zoo:small_recurrent", "--out=out", *arguments[1:]]
+    options = ["--model=factories:small_recurrent", "--out=out", *arguments[1:]]
     video = str(grey_video) if arguments[0] == "GREY" else arguments[0]
     assert main(["explain", video, *options]) == 2
     errors = [line for line in capsys.readouterr().err.splitlines() if not line.endswith("...")]
@@ -180,7 +202,7 @@ def test_damaged_weights_and_weights_of_another_model(weights, tmp_path, grey_vi
 
 def test_the_damaged_clip_at_the_command_line(real_video, tmp_path, capsys):
     video = str(real_video("corrupted.mp4"))
-    model = "--model=temporal_attr.zoo:small_recurrent"
+    model = "--model=factories:small_recurrent"
     assert main(["explain", video, model, f"--out={tmp_path}"]) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert "expected 50 frames" in error
@@ -194,7 +216,7 @@ def test_ctrl_c_keeps_the_numbers(grey_video, tmp_path, capsys, monkeypatch):
     from temporal_attr import views
 
     monkeypatch.setattr(views, "overlay_grid", stop)
-    model = "--model=temporal_attr.zoo:small_recurrent"
+    model = "--model=factories:small_recurrent"
     assert main(["explain", str(grey_video), model, f"--out={tmp_path}"]) == 130
     assert "what was written so far is kept" in capsys.readouterr().err
     assert json.loads((tmp_path / "result.json").read_text())["result"]["target"]
@@ -203,7 +225,7 @@ def test_ctrl_c_keeps_the_numbers(grey_video, tmp_path, capsys, monkeypatch):
 
 
 def test_a_run_that_fails_keeps_the_last_result(grey_video, tmp_path):
-    arguments = ["explain", str(grey_video), "--model=temporal_attr.zoo:small_recurrent"]
+    arguments = ["explain", str(grey_video), "--model=factories:small_recurrent"]
     (tmp_path / "result.json").write_text("earlier")
     assert main([*arguments, "--target=9", f"--out={tmp_path}"]) == 2
     assert (tmp_path / "result.json").read_text() == "earlier"

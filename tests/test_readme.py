@@ -14,7 +14,7 @@ def blocks(language):
 
 
 def test_the_notebook_lines_run_and_are_ten(grey_video, tmp_path, monkeypatch):
-    (code,) = blocks("python")
+    code, _ = blocks("python")
     lines = [line for line in code.splitlines() if line and not line.startswith("import")]
     assert len(lines) <= 10
     monkeypatch.chdir(tmp_path)
@@ -24,6 +24,15 @@ def test_the_notebook_lines_run_and_are_ten(grey_video, tmp_path, monkeypatch):
     assert names["result"].target.item() == names["model"](names["clip"].tensor).argmax().item()
     assert (tmp_path / "overlay.webm").stat().st_size > 1000
     assert frame_strip(names["result"], names["clip"]).axes
+
+
+def test_the_planted_clip_has_its_truth():
+    names = {}
+    exec(compile(blocks("python")[1], "README.md", "exec"), names)
+    video, clip = names["video"], names["clip"]
+    assert video.region.any((1, 2)).tolist() == video.deciding_frames.tolist() == [True] * 16
+    assert clip.tensor.shape == (1, 16, 3, 48, 48)
+    assert names["model"](clip.tensor).argmax().item() == video.cues["motion"]
 
 
 def test_the_options_of_the_command_exist(capsys):

@@ -3,7 +3,6 @@
 from temporal_attr.synthetic._events import Keyframe, Order
 from temporal_attr.synthetic._gait import Gait
 from temporal_attr.synthetic._moving import Appearance, Mixed, Motion
-from temporal_attr.synthetic._moving_disc import moving_disc
 from temporal_attr.synthetic._task import PlantedVideo, Task
 
 TASKS: dict[str, type[Task]] = {
@@ -21,5 +20,4 @@ __all__ = [
     "Order",
     "PlantedVideo",
     "Task",
-    "moving_disc",
 ]

@@ -6,23 +6,39 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from jaxtyping import Bool
 
 from temporal_attr._errors import OptionError, require_within
 from temporal_attr.synthetic._draw import Layer, bright_colours, stamp
-from temporal_attr.synthetic._moving import KINDS, Moving, appears
+from temporal_attr.synthetic._moving import KINDS, Moving
 from temporal_attr.synthetic._task import Plan, Task
+
+
+def moment(
+    task: Task,
+    random: np.random.Generator,
+    kind: int,
+    visible: Bool[np.ndarray, " time"],
+    place: tuple[tuple[float, float], float],
+) -> Layer:
+    """A shape that stands still at a place (centre and radius), in some frames only."""
+    (down, across), radius = place
+    still = np.full(task.frames, down), np.full(task.frames, across)
+    shape, texture = KINDS[kind]
+    layer = stamp(shape, texture, still, radius, bright_colours(random), task.shape)
+    return Layer(layer.mask * visible[:, None, None], layer.colour)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Order(Task):
     """Two events: the class is which of them comes first.
 
-    A disc and a cross appear, each for `duration` frames, anywhere in the frame; the second begins
-    `distance` frames after the first. To tell the classes a model must relate frames that are
-    `distance` apart, less `duration - 1` at their nearest: the pairs that matter. What it can do
-    without that is to guess from when one event happens, since the first is early more often: it
-    is then right with probability 1/2 + d / 2n at most, with n = frames - distance - duration + 1
-    starts and d = min(distance, n).
+    A disc and a cross appear, each for `duration` frames, at one place anywhere in the frame; the
+    second begins `distance` frames after the first. To tell the classes a model must relate frames
+    that are `distance` apart, less `duration - 1` at their nearest: the pairs that matter. What it
+    can do without that is to guess from when one event happens, since the first is early more
+    often: it is then right with probability 1/2 + d / 2n at most, with
+    n = frames - distance - duration + 1 starts and d = min(distance, n).
 
     Args:
         distance: Frames from the beginning of one event to that of the other; from `duration`
@@ -60,26 +76,17 @@ class Order(Task):
         latest = self.frames - self.distance - self.duration
         first = int(random.integers(latest + 1))
         starts = (first, first + self.distance)
+        radius = self._radius(random)
+        centre = self._inside(random, radius)
+        time = np.arange(self.frames)
         layers, visible = [], []
         for kind, start in zip((0, 3), starts[:: 1 - 2 * label], strict=True):
-            layer, seen = self._event(random, kind, start)
-            layers.append(layer)
+            seen = (time >= start) & (time < start + self.duration)
+            layers.append(moment(self, random, kind, seen, (centre, radius)))
             visible.append(seen)
         cue = np.maximum(layers[0].mask, layers[1].mask) > 0.5
         pairs = visible[0][:, None] & visible[1]
         return Plan(layers, cue, visible[0] | visible[1], pairs | pairs.T)
-
-    def _event(
-        self, random: np.random.Generator, kind: int, start: int
-    ) -> tuple[Layer, np.ndarray]:
-        radius = self._radius(random)
-        down, across = self._inside(random, radius)
-        still = np.full(self.frames, down), np.full(self.frames, across)
-        shape, texture = KINDS[kind]
-        layer = stamp(shape, texture, still, radius, bright_colours(random), self.shape)
-        time = np.arange(self.frames)
-        visible = (time >= start) & (time < start + self.duration)
-        return Layer(appears(layer.mask, visible), layer.colour), visible
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +96,8 @@ class Keyframe(Moving):
     Args:
         classes: 2 to 7.
         moment: Fewest and most frames that the cue can be seen, one to three by default.
+        span: Part of the video within which the cue stands, as shares of its length: (0, 1) is
+            anywhere, (0, 0.25) early.
 
     Example:
         >>> Keyframe(classes=2, moment=(1, 1)).sample(0).deciding_frames.sum().item()
@@ -99,6 +108,7 @@ class Keyframe(Moving):
 
     classes: int = 4
     moment: tuple[int, int] = (1, 3)
+    span: tuple[float, float] = (0.0, 1.0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -107,6 +117,14 @@ class Keyframe(Moving):
             require_within("moment", length, 1, self.frames)
         if self.moment[0] > self.moment[1]:
             raise OptionError("moment as (fewest, most)", str(self.moment), "Swap them.")
+        require_within("span", self.span[0], 0, self.span[1])
+        require_within("span", self.span[1], 0, 1)
+        first, last = self._span()
+        require_within("moment", self.moment[1], 1, last - first)
+
+    def _span(self) -> tuple[int, int]:
+        """First frame of the span, and the one after its last."""
+        return round(self.span[0] * self.frames), round(self.span[1] * self.frames)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -117,13 +135,11 @@ class Keyframe(Moving):
         angle = random.uniform(0, 2 * np.pi)
         bystander = self._one_object(random, 0, (float(np.sin(angle)), float(np.cos(angle))))
         length = int(random.integers(self.moment[0], self.moment[1] + 1))
-        start = int(random.integers(self.frames - length + 1))
+        first, last = self._span()
+        start = int(random.integers(first, last - length + 1))
         time = np.arange(self.frames)
         visible = (time >= start) & (time < start + length)
         radius = self._radius(random)
-        down, across = self._inside(random, radius)
-        still = np.full(self.frames, down), np.full(self.frames, across)
-        shape, texture = KINDS[label + 1]
-        stamped = stamp(shape, texture, still, radius, bright_colours(random), self.shape)
-        layer = Layer(appears(stamped.mask, visible), stamped.colour)
+        centre = self._inside(random, radius)
+        layer = moment(self, random, label + 1, visible, (centre, radius))
         return Plan([*bystander.layers, layer], layer.mask > 0.5, visible)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 
 from temporal_attr._errors import require_within
 from temporal_attr.synthetic._draw import SHAPES, TEXTURES, Track, bright_colours, stamp
@@ -194,11 +194,3 @@ def neighbours(frames: int) -> Bool[np.ndarray, "time time"]:
     time = np.arange(frames)
     near: Bool[np.ndarray, "time time"] = abs(time[:, None] - time) == 1
     return near
-
-
-def appears(
-    mask: Float[np.ndarray, "time height width"], visible: Bool[np.ndarray, " time"]
-) -> Float[np.ndarray, "time height width"]:
-    """A mask in the frames where it is visible, nothing in the others."""
-    shown: Float[np.ndarray, "time height width"] = mask * visible[:, None, None]
-    return shown

@@ -2,6 +2,13 @@
 
 from temporal_attr.zoo._architectures import ARCHITECTURES, build_model
 from temporal_attr.zoo._base import SteppedModel
+from temporal_attr.zoo._checkpoints import (
+    Card,
+    load_pretrained,
+    pretrained_card,
+    pretrained_names,
+    save_checkpoint,
+)
 from temporal_attr.zoo._fusion import (
     AttentionPooling,
     NetVLAD,
@@ -12,7 +19,6 @@ from temporal_attr.zoo._fusion import (
 from temporal_attr.zoo._recurrent import InputCellAttention, recurrent
 from temporal_attr.zoo._residual import FrameEncoder, factorised_width
 from temporal_attr.zoo._slowfast import SlowFast
-from temporal_attr.zoo._small import small_recurrent
 from temporal_attr.zoo._transformer import TemporalTransformer, TubeletTransformer
 from temporal_attr.zoo._volume import (
     TemporalAggregation,
@@ -24,6 +30,7 @@ from temporal_attr.zoo._volume import (
 __all__ = [
     "ARCHITECTURES",
     "AttentionPooling",
+    "Card",
     "FrameEncoder",
     "InputCellAttention",
     "NetVLAD",
@@ -39,7 +46,10 @@ __all__ = [
     "factorised_width",
     "inflated_resnet",
     "late_fusion",
+    "load_pretrained",
+    "pretrained_card",
+    "pretrained_names",
     "recurrent",
-    "small_recurrent",
+    "save_checkpoint",
     "tam2d",
 ]

@@ -66,6 +66,17 @@ class Block(nn.Module):
         return output
 
 
+def _waves(length: int, features: int) -> Float[Tensor, "length feature"]:
+    """Sines and cosines of a place, at wavelengths from 2 pi up: where place embeddings begin.
+
+    From random ones a small transformer hardly learns which frames are neighbours.
+    """
+    half = -(-features // 2)
+    rates = 1000.0 ** (-torch.arange(half) / half)
+    angles = torch.arange(length)[:, None] * rates
+    return torch.cat([angles.sin(), angles.cos()], 1)[:, :features]
+
+
 def _blocks(features: int, heads: int, depth: int) -> nn.Sequential:
     require_within("depth", depth, 1, float("inf"))
     if heads < 1 or features % heads:
@@ -119,7 +130,7 @@ class TemporalTransformer(FramewiseModel):
         self.ensemble = ensemble
         encoder = FrameEncoder(self.channels, widths, blocks, grid)
         self.encoder = nn.Sequential(encoder, nn.Linear(encoder.features, features))
-        self.place = nn.Parameter(torch.randn(frames, features) * 0.02)
+        self.place = nn.Parameter(_waves(frames, features))
         self.blocks = _blocks(features, heads, depth)
         self.norm = nn.LayerNorm(features)
         self.classifier = nn.Linear(features, classes)
@@ -201,7 +212,14 @@ class TubeletTransformer(SteppedModel):
         sides = (frames // tubelet, size // patch, size // patch)
         block = (tubelet, patch, patch)
         self.embed = nn.Conv3d(self.channels, features, block, block)
-        self.place = nn.Parameter(torch.randn(features, *sides) * 0.02)
+        # Half of the features say when and half where, a quarter for each direction of space.
+        parts = (features - 2 * (features // 4), features // 4, features // 4)
+        shapes = ((-1, sides[0], 1, 1), (-1, 1, sides[1], 1), (-1, 1, 1, sides[2]))
+        places = [
+            _waves(length, part).T.reshape(shape).expand(-1, *sides)
+            for length, part, shape in zip(sides, parts, shapes, strict=True)
+        ]
+        self.place = nn.Parameter(torch.cat(places))
         self.blocks = _blocks(features, heads, depth)
         self.norm = nn.LayerNorm(features)
 

@@ -44,7 +44,7 @@ class TemporalAggregation(nn.Module):
         )
         # It begins near the identity, so that a network with it begins much as one without.
         with torch.no_grad():
-            self.sum.weight.normal_(std=0.1)[:, :, kernel // 2] += 1
+            self.sum.weight.normal_(std=0.3)[:, :, kernel // 2] += 1
         self.activation = nn.ReLU()
 
     def forward(self, volume: Tensor) -> Tensor:

@@ -1,0 +1,152 @@
+"""Trained weights: files beside a card that says what they are."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from temporal_attr._errors import ModelError, OptionError
+from temporal_attr.models import VideoModel
+from temporal_attr.zoo._architectures import build_model
+
+SHIPPED = Path(__file__).parent / "checkpoints"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What a checkpoint is, and how good.
+
+    Attributes:
+        name: Of the checkpoint.
+        task: Name of the planted task that it was trained on; `synthetic.TASKS[task]`.
+        task_options: Its settings, `synthetic.TASKS[task](**task_options)`.
+        architecture: Name for `build_model`.
+        options: Its options.
+        class_names: What each class is called.
+        seed: Of weights, videos and batches.
+        steps: Of the optimiser.
+        accuracy: Share of fresh videos that it gets right.
+        videos: How many those were.
+        seconds: That training took.
+        expected: What accuracy the architecture can reach on the task, and why, if not all.
+        sha256: Of the file of weights.
+    """
+
+    name: str
+    task: str
+    task_options: dict[str, Any] = field(default_factory=dict)
+    architecture: str
+    options: dict[str, Any] = field(default_factory=dict)
+    class_names: tuple[str, ...]
+    seed: int
+    steps: int
+    accuracy: float
+    videos: int
+    seconds: float
+    expected: str = ""
+    sha256: str = ""
+
+
+def pretrained_names(folder: Path | str | None = None) -> tuple[str, ...]:
+    """Names of the trained checkpoints in a folder; by default of those that come along.
+
+    Example:
+        >>> "mixed-appearance-late-fusion" in pretrained_names()
+        True
+    """
+    where = SHIPPED if folder is None else Path(folder)
+    return tuple(sorted(path.stem for path in where.glob("*.json")))
+
+
+def pretrained_card(name: str, folder: Path | str | None = None) -> Card:
+    """The card of a checkpoint.
+
+    Raises:
+        OptionError: If there is no checkpoint of that name.
+        ModelError: If the card cannot be read.
+
+    Example:
+        >>> pretrained_card("mixed-appearance-late-fusion").accuracy > 0.95
+        True
+    """
+    where = SHIPPED if folder is None else Path(folder)
+    path = where / f"{name}.json"
+    if not path.is_file():
+        known = ", ".join(pretrained_names(folder)) or "none there"
+        raise OptionError(f"a trained checkpoint, one of: {known}", repr(name), "Choose one.")
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        wanted = {entry.name for entry in fields(Card)}
+        if set(entries) != wanted:
+            raise ValueError(f"other entries: {sorted(set(entries) ^ wanted)}")
+        return Card(**{**entries, "class_names": tuple(entries["class_names"])})
+    except (ValueError, TypeError) as error:
+        remedy = "Write the checkpoint again, or install the package anew."
+        raise ModelError(f"the card of a checkpoint in {path.name}", str(error), remedy) from None
+
+
+def load_pretrained(name: str, folder: Path | str | None = None) -> VideoModel:
+    """A trained reference model, in evaluation mode.
+
+    Args:
+        name: One of `pretrained_names()`.
+        folder: Where checkpoints lie, for those that you trained; by default those that come
+            along.
+
+    Raises:
+        OptionError: If there is no checkpoint of that name.
+        ModelError: If the file is damaged or does not fit the architecture.
+
+    Example:
+        >>> model = load_pretrained("mixed-appearance-late-fusion")
+        >>> model(model.preprocessing(torch.rand(16, 3, 48, 48))[None]).shape
+        torch.Size([1, 4])
+    """
+    card = pretrained_card(name, folder)
+    path = (SHIPPED if folder is None else Path(folder)) / f"{name}.safetensors"
+    remedy = "Write the checkpoint again, or install the package anew."
+    if not path.is_file():
+        raise ModelError(f"the weights of {name} in {path.name}", "no file there", remedy)
+    weights = path.read_bytes()
+    if sha256(weights).hexdigest() != card.sha256:
+        raise ModelError(
+            f"weights in {path.name} as its card describes them", "other bytes: damaged", remedy
+        )
+    model = build_model(card.architecture, len(card.class_names), **card.options)
+    try:
+        model.load_state_dict(load(weights))
+    except (SafetensorError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(f"weights of {card.architecture} in {path.name}", reason, remedy) from None
+    return model
+
+
+def save_checkpoint(model: VideoModel, card: Card, folder: Path | str) -> Path:
+    """Write weights and card to a folder, under the card's name.
+
+    The same weights give the same bytes. The card is written last, so that what is listed is whole.
+
+    Args:
+        model: Built by `build_model(card.architecture, ..., **card.options)`.
+        card: Its `sha256` is filled in.
+        folder: Where to; made if need be.
+
+    Returns:
+        The path of the weights.
+    """
+    where = Path(folder)
+    where.mkdir(parents=True, exist_ok=True)
+    state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    weights = save(state)
+    path = where / f"{card.name}.safetensors"
+    path.write_bytes(weights)
+    entries = {**asdict(card), "sha256": sha256(weights).hexdigest()}
+    text = json.dumps(entries, indent=1, sort_keys=True) + "\n"
+    path.with_suffix(".json").write_text(text, encoding="utf-8")
+    return path
