@@ -92,6 +92,14 @@ RECIPES = [
     Recipe(
         "motion",
         "late-fusion",
+        {"pooling": "netvlad", "grid": 3},
+        suffix="order-blind",
+        steps=900,
+        expected=f"{BLIND}, but sees places, and pools nonlinearly: at most 50 %",
+    ),
+    Recipe(
+        "motion",
+        "late-fusion",
         {"pooling": "last"},
         suffix="one-frame",
         steps=300,

@@ -1,5 +1,7 @@
 """Pictures: what is drawn is what was found."""
 
+from itertools import product
+
 import cv2
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from families import family
 from matplotlib.colors import to_rgb
 
 from temporal_attr import Clip, ClipError, FrameLogitsError, OptionError, TemporalGradient, views
+from temporal_attr.synthetic import Keyframe, Mixed
 from temporal_attr.views._common import blend, heat_limit, heat_maps
 
 
@@ -165,3 +168,58 @@ def test_what_cannot_be_drawn_is_named(explained, tmp_path):
     )
     with pytest.raises(FrameLogitsError, match="one without. Call explain"):
         views.influence_map(without)
+
+
+def test_models_side_by_side_have_a_row_each(explained):
+    result, clip = explained
+    figure = views.side_by_side({"one": result, "other": result}, clip, percentile=100)
+    rows = [part for part in figure.subfigs if part.get_suptitle()]
+    assert [part.get_suptitle() for part in rows] == ["one", "other"]
+    heat, scores, matrix = rows[1].subfigs[0].axes[:2] + rows[1].subfigs[1].axes
+    maps = torch.linalg.vector_norm(result.attribution[0], dim=1).numpy()
+    expected = blend(clip.images(), maps, float(maps.max()), "absolute")
+    for time, (drawn, picture) in enumerate(zip(heat.images, expected, strict=True)):
+        np.testing.assert_allclose(drawn.get_array(), picture, atol=1e-6)
+        left, right, *_ = drawn.get_extent()
+        assert (left + right) / 2 == pytest.approx(time)
+    heights = [bar.get_height() for bar in scores.patches]
+    assert heights == pytest.approx(result.frame_scores[0].tolist())
+    drawn = matrix.images[0].get_array()
+    np.testing.assert_allclose(drawn.filled(0), result.influence[0].numpy(), rtol=1e-6)
+    # What a recurrent model cannot see is blank, not dark.
+    np.testing.assert_array_equal(drawn.mask, np.triu(np.ones((6, 6), bool), 1))
+
+
+def test_a_planted_sheet_shows_the_truth():
+    task = Keyframe(frames=5, size=24, moment=(1, 2))
+    videos = [task.sample(index) for index in range(2)]
+    figure = views.planted_sheet(videos)
+    for axes, (video, time) in zip(figure.axes, product(videos, range(5)), strict=True):
+        np.testing.assert_array_equal(axes.images[0].get_array(), video.frames[time])
+        assert len(axes.patches) == int(video.deciding_frames[time])
+        outlines = [entry for entry in axes.collections if entry.get_paths()[0].vertices.size]
+        assert len(outlines) == int(video.region[time].any())
+    names = [figure.axes[5 * row].get_ylabel() for row in range(2)]
+    assert names == [video.class_names[video.label] for video in videos]
+
+
+def test_a_sheet_says_what_unreliable_cues_speak_for():
+    task = Mixed(frames=4, size=24, appearance_reliability=0, motion_reliability=1)
+    video = task.sample(0, label=1)
+    other = task.class_names[video.cues["appearance"]]
+    label = views.planted_sheet([video]).axes[0].get_ylabel()
+    assert label == f"appearance:\n{other}\nmotion:\nstripes square, left"
+
+
+@pytest.mark.usefixtures("as_user")
+def test_nothing_to_show_is_an_error(explained):
+    result, clip = explained
+    with pytest.raises(OptionError, match="at least one result, got none"):
+        views.side_by_side({}, clip)
+    with pytest.raises(ClipError, match="the clip that was explained, with 6 frames, got one"):
+        views.side_by_side({"one": result}, Clip.from_tensor(clip.tensor[:, :4]))
+    with pytest.raises(OptionError, match="videos of one length, got none"):
+        views.planted_sheet([])
+    lengths = [Keyframe(frames=frames, size=24).sample(0) for frames in (4, 5)]
+    with pytest.raises(OptionError, match="videos of one length, got .4, 5."):
+        views.planted_sheet(lengths)
