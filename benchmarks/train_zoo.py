@@ -11,10 +11,11 @@ folder, the others to `--folder`; the table of all goes to benchmarks/results/tr
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,19 @@ from tqdm import tqdm
 
 from temporal_attr.models import VideoModel
 from temporal_attr.synthetic import TASKS, Task
-from temporal_attr.zoo import Card, build_model, pretrained_card, pretrained_names, save_checkpoint
+from temporal_attr.zoo import (
+    Card,
+    build_model,
+    load_pretrained,
+    pretrained_card,
+    pretrained_names,
+    save_checkpoint,
+)
 
 HERE = Path(__file__).parent
 PACKAGE = HERE.parent / "temporal_attr" / "zoo" / "checkpoints"
 SIZE = 48
+BATCH = 16
 TRAINING = 3000
 FRESH = 1000
 """Videos a task: to train on, and to measure accuracy on."""
@@ -108,15 +117,21 @@ RECIPES = [
     Recipe("order", "inflated-resnet", steps=300),
     Recipe("order", "tam2d", {"temporal_kernel": 7}, steps=500),
     Recipe("order", "lstm", {"ensemble": "all"}, steps=400),
-    Recipe("order", "tubelet-transformer", steps=800, rate=1e-3),
+    Recipe("order", "tubelet-transformer", steps=1300, rate=1e-3),
     Recipe("order", "late-fusion", steps=300, expected=f"{BLIND}: at most 50 %"),
     Recipe("gait", "inflated-resnet", steps=300),
     Recipe("gait", "tam2d", steps=300),
-    Recipe("gait", "lstm", {"ensemble": "all"}, steps=400),
+    Recipe(
+        "gait",
+        "lstm",
+        {"ensemble": "all", "grid": 1},
+        steps=700,
+        each_step=True,
+        expected="not learned in this time; a failure of the training, not known to be a limit",
+    ),
     Recipe("gait", "tubelet-transformer", steps=600, rate=1e-3),
-    Recipe("gait", "late-fusion", steps=300, expected=f"{BLIND}; both classes show all poses"),
+    Recipe("gait", "late-fusion", steps=300, expected=f"{BLIND}, pools by the mean; bound unknown"),
 ]
-"""The longest first, so that no core is left alone with one at the end."""
 
 
 def videos(task: Task, count: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -160,7 +175,7 @@ def loss_of(model: VideoModel, clips: Tensor, labels: Tensor, each_step: bool) -
 
 
 def train(
-    recipe: Recipe, data: tuple[Tensor, Tensor], seed: int, steps: int, batch: int = 16
+    recipe: Recipe, data: tuple[Tensor, Tensor], seed: int, steps: int, batch: int = BATCH
 ) -> VideoModel:
     """A trained model; the same for the same arguments on the same machine."""
     task = recipe.make_task()
@@ -182,14 +197,35 @@ def train(
     return model.eval()
 
 
-def finished(recipe: Recipe, folder: Path, seed: int, steps: int) -> bool:
-    """Whether this very checkpoint is there already."""
+def settings_of(recipe: Recipe, options: argparse.Namespace) -> dict[str, Any]:
+    """What a card says of how its checkpoint came about."""
+    return {
+        "name": recipe.name,
+        "task": recipe.task,
+        "task_options": dict(recipe.task_options),
+        "architecture": recipe.architecture,
+        "options": {"size": recipe.size, **recipe.options},
+        "seed": options.seed,
+        "steps": options.steps or recipe.steps,
+        "training": {
+            "rate": recipe.rate,
+            "each_step": recipe.each_step,
+            "batch": BATCH,
+            "videos": options.videos,
+        },
+    }
+
+
+def finished(recipe: Recipe, folder: Path, options: argparse.Namespace) -> bool:
+    """Whether this very checkpoint is there already, and whole."""
     if recipe.name not in pretrained_names(folder):
         return False
-    card = pretrained_card(recipe.name, folder)
-    wanted = (recipe.architecture, recipe.task_options, {"size": recipe.size, **recipe.options})
-    same = (card.architecture, card.task_options, card.options) == wanted
-    return same and (card.seed, card.steps) == (seed, steps)
+    card = asdict(pretrained_card(recipe.name, folder))
+    wanted = json.loads(json.dumps(settings_of(recipe, options)))
+    if any(card[key] != value for key, value in wanted.items()):
+        return False
+    load_pretrained(recipe.name, folder)
+    return True
 
 
 def work(recipe: Recipe, folder: Path, options: argparse.Namespace) -> Card:
@@ -198,20 +234,14 @@ def work(recipe: Recipe, folder: Path, options: argparse.Namespace) -> Card:
     torch.use_deterministic_algorithms(True)
     task = recipe.make_task()
     data = videos(task, options.videos, options.seed)
-    steps = options.steps or recipe.steps
+    settings = settings_of(recipe, options)
     begin = time.perf_counter()
-    model = train(recipe, data, options.seed, steps)
+    model = train(recipe, data, options.seed, settings["steps"])
     seconds = time.perf_counter() - begin
     fresh = videos(task, options.fresh, TEST_SEED + options.seed)
     card = Card(
-        name=recipe.name,
-        task=recipe.task,
-        task_options=dict(recipe.task_options),
-        architecture=recipe.architecture,
-        options={"size": recipe.size, **recipe.options},
+        **settings,
         class_names=task.class_names,
-        seed=options.seed,
-        steps=steps,
         accuracy=accuracy(model, *fresh),
         videos=options.fresh,
         seconds=round(seconds, 1),
@@ -263,7 +293,8 @@ def wilson(share: float, count: int) -> tuple[float, float]:
 def main() -> None:
     """Train what is asked for and not there yet."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--only", nargs="*", help="names of checkpoints")
+    names = [recipe.name for recipe in RECIPES]
+    parser.add_argument("--only", nargs="*", choices=names, help="names of checkpoints")
     parser.add_argument("--folder", type=Path, default=HERE / "checkpoints")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=2, help="models trained at a time")
@@ -272,28 +303,31 @@ def main() -> None:
     parser.add_argument("--fresh", type=int, default=FRESH, help="to measure accuracy on")
     options = parser.parse_args()
     chosen = [recipe for recipe in RECIPES if not options.only or recipe.name in options.only]
-    usual = options.folder == HERE / "checkpoints"
+    # A trial with other settings leaves the package's checkpoints and the table alone.
+    usual = parser.parse_args([])
+    settings = ("folder", "seed", "steps", "videos", "fresh")
+    official = all(getattr(options, name) == getattr(usual, name) for name in settings)
     with ProcessPoolExecutor(options.processes) as pool:
         running = {}
         for recipe in chosen:
-            folder = PACKAGE if recipe.shipped and usual else options.folder
-            if finished(recipe, folder, options.seed, options.steps or recipe.steps):
+            folder = PACKAGE if recipe.shipped and official else options.folder
+            if finished(recipe, folder, options):
                 print(f"{recipe.name} is there already")
             else:
                 running[pool.submit(work, recipe, folder, options)] = recipe
         for done in tqdm(as_completed(running), "trained", total=len(running)):
             card = done.result()
             tqdm.write(f"{card.name}: {card.accuracy:.1%} of {card.videos}, {card.seconds:.0f} s")
-            if usual and options.steps is None:
-                (HERE / "results" / "training.md").write_text(table(collect(options.folder)))
+            if official:
+                (HERE / "results" / "training.md").write_text(table(collect(options)))
 
 
-def collect(folder: Path) -> list[Card]:
+def collect(options: argparse.Namespace) -> list[Card]:
     """The cards of all recipes that are trained, in order."""
     cards = []
     for recipe in RECIPES:
-        where = PACKAGE if recipe.shipped else folder
-        if recipe.name in pretrained_names(where):
+        where = PACKAGE if recipe.shipped else options.folder
+        if finished(recipe, where, options):
             cards.append(pretrained_card(recipe.name, where))
     return cards
 

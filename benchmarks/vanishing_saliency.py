@@ -145,9 +145,11 @@ def picture(outcomes: list[Outcome]) -> Figure:
 def main() -> None:
     """Train and measure all, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=5, help="at least 2, for an interval")
     parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args()
+    if options.seeds < 2:
+        parser.error("--seeds must be at least 2")
     runs = list(product(CELLS, range(options.seeds)))
     with ProcessPoolExecutor(options.processes) as pool:
         done = pool.map(outcome, *zip(*runs, strict=True))

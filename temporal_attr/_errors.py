@@ -73,15 +73,3 @@ class UnsupportedModelError(ModelError):
 
 class FrameLogitsError(ModelError):
     """The model has no prediction for each timestep."""
-
-
-def require_within(name: str, value: float, low: float, high: float) -> None:
-    """Raise unless a setting lies between two bounds, both allowed.
-
-    Raises:
-        OptionError: With the setting's name and range.
-    """
-    # Written so that NaN, which compares false, is refused too.
-    if not low <= value <= high:
-        reach = f"at least {low:g}" if high == float("inf") else f"from {low:g} to {high:g}"
-        raise OptionError(f"{name} {reach}", f"{value:g}", f"Choose another {name}.")

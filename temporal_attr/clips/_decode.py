@@ -238,8 +238,8 @@ def write_video(
         fps: Frames a second.
 
     Raises:
-        OptionError: If there are no frames, the sizes differ, `fps` is not positive, or the name
-            does not end in `.webm`.
+        OptionError: If there are no frames, the sizes differ or are odd, `fps` is not positive, or
+            the name does not end in `.webm`.
         VideoError: If the file cannot be written.
     """
     import cv2  # noqa: PLC0415
@@ -253,6 +253,10 @@ def write_video(
         sizes = sorted({frame.shape for frame in frames})
         raise OptionError("frames of one size", str(sizes or "none"), "Give at least one frame.")
     height, width = frames[0].shape[:2]
+    if height % 2 or width % 2:
+        # OpenCV would leave out the last row or column without a word.
+        remedy = "Crop or pad by one; the video's colours are stored at half resolution."
+        raise OptionError("frames of even height and width", f"{height} x {width}", remedy)
     with _quiet():
         writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"VP90"), fps, (width, height))
     if not writer.isOpened():

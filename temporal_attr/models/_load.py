@@ -48,7 +48,8 @@ def load_model(
             "Put a colon between the two parts.",
         )
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        # Of the CPU only: torch.manual_seed would seed the generators of all devices.
+        torch.default_generator.manual_seed(seed)
         if library == "torchvision":
             model, preprocessing = _from_torchvision(rest, classes)
         elif library == "timm":

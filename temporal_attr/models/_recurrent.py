@@ -8,7 +8,8 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from temporal_attr._errors import ModelError, require_within
+from temporal_attr._errors import ModelError
+from temporal_attr._require import require_count
 from temporal_attr._typing import Features, Frames, Logits, StepLogits
 from temporal_attr.clips import Preprocessing
 from temporal_attr.models._base import FrameLogits, FramewiseModel
@@ -66,7 +67,7 @@ class FrameRecurrent(FramewiseModel):
     ) -> None:
         super().__init__(preprocessing)
         if isinstance(readout, int):
-            require_within("readout", readout, 1, float("inf"))
+            require_count("readout", readout, 1)
         else:
             require_readout("readout", readout, WEIGHTED)
         if isinstance(recurrent, nn.RNNCellBase):

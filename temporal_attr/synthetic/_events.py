@@ -8,7 +8,8 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Bool
 
-from temporal_attr._errors import OptionError, require_within
+from temporal_attr._errors import OptionError
+from temporal_attr._require import require_count, require_range
 from temporal_attr.synthetic._draw import Layer, bright_colours, stamp
 from temporal_attr.synthetic._moving import KINDS, Moving
 from temporal_attr.synthetic._task import Plan, Task
@@ -34,11 +35,15 @@ class Order(Task):
     """Two events: the class is which of them comes first.
 
     A disc and a cross appear, each for `duration` frames, at one place anywhere in the frame; the
-    second begins `distance` frames after the first. To tell the classes a model must relate frames
-    that are `distance` apart, less `duration - 1` at their nearest: the pairs that matter. What it
-    can do without that is to guess from when one event happens, since the first is early more
-    often: it is then right with probability 1/2 + d / 2n at most, with
+    second begins `distance` frames after the first. A timestep can tell the classes only if it
+    reads both, and so reaches `distance` frames, less `duration - 1` at their nearest: the pairs
+    that matter. One that reads a single event can guess from when that happens, since the first is
+    early more often, and is then right with probability 1/2 + d / 2n at most, with
     n = frames - distance - duration + 1 starts and d = min(distance, n).
+
+    That is about one timestep. A model that knows the time of every frame can also add up
+    evidence over its timesteps (the disc counts against lateness, the cross for it) and needs no
+    reach at all; to ask about reach, look at the timesteps, or average few of them (`ensemble`).
 
     Args:
         distance: Frames from the beginning of one event to that of the other; from `duration`
@@ -58,8 +63,8 @@ class Order(Task):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_within("duration", self.duration, 1, self.frames // 2)
-        require_within("distance", self.distance, self.duration, self.frames - self.duration)
+        require_count("duration", self.duration, 1, self.frames // 2)
+        require_count("distance", self.distance, self.duration, self.frames - self.duration)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -68,7 +73,7 @@ class Order(Task):
 
     @property
     def guessing_accuracy(self) -> float:
-        """The best that a model can do that knows when one event happens, and not the other."""
+        """The best that a timestep can do that knows when one event happens, and not the other."""
         starts = self.frames - self.distance - self.duration + 1
         return 0.5 + min(self.distance, starts) / (2 * starts)
 
@@ -112,15 +117,12 @@ class Keyframe(Moving):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_within("classes", self.classes, 2, len(KINDS) - 1)
-        for length in self.moment:
-            require_within("moment", length, 1, self.frames)
-        if self.moment[0] > self.moment[1]:
-            raise OptionError("moment as (fewest, most)", str(self.moment), "Swap them.")
-        require_within("span", self.span[0], 0, self.span[1])
-        require_within("span", self.span[1], 0, 1)
+        require_count("classes", self.classes, 2, len(KINDS) - 1)
+        require_range("span", self.span, 0, 1)
         first, last = self._span()
-        require_within("moment", self.moment[1], 1, last - first)
+        if last == first:
+            raise OptionError("span of at least one frame", str(self.span), "Make it longer.")
+        require_range("moment", self.moment, 1, last - first, whole=True)
 
     def _span(self) -> tuple[int, int]:
         """First frame of the span, and the one after its last."""

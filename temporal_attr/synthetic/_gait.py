@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from temporal_attr._errors import require_within
+from temporal_attr._require import require_range
 from temporal_attr.synthetic._draw import Layer, Plane, Track, bright_colours, limb, offsets
 from temporal_attr.synthetic._task import Plan, Task
 
@@ -43,9 +43,7 @@ class Gait(Task):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for speed in self.travel:
-            require_within("travel", speed, 0, 0.4)
-        require_within("travel", self.travel[0], 0, self.travel[1])
+        require_range("travel", self.travel, 0, 0.4)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -62,7 +60,8 @@ class Gait(Task):
         _, start = self._anywhere(random)
         pace = facing * float(random.uniform(*self.travel)) * min(self.shape)
         room = (self.shape[0] - tall) / 2
-        hip = self.shape[0] / 2 + float(random.uniform(-room, room))
+        # The legs reach a little farther down than the head up.
+        hip = (self.shape[0] - 1) / 2 - 0.02 * tall + float(random.uniform(-room, room))
         colour = bright_colours(random)[0].astype(np.float32)
         figure = _Figure(np.full(self.frames, hip), start + pace * time, tall, facing, self.shape)
         limbs, trunk = figure.limbs(turn), figure.trunk()

@@ -8,7 +8,8 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Bool
 
-from temporal_attr._errors import require_within
+from temporal_attr._errors import OptionError
+from temporal_attr._require import require_count, require_range, require_within
 from temporal_attr.synthetic._draw import SHAPES, TEXTURES, Track, bright_colours, stamp
 from temporal_attr.synthetic._task import Plan, Task
 
@@ -48,16 +49,14 @@ class Moving(Task):
         speed: Slowest and fastest, as a share of the short side a frame.
     """
 
-    shortest: ClassVar[int] = 2
+    slowest: ClassVar[float] = 0.0
 
     speed: tuple[float, float] = (0.04, 0.08)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for share in self.speed:
-            # At half the frame a step forward is a step backward.
-            require_within("speed", share, 0, 0.4)
-        require_within("speed", self.speed[0], 0, self.speed[1])
+        # At half the frame a step forward is a step backward.
+        require_range("speed", self.speed, self.slowest, 0.4)
 
     def _one_object(
         self,
@@ -90,7 +89,7 @@ class Appearance(Moving):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_within("classes", self.classes, 2, len(KINDS))
+        require_count("classes", self.classes, 2, len(KINDS))
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -108,8 +107,12 @@ class Motion(Moving):
     """The class is where an identical object moves: up to eight directions.
 
     One frame says nothing. A set of frames without their order is as likely for a direction as
-    for the opposite one, so no order-blind model can be right more than half of the time; any two
-    neighbouring frames tell all, so they are the pairs that matter.
+    for the opposite one, so no order-blind model can be right more than half of the time. Two
+    neighbouring frames tell all; so do others, as long as the object has gone less than half of the
+    frame between them.
+
+    Args:
+        classes: 2, 4, 6 or 8, so that every direction has its opposite.
 
     Example:
         >>> video = Motion(frames=4, size=32).sample(0)
@@ -118,13 +121,17 @@ class Motion(Moving):
     """
 
     name: ClassVar[str] = "motion"
+    shortest: ClassVar[int] = 2
+    slowest: ClassVar[float] = 0.01
 
     classes: int = 8
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_within("speed", self.speed[0], 0.01, self.speed[1])
-        require_within("classes", self.classes, 2, len(_DIRECTIONS))
+        require_count("classes", self.classes, 2, len(_DIRECTIONS))
+        if self.classes % 2:
+            remedy = "Every direction needs its opposite: try 4 or 8."
+            raise OptionError("an even number of classes", str(self.classes), remedy)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -140,8 +147,9 @@ class Motion(Moving):
 class Mixed(Moving):
     """Appearance and motion both carry the class, each as often as its reliability says.
 
-    An unreliable cue speaks for another class, any of them equally likely. A model that is trained
-    on these leans on the cue that is more reliable; `video.cues` tells the two apart.
+    An unreliable cue speaks for another class, any of them equally likely; so a reliability of
+    1 / classes says nothing about the class, and one of 0 rules a class out. `video.cues` tells the
+    two cues apart.
 
     Args:
         classes: 2 to 8.
@@ -156,6 +164,8 @@ class Mixed(Moving):
     """
 
     name: ClassVar[str] = "mixed"
+    shortest: ClassVar[int] = 2
+    slowest: ClassVar[float] = 0.01
 
     classes: int = 4
     appearance_reliability: float = 1.0
@@ -163,8 +173,7 @@ class Mixed(Moving):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_within("speed", self.speed[0], 0.01, self.speed[1])
-        require_within("classes", self.classes, 2, len(KINDS))
+        require_count("classes", self.classes, 2, len(KINDS))
         require_within("appearance_reliability", self.appearance_reliability, 0, 1)
         require_within("motion_reliability", self.motion_reliability, 0, 1)
 
@@ -181,7 +190,7 @@ class Mixed(Moving):
         }
         heading = tuple(_DIRECTIONS.values())[cues["motion"]]
         plan = self._one_object(random, cues["appearance"], heading)
-        return Plan(plan.layers, plan.cue, plan.deciding_frames, neighbours(self.frames), cues)
+        return Plan(plan.layers, plan.cue, plan.deciding_frames, cues=cues)
 
     def _spoken(self, random: np.random.Generator, label: int, reliability: float) -> int:
         true = random.uniform() < reliability

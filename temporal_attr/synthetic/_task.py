@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from numbers import Integral
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,11 +12,10 @@ import numpy as np
 import torch
 from jaxtyping import Bool, UInt8
 
-from temporal_attr._errors import OptionError, require_within
+from temporal_attr._errors import OptionError
+from temporal_attr._require import require_count, require_range, require_within
 from temporal_attr.clips import Clip, Preprocessing, write_video
 from temporal_attr.synthetic._draw import Layer, background, compose
-
-INFINITE = float("inf")
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,10 +28,12 @@ class PlantedVideo:
         class_names: What the classes are called; `class_names[label]` is this video's.
         deciding_frames: Frames in which the cue can be seen.
         region: Pixels that show the cue; all false in frames that do not decide.
-        pairs: For tasks whose cue lies between frames, the pairs of frames that together tell the
-            class, symmetric; None where single frames tell it, or no one pair does.
+        pairs: For tasks whose cue lies between frames, the nearest pairs of frames that together
+            tell the class, symmetric (pairs farther apart may tell it too); None where single
+            frames tell it, or no one pair does.
         cues: The class that each cue speaks for, by the cue's name; where a cue is unreliable
             (task `Mixed`) that need not be the label.
+        task: The task's name.
         name: Task, seed and index, for titles.
 
     Example:
@@ -48,6 +50,7 @@ class PlantedVideo:
     region: Bool[np.ndarray, "time height width"]
     pairs: Bool[np.ndarray, "time time"] | None
     cues: dict[str, int]
+    task: str
     name: str
 
     def clip(self, preprocessing: Preprocessing | None = None, fps: float = 8.0) -> Clip:
@@ -100,21 +103,19 @@ class Task(ABC):
     noise: float = 4.0
 
     def __post_init__(self) -> None:
-        require_within("frames", self.frames, self.shortest, INFINITE)
+        require_count("frames", self.frames, self.shortest)
+        if not isinstance(self.size, Integral) and len(self.shape) != 2:
+            raise OptionError("size as one number or (height, width)", str(self.size), "Try 48.")
         for side in self.shape:
-            require_within("size", side, 16, INFINITE)
-        low, high = self.cue_size
-        smallest = 4 / min(self.shape)
-        for share in (low, high):
-            require_within("cue_size", share, smallest, 1)
-        if low > high:
-            raise OptionError("cue_size as (smallest, largest)", str(self.cue_size), "Swap them.")
+            require_count("size", side, 16)
+        require_range("cue_size", self.cue_size, 4 / min(self.shape), 1)
         require_within("noise", self.noise, 0, 128)
 
     @property
     def shape(self) -> tuple[int, int]:
         """Height and width in pixels."""
-        return (self.size, self.size) if isinstance(self.size, int) else self.size
+        one = isinstance(self.size, (Integral, float))
+        return (self.size, self.size) if one else self.size  # type: ignore[return-value]
 
     @property
     @abstractmethod
@@ -134,14 +135,16 @@ class Task(ABC):
             label: The class; by default random, all equally likely.
 
         Raises:
-            OptionError: If an argument is negative, or there is no such class.
+            OptionError: If index or seed is negative or takes more than 32 bits, or there is no
+                such class.
         """
-        require_within("index", index, 0, INFINITE)
-        require_within("seed", seed, 0, INFINITE)
+        # In 32 bits, so that no seed and index together make those of another video.
+        require_count("index", index, 0, 2**32 - 1)
+        require_count("seed", seed, 0, 2**32 - 1)
         random = np.random.default_rng((seed, index))
         drawn = int(random.integers(len(self.class_names)))
         label = drawn if label is None else label
-        require_within("label", label, 0, len(self.class_names) - 1)
+        require_count("label", label, 0, len(self.class_names) - 1)
         scenery = background(random, self.shape)
         plan = self._plan(random, label)
         picture = compose(scenery, plan.layers, self.frames) * random.uniform(0.8, 1.0)
@@ -154,6 +157,7 @@ class Task(ABC):
             region=plan.cue & plan.deciding_frames[:, None, None],
             pairs=plan.pairs,
             cues=plan.cues or {self.name: label},
+            task=self.name,
             name=f"{self.name} (seed {seed}, video {index})",
         )
 

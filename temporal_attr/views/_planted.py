@@ -15,6 +15,8 @@ from temporal_attr.views._common import BAR_COLOUR, Picture
 def planted_sheet(videos: Sequence[PlantedVideo]) -> Figure:
     """Planted videos, a row each: deciding frames framed, and the deciding region outlined.
 
+    Where the truth has pairs of frames, each frame says with which others it tells the class.
+
     Args:
         videos: All of one length.
 
@@ -34,9 +36,9 @@ def planted_sheet(videos: Sequence[PlantedVideo]) -> Figure:
         lengths = sorted({len(video.frames) for video in videos})
         raise OptionError("videos of one length", str(lengths or "none"), "Give at least one.")
     rows, columns = len(videos), len(videos[0].frames)
-    figure = Picture(figsize=(columns + 0.9, 1.05 * rows + 0.7))
-    borders = {"left": 0.9 / (columns + 0.9), "right": 0.995, "bottom": 0.01}
-    figure.subplots_adjust(**borders, top=1 - 0.65 / (1.05 * rows + 0.7), wspace=0.05, hspace=0.05)
+    figure = Picture(figsize=(columns + 0.9, 1.12 * rows + 0.7))
+    borders = {"left": 0.9 / (columns + 0.9), "right": 0.995, "bottom": 0.02}
+    figure.subplots_adjust(**borders, top=1 - 0.65 / (1.12 * rows + 0.7), wspace=0.05, hspace=0.13)
     grid = figure.subplots(rows, columns, squeeze=False)
     for row, video in zip(grid, videos, strict=True):
         for time, axes in enumerate(row):
@@ -47,13 +49,16 @@ def planted_sheet(videos: Sequence[PlantedVideo]) -> Figure:
                 axes.contour(video.region[time], [0.5], colors="white", linewidths=0.7)
             if video.deciding_frames[time]:
                 frame = Rectangle((0, 0), 1, 1, transform=axes.transAxes, fill=False)
-                frame.set(edgecolor=BAR_COLOUR, linewidth=3)
+                frame.set(edgecolor=BAR_COLOUR, linewidth=3, clip_on=False, zorder=3)
                 axes.add_patch(frame)
+            if video.pairs is not None and video.pairs[time].any():
+                partners = ", ".join(map(str, video.pairs[time].nonzero()[0]))
+                axes.set_xlabel(f"with {partners}", fontsize=6, labelpad=1)
         row[0].set_ylabel(_caption(video), fontsize=7)
     for time, axes in enumerate(grid[0]):
         axes.set_title(str(time), fontsize=8)
-    task = videos[0].name.split(" ")[0]
-    figure.suptitle(f"{task}: red frames decide, the white line is the cue", fontsize=10)
+    tasks = ", ".join(dict.fromkeys(video.task for video in videos))
+    figure.suptitle(f"{tasks}: red frames decide, the white line is the cue", fontsize=10)
     return figure
 
 

@@ -23,7 +23,11 @@ from temporal_attr.views._common import (
 
 
 def side_by_side(
-    results: Mapping[str, TemporalGradientResult], clip: Clip, *, percentile: float = 99.5
+    results: Mapping[str, TemporalGradientResult],
+    clip: Clip,
+    *,
+    example: int = 0,
+    percentile: float = 99.5,
 ) -> Figure:
     """The same clip explained for several models: heat, frame scores and influence, a row each.
 
@@ -33,6 +37,7 @@ def side_by_side(
     Args:
         results: By what stands beside the row, of `TemporalGradient.explain` on this clip.
         clip: The clip that was explained.
+        example: Which one of the batch.
         percentile: Heat above it has the last colour.
 
     Returns:
@@ -55,7 +60,8 @@ def side_by_side(
     if not results:
         raise OptionError("at least one result", "none", "Give them by name.")
     for result in results.values():
-        require_example(0, 1, clip, result.frame_scores.shape[1])
+        batch, frames = result.frame_scores.shape
+        require_example(example, batch, clip, frames)
     rows = len(results)
     frames, height, width = clip.images().shape[:3]
     # The heat's frames keep their shape: the rest of a row is as tall whatever they are.
@@ -66,16 +72,19 @@ def side_by_side(
         part.suptitle(name, fontsize=11)
         left, right = part.subfigures(1, 2, width_ratios=(4, 1))
         heat, scores = left.subplots(2, 1, height_ratios=(tall, 1.1), sharex=True)
-        _draw_heat(heat, result, clip, percentile)
-        _draw_scores(scores, result)
-        _draw_influence(right.subplots(), result)
+        _draw_heat(heat, result, clip, (example, percentile))
+        _draw_scores(scores, result, example)
+        _draw_influence(right.subplots(), result, example)
     figure.suptitle("How strongly each model reacts, over time and place", fontsize=12)
     return figure
 
 
-def _draw_heat(axes: Axes, result: TemporalGradientResult, clip: Clip, percentile: float) -> None:
+def _draw_heat(
+    axes: Axes, result: TemporalGradientResult, clip: Clip, chosen: tuple[int, float]
+) -> None:
     """The frames with their heat, laid out in one row of unit squares."""
-    heat = heat_maps(result.attribution, 0, "absolute")
+    example, percentile = chosen
+    heat = heat_maps(result.attribution, example, "absolute")
     pictures = blend(clip.images(), heat, heat_limit(heat, percentile), "absolute")
     for place, picture in enumerate(pictures):
         axes.imshow(picture, extent=(place - 0.48, place + 0.48, 0, 1), aspect="auto")
@@ -83,8 +92,8 @@ def _draw_heat(axes: Axes, result: TemporalGradientResult, clip: Clip, percentil
     axes.set_axis_off()
 
 
-def _draw_scores(axes: Axes, result: TemporalGradientResult) -> None:
-    scores = result.frame_scores[0].detach().cpu().float().numpy()
+def _draw_scores(axes: Axes, result: TemporalGradientResult, example: int) -> None:
+    scores = result.frame_scores[example].detach().cpu().float().numpy()
     axes.bar(np.arange(len(scores)), scores, 0.9, color=BAR_COLOUR)
     axes.set_xlim(-0.5, len(scores) - 0.5)
     axes.set_ylabel("$G_t$")
@@ -94,11 +103,11 @@ def _draw_scores(axes: Axes, result: TemporalGradientResult) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _draw_influence(axes: Axes, result: TemporalGradientResult) -> None:
+def _draw_influence(axes: Axes, result: TemporalGradientResult, example: int) -> None:
     if result.influence is None:
         axes.set_axis_off()
         return
-    matrix = result.influence[0].detach().cpu().float().numpy()
+    matrix = result.influence[example].detach().cpu().float().numpy()
     # What is exactly zero stays blank: the model cannot see it.
     axes.imshow(np.ma.masked_equal(matrix, 0), cmap="viridis", aspect="auto")
     axes.set_xlabel("frame")

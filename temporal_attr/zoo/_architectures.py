@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import torch
@@ -56,14 +57,17 @@ def build_model(
     if architecture not in ARCHITECTURES:
         names = ", ".join(ARCHITECTURES)
         raise OptionError(f"an architecture, one of {names}", repr(architecture), "Choose one.")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        try:
-            model = ARCHITECTURES[architecture](classes=classes, **options)
-        except TypeError as error:
-            if "unexpected keyword" not in str(error):
-                raise
+    build = ARCHITECTURES[architecture]
+    settled = build.keywords if isinstance(build, partial) else {}
+    known = [name for name in signature(build).parameters if name not in ("classes", *settled)]
+    for option in options:
+        if option not in known:
             raise OptionError(
-                f"options that {architecture} takes", str(error), "See its documentation."
-            ) from None
-    return model.eval()
+                f"options of {architecture}, of which there are {', '.join(known)}",
+                repr(option),
+                "Choose among them.",
+            )
+    with torch.random.fork_rng(devices=[]):
+        # Of the CPU only: torch.manual_seed would seed the generators of all devices.
+        torch.default_generator.manual_seed(seed)
+        return build(classes=classes, **options).eval()

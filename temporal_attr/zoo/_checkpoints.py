@@ -31,6 +31,7 @@ class Card:
         class_names: What each class is called.
         seed: Of weights, videos and batches.
         steps: Of the optimiser.
+        training: Whatever else training was set to.
         accuracy: Share of fresh videos that it gets right.
         videos: How many those were.
         seconds: That training took.
@@ -46,6 +47,7 @@ class Card:
     class_names: tuple[str, ...]
     seed: int
     steps: int
+    training: dict[str, Any] = field(default_factory=dict)
     accuracy: float
     videos: int
     seconds: float
@@ -76,19 +78,37 @@ def pretrained_card(name: str, folder: Path | str | None = None) -> Card:
         True
     """
     where = SHIPPED if folder is None else Path(folder)
-    path = where / f"{name}.json"
-    if not path.is_file():
+    # Names only, never paths: what is not listed is not read.
+    if name not in pretrained_names(folder):
         known = ", ".join(pretrained_names(folder)) or "none there"
         raise OptionError(f"a trained checkpoint, one of: {known}", repr(name), "Choose one.")
+    path = where / f"{name}.json"
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-        wanted = {entry.name for entry in fields(Card)}
-        if set(entries) != wanted:
-            raise ValueError(f"other entries: {sorted(set(entries) ^ wanted)}")
-        return Card(**{**entries, "class_names": tuple(entries["class_names"])})
+        return _card(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
-        remedy = "Write the checkpoint again, or install the package anew."
-        raise ModelError(f"the card of a checkpoint in {path.name}", str(error), remedy) from None
+        raise ModelError(f"the card of a checkpoint in {path.name}", str(error), _REMEDY) from None
+
+
+_REMEDY = "Write the checkpoint again, or install the package anew."
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "tuple[str, ...]": list,
+    "dict[str, Any]": dict,
+    "float": (int, float),
+    "int": int,
+    "str": str,
+}
+
+
+def _card(entries: Any) -> Card:  # noqa: ANN401
+    """A card from what JSON made of it."""
+    wanted = {entry.name: str(entry.type) for entry in fields(Card)}
+    if not isinstance(entries, dict) or set(entries) != set(wanted):
+        odd = sorted(set(entries) ^ set(wanted)) if isinstance(entries, dict) else entries
+        raise ValueError(f"other entries: {odd}")
+    for name, kind in wanted.items():
+        if not isinstance(entries[name], _KINDS[kind]):
+            raise TypeError(f"{name} of type {type(entries[name]).__name__}")
+    return Card(**{**entries, "class_names": tuple(map(str, entries["class_names"]))})
 
 
 def load_pretrained(name: str, folder: Path | str | None = None) -> VideoModel:
@@ -104,27 +124,33 @@ def load_pretrained(name: str, folder: Path | str | None = None) -> VideoModel:
         ModelError: If the file is damaged or does not fit the architecture.
 
     Example:
+        >>> import torch
         >>> model = load_pretrained("mixed-appearance-late-fusion")
         >>> model(model.preprocessing(torch.rand(16, 3, 48, 48))[None]).shape
         torch.Size([1, 4])
     """
     card = pretrained_card(name, folder)
     path = (SHIPPED if folder is None else Path(folder)) / f"{name}.safetensors"
-    remedy = "Write the checkpoint again, or install the package anew."
     if not path.is_file():
-        raise ModelError(f"the weights of {name} in {path.name}", "no file there", remedy)
+        raise ModelError(f"the weights of {name} in {path.name}", "no file there", _REMEDY)
     weights = path.read_bytes()
     if sha256(weights).hexdigest() != card.sha256:
         raise ModelError(
-            f"weights in {path.name} as its card describes them", "other bytes: damaged", remedy
+            f"weights in {path.name} as its card describes them", "other bytes: damaged", _REMEDY
         )
-    model = build_model(card.architecture, len(card.class_names), **card.options)
     try:
+        model = _model_of(card)
         model.load_state_dict(load(weights))
-    except (SafetensorError, RuntimeError) as error:
+    except (SafetensorError, RuntimeError, TypeError, OptionError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"weights of {card.architecture} in {path.name}", reason, remedy) from None
+        raise ModelError(
+            f"weights of {card.architecture} in {path.name}", reason, _REMEDY
+        ) from None
     return model
+
+
+def _model_of(card: Card) -> VideoModel:
+    return build_model(card.architecture, len(card.class_names), **card.options)
 
 
 def save_checkpoint(model: VideoModel, card: Card, folder: Path | str) -> Path:
@@ -139,12 +165,23 @@ def save_checkpoint(model: VideoModel, card: Card, folder: Path | str) -> Path:
 
     Returns:
         The path of the weights.
+
+    Raises:
+        ModelError: If the model is not what the card says.
     """
     where = Path(folder)
     where.mkdir(parents=True, exist_ok=True)
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    wanted = {key: value.shape for key, value in _model_of(card).state_dict().items()}
+    if {key: value.shape for key, value in state.items()} != wanted:
+        raise ModelError(
+            f"a model of the card's architecture, {card.architecture} with {card.options}",
+            "one with other weights",
+            "Build it with build_model from what the card says.",
+        )
     weights = save(state)
     path = where / f"{card.name}.safetensors"
+    path.with_suffix(".json").unlink(missing_ok=True)
     path.write_bytes(weights)
     entries = {**asdict(card), "sha256": sha256(weights).hexdigest()}
     text = json.dumps(entries, indent=1, sort_keys=True) + "\n"

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Literal, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from temporal_attr._errors import OptionError, require_within
+from temporal_attr._errors import OptionError
+from temporal_attr._require import require_count
 from temporal_attr.models import EarlyFusion, LateFusion
 from temporal_attr.zoo._base import preprocessing, require_classes
 from temporal_attr.zoo._residual import WIDTHS, FrameEncoder
@@ -31,8 +32,8 @@ class AttentionPooling(nn.Module):
 
     def __init__(self, features: int, hidden: int = 32) -> None:
         super().__init__()
-        require_within("hidden", hidden, 1, float("inf"))
-        self.project = nn.Linear(features, hidden)
+        require_count("hidden", hidden, 1)
+        self.project = nn.Linear(features, hidden, bias=False)
         self.score = nn.Linear(hidden, 1, bias=False)
         self.pooled = features
 
@@ -57,7 +58,7 @@ class NetVLAD(nn.Module):
 
     def __init__(self, features: int, centres: int = 8) -> None:
         super().__init__()
-        require_within("centres", centres, 1, float("inf"))
+        require_count("centres", centres, 1)
         self.assign = nn.Linear(features, centres)
         self.centres = nn.Parameter(torch.randn(centres, features) * features**-0.5)
         self.pooled = centres * features
@@ -87,7 +88,7 @@ class TemporalPyramid(nn.Module):
         if not levels:
             raise OptionError("levels of at least one number of segments", "none", "Try (1, 2).")
         for level in levels:
-            require_within("levels", level, 1, float("inf"))
+            require_count("levels", level, 1)
         self.levels = tuple(levels)
         self.pooled = sum(levels) * features
 
@@ -99,7 +100,7 @@ class TemporalPyramid(nn.Module):
 
 
 SIMPLE: tuple[Literal["mean", "max", "last"], ...] = ("mean", "max", "last")
-AGGREGATIONS: dict[str, Callable[[int], AttentionPooling | NetVLAD | TemporalPyramid]] = {
+AGGREGATIONS: dict[str, Callable[..., AttentionPooling | NetVLAD | TemporalPyramid]] = {
     "attention": AttentionPooling,
     "netvlad": NetVLAD,
     "pyramid": TemporalPyramid,
@@ -113,6 +114,7 @@ def late_fusion(
     blocks: int = 1,
     grid: int = 1,
     size: int | None = None,
+    pooling_options: Mapping[str, Any] | None = None,
 ) -> LateFusion:
     """A residual network on each frame, pooled over time, and a linear classifier.
 
@@ -126,6 +128,7 @@ def late_fusion(
         blocks: Residual blocks a stage.
         grid: See `FrameEncoder`.
         size: Height and width that clips are resized to; None for any.
+        pooling_options: Those of `AttentionPooling`, `NetVLAD` or `TemporalPyramid`.
 
     Example:
         >>> model = late_fusion(classes=5, pooling="attention", widths=(4, 8)).eval()
@@ -136,9 +139,11 @@ def late_fusion(
     encoder = FrameEncoder(widths=widths, blocks=blocks, grid=grid)
     features = encoder.features
     if pooling in AGGREGATIONS:
-        aggregation = AGGREGATIONS[pooling](features)
+        aggregation = AGGREGATIONS[pooling](features, **(pooling_options or {}))
         head = nn.Linear(aggregation.pooled, classes)
         return LateFusion(encoder, head, aggregation, preprocessing(size))
+    if pooling_options:
+        raise OptionError(f"no options for {pooling} pooling", str(pooling_options), "Drop them.")
     for simple in SIMPLE:
         if pooling == simple:
             return LateFusion(encoder, nn.Linear(features, classes), simple, preprocessing(size))
@@ -168,7 +173,7 @@ def early_fusion(
         (2, 5)
     """
     require_classes(classes)
-    require_within("frames", frames, 1, float("inf"))
+    require_count("frames", frames, 1)
     encoder = FrameEncoder(3 * frames, widths, blocks)
     network = nn.Sequential(encoder, nn.Linear(encoder.features, classes))
     return EarlyFusion(network, frames, preprocessing(size))

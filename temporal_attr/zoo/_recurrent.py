@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Literal, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Literal, TypeAlias
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from temporal_attr._errors import OptionError, require_within
+from temporal_attr._errors import OptionError
+from temporal_attr._require import require_count
 from temporal_attr.models import FrameRecurrent
 from temporal_attr.zoo._base import Ensemble, preprocessing, require_classes, require_ensemble
 from temporal_attr.zoo._residual import WIDTHS, FrameEncoder
@@ -22,8 +24,8 @@ class InputCellAttention(nn.Module):
 
     Input-cell attention :cite:p:`ismail2019`: at step t, `A = softmax(W2 tanh(W1 X^T))` over the
     inputs `X` up to t, `reads` rows of it, and the cell's input is the matrix `A X` laid out flat
-    (section 4). An early input stays one multiplication away from the last step, so its gradient
-    does not vanish with the length of the clip.
+    (section 4). The last step reads early inputs as directly as late ones, so their gradient does
+    not fade relative to those; all of them share one attention, which thins with the clip's length.
 
     A step for `FrameRecurrent`: `(features, memory) -> (output, memory)`.
 
@@ -43,8 +45,8 @@ class InputCellAttention(nn.Module):
 
     def __init__(self, features: int, hidden: int, reads: int = 4, attention: int = 32) -> None:
         super().__init__()
-        require_within("reads", reads, 1, float("inf"))
-        require_within("attention", attention, 1, float("inf"))
+        require_count("reads", reads, 1)
+        require_count("attention", attention, 1)
         self.score = nn.Sequential(
             nn.Linear(features, attention, bias=False),
             nn.Tanh(),
@@ -64,10 +66,10 @@ class InputCellAttention(nn.Module):
         return state[0], (seen, scored, state)
 
 
-CELLS: dict[str, Callable[[int], nn.Module]] = {
-    "lstm": lambda hidden: nn.LSTM(hidden, hidden, batch_first=True),
-    "gru": lambda hidden: nn.GRU(hidden, hidden, batch_first=True),
-    "input-cell-attention": lambda hidden: InputCellAttention(hidden, hidden),
+CELLS: dict[str, Callable[..., nn.Module]] = {
+    "lstm": partial(nn.LSTM, batch_first=True),
+    "gru": partial(nn.GRU, batch_first=True),
+    "input-cell-attention": InputCellAttention,
 }
 
 
@@ -80,6 +82,7 @@ def recurrent(
     grid: int = 3,
     ensemble: Ensemble = 1,
     size: int | None = None,
+    cell_options: Mapping[str, Any] | None = None,
 ) -> FrameRecurrent:
     """A residual network on each frame, and a recurrent one over its features.
 
@@ -95,6 +98,8 @@ def recurrent(
         ensemble: `"all"`, or how many timesteps at the end of the clip are averaged, since those
             have read most.
         size: Height and width that clips are resized to; None for any.
+        cell_options: More options of `nn.LSTM`, `nn.GRU` (such as `num_layers`) or
+            `InputCellAttention`.
 
     Example:
         >>> model = recurrent(classes=5, cell="gru", widths=(4, 8)).eval()
@@ -103,12 +108,13 @@ def recurrent(
     """
     require_classes(classes)
     require_ensemble(ensemble)
-    require_within("hidden", hidden, 1, float("inf"))
+    require_count("hidden", hidden, 1)
     encoder = FrameEncoder(widths=widths, blocks=blocks, grid=grid)
     frame = nn.Sequential(encoder, nn.Linear(encoder.features, hidden))
     if cell not in CELLS:
         names = ", ".join(f'"{name}"' for name in CELLS)
         raise OptionError(f"cell to be one of {names}", repr(cell), "Choose one of them.")
-    memory, classifier = CELLS[cell](hidden), nn.Linear(hidden, classes)
+    memory = CELLS[cell](hidden, hidden, **(cell_options or {}))
+    classifier = nn.Linear(hidden, classes)
     readout: Literal["mean"] | int = "mean" if ensemble == "all" else ensemble
     return FrameRecurrent(frame, memory, classifier, readout, preprocessing(size))

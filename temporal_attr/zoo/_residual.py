@@ -7,7 +7,8 @@ from typing import TypeAlias
 
 from torch import Tensor, nn
 
-from temporal_attr._errors import OptionError, require_within
+from temporal_attr._errors import OptionError
+from temporal_attr._require import require_count
 
 Convolution: TypeAlias = Callable[[int, int, int], nn.Module]
 """From channels in, channels out and spatial stride to a convolution that keeps the frames."""
@@ -84,15 +85,16 @@ def volumetric(temporal_kernel: int) -> Convolution:
 def factorised_width(temporal_kernel: int, kernel: int, inside: int, outside: int) -> int:
     """Channels between the two halves of a (2+1)D convolution.
 
-    The most for which it has no more parameters than the full one: M of :cite:t:`tran2018`,
-    section 3.5, rounded down.
+    The most for which it has no more weights than the full one: M of :cite:t:`tran2018`, section
+    3.5, rounded down, and at least 1.
 
     Example:
         >>> factorised_width(3, 3, 64, 64)
         144
     """
     area = kernel**2
-    return temporal_kernel * area * inside * outside // (area * inside + temporal_kernel * outside)
+    weights = temporal_kernel * area * inside * outside
+    return max(1, weights // (area * inside + temporal_kernel * outside))
 
 
 def factorised(temporal_kernel: int) -> Convolution:
@@ -121,13 +123,14 @@ def require_widths(widths: Sequence[int], blocks: int) -> None:
     if not widths:
         raise OptionError("widths of at least one stage", "none", "Try widths=(16, 32, 64).")
     for width in widths:
-        require_within("widths", width, 1, float("inf"))
-    require_within("blocks", blocks, 1, float("inf"))
+        require_count("widths", width, 1)
+    require_count("blocks", blocks, 1)
 
 
 def require_odd(name: str, kernel: int) -> None:
     """Raise unless a kernel has a middle."""
-    if kernel < 1 or kernel % 2 == 0:
+    require_count(name, kernel, 1)
+    if kernel % 2 == 0:
         raise OptionError(f"{name} to be odd, from 1", str(kernel), "Try 3.")
 
 
@@ -139,7 +142,8 @@ class FrameEncoder(nn.Sequential):
         widths: Channels of each stage.
         blocks: Residual blocks a stage.
         grid: The last map is averaged to `grid` x `grid` places; more than one keeps where things
-            are, which a head that follows motion needs.
+            are, which a head that follows motion needs. A map with fewer places than that gives
+            some of them more than once.
     """
 
     def __init__(
@@ -150,7 +154,7 @@ class FrameEncoder(nn.Sequential):
         grid: int = 1,
     ) -> None:
         require_widths(widths, blocks)
-        require_within("grid", grid, 1, float("inf"))
+        require_count("grid", grid, 1)
         layers: list[nn.Module] = [
             nn.Conv2d(channels, widths[0], 5, 2, 2, bias=False),
             nn.BatchNorm2d(widths[0]),

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from temporal_attr._errors import ClipError, OptionError, require_within
+from temporal_attr._errors import ClipError, OptionError
+from temporal_attr._require import require_count, require_within
 from temporal_attr._typing import ClipTensor
 from temporal_attr.zoo._base import Ensemble, SteppedModel, pool_space
 from temporal_attr.zoo._residual import WIDTHS, Residual, require_odd, require_widths, volumetric
@@ -29,7 +30,8 @@ class SlowFast(SteppedModel):
     Args:
         classes: Number of classes.
         alpha: Fast frames for each slow frame.
-        beta: Channels of the fast pathway, as a share of those of the slow one.
+        beta: Channels of the fast pathway, as a share of those of the slow one (rounded, and at
+            least one).
         lateral_kernel: Frames that a lateral convolution spans; odd.
         temporal_kernel: Frames that the other kernels span; odd.
         widths: Channels of each stage of the slow pathway.
@@ -58,11 +60,11 @@ class SlowFast(SteppedModel):
         size: int | None = None,
     ) -> None:
         require_widths(widths, blocks)
-        require_within("alpha", alpha, 1, float("inf"))
-        require_within("beta", beta, 1 / min(widths), 1)
+        require_count("alpha", alpha, 1)
+        require_within("beta", beta, 0, 1)
         require_odd("lateral_kernel", lateral_kernel)
         require_odd("temporal_kernel", temporal_kernel)
-        thin = [int(width * beta) for width in widths]
+        thin = [max(1, round(width * beta)) for width in widths]
         super().__init__(widths[-1] + thin[-1], classes, ensemble, size)
         if isinstance(ensemble, int) and ensemble % alpha:
             raise OptionError(

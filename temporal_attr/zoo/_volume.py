@@ -147,8 +147,8 @@ def factorised_resnet(
 ) -> VolumeResNet:
     """A (2+1)D residual network :cite:p:`tran2018`: each 3D convolution split in space and time.
 
-    The stem is inflated and not split. As many parameters and the same reach as
-    `inflated_resnet`, whose arguments these are.
+    The stem is inflated and not split. Its convolutions have about as many weights as those of
+    `inflated_resnet`, and no more; the reach and the arguments are the same.
 
     Example:
         >>> import torch
@@ -172,7 +172,8 @@ def tam2d(
 ) -> VolumeResNet:
     """A 2D residual network with a temporal aggregation module in front of each block.
 
-    Frames meet in these modules only, as in TAM2D of :cite:t:`fan2019`; so a timestep reads
+    The module is that of :cite:t:`fan2019`, and the network TAM2D in :cite:t:`fan2022`. Frames meet
+    in these modules only, so a timestep reads
     `blocks * len(widths) * (temporal_kernel // 2)` frames to either side. Kernels of 3, 5 and 7
     are usual. The arguments are those of `inflated_resnet`.
 
