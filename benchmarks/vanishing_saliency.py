@@ -27,11 +27,17 @@ from temporal_attr import TemporalGradient
 from temporal_attr.synthetic import Keyframe
 
 RESULTS = Path(__file__).parent / "results"
-FRAMES = 32
+FRAMES = 24
 CELLS = ("lstm", "input-cell-attention")
-OPTIONS = {"widths": (8, 16, 32), "grid": 1, "hidden": 32}
-TASK = {"frames": FRAMES, "span": (0.0, 0.25), "moment": (2, 3)}
-STEPS, TRAINING, FRESH = 500, 2000, 200
+OPTIONS = {"widths": (8, 16, 32), "grid": 1, "hidden": 64}
+TASK = {
+    "frames": FRAMES,
+    "span": (0.0, 0.25),
+    "moment": (3, 4),
+    "classes": 2,
+    "cue_size": (0.4, 0.6),
+}
+STEPS, TRAINING, FRESH = 400, 2000, 200
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,8 @@ class Outcome:
 def outcome(cell: str, seed: int) -> Outcome:
     """Train one model, and average its frame scores."""
     torch.set_num_threads(1)
-    recipe = Recipe("keyframe", cell, OPTIONS, TASK, size=32)
+    # Every timestep is taught: with the last one alone an LSTM stays at chance here.
+    recipe = Recipe("keyframe", cell, OPTIONS, TASK, size=32, rate=2e-3, each_step=1.0)
     task = recipe.make_task()
     assert isinstance(task, Keyframe)
     model = train(recipe, videos(task, TRAINING, seed), seed, STEPS)
@@ -96,9 +103,10 @@ def report(outcomes: list[Outcome]) -> str:
         "# Vanishing saliency",
         "",
         "`python benchmarks/vanishing_saliency.py`: planted `keyframe` videos of "
-        f"{FRAMES} frames whose cue stands for 2 or 3 frames of the first quarter; G_t of the "
-        f"target's logit after the last frame, on {FRESH} fresh videos, if classified "
-        "rightly. Ratios over 1 mean that the early frames, where the cue is, count more than the "
+        f"{FRAMES} frames and two classes whose cue stands for 3 or 4 frames of the first quarter; "
+        "every timestep is taught, and the last one read out. G_t of the target's logit after the "
+        f"last frame, on those of {FRESH} fresh videos that the model gets right. "
+        "Ratios over 1 mean that the early frames, where the cue is, count more than the "
         "last quarter, where nothing decides. Geometric mean and 95 % interval over seeds.",
         "",
         "| model | seeds | accuracy | G at the cue / G in the last quarter "

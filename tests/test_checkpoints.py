@@ -84,6 +84,14 @@ def damage(path, how):
         entries = json.loads(card.read_text())
         if how == "fewer entries":
             del entries["seed"]
+        elif how == "no such architecture":
+            entries["architecture"] = "tam9"
+        elif how == "no such option":
+            entries["options"]["depth"] = 3
+        elif how == "text for a number":
+            entries["accuracy"] = "high"
+        elif how == "text for a list":
+            entries["class_names"] = "abc"
         else:
             entries["options"]["widths"] = [4, 9]
         card.write_text(json.dumps(entries))
@@ -95,6 +103,10 @@ DAMAGED = {
     "gone": "the weights of mine in mine.safetensors, got no file there",
     "no json": "the card of a checkpoint in mine.json, got Expecting",
     "fewer entries": "the card of a checkpoint in mine.json, got other entries: .'seed'",
+    "no such architecture": "weights of tam9 in mine.safetensors, got .* an architecture, one of",
+    "no such option": "weights of tam2d in mine.safetensors, got .* options of tam2d",
+    "text for a number": "the card of a checkpoint in mine.json, got accuracy of type str",
+    "text for a list": "the card of a checkpoint in mine.json, got class_names of type str",
     "other model": "weights of tam2d in mine.safetensors, got .* size mismatch",
 }
 
@@ -105,6 +117,36 @@ def test_a_damaged_checkpoint_is_an_error_that_names_it(how, tmp_path):
     damage(path, how)
     with pytest.raises(ModelError, match=DAMAGED[how]):
         load_pretrained("mine", tmp_path)
+
+
+def test_a_name_is_no_path(tmp_path):
+    _, path = saved(tmp_path / "elsewhere")
+    (tmp_path / "here").mkdir()
+    for name in ("../elsewhere/mine", str(path.with_suffix(""))):
+        with pytest.raises(OptionError, match="a trained checkpoint, one of: none there"):
+            load_pretrained(name, tmp_path / "here")
+
+
+def test_a_card_of_another_model_is_refused(tmp_path):
+    saved(tmp_path)
+    card = pretrained_card("mine", tmp_path)
+    other = build_model("tam2d", 3, widths=[4, 8], temporal_kernel=3)
+    with pytest.raises(ModelError, match="a model of the card's architecture, tam2d with"):
+        save_checkpoint(other, card, tmp_path)
+    assert load_pretrained("mine", tmp_path)
+
+
+def test_an_overwriting_that_is_stopped_leaves_no_card_of_other_weights(tmp_path, monkeypatch):
+    saved(tmp_path)
+    card = pretrained_card("mine", tmp_path)
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "write_text", stop)
+    with pytest.raises(KeyboardInterrupt):
+        save_checkpoint(build_model("tam2d", 3, 9, **card.options), card, tmp_path)
+    assert pretrained_names(tmp_path) == ()
 
 
 def test_an_unknown_name_lists_those_that_are_there(tmp_path):
