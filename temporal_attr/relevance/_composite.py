@@ -1,0 +1,47 @@
+"""Which rule for which operation: data that can be read, copied and changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from temporal_attr._require import require_within
+from temporal_attr.relevance._rules import Box, Epsilon, Rule, ZPlus
+
+if TYPE_CHECKING:
+    from temporal_attr.relevance._operations import Handler
+
+
+@dataclass(frozen=True)
+class Composite:
+    """The rule of each kind of operation; the default is that of the ATR paper.
+
+    :cite:t:`fan2022`, section 3.1: z+ in convolutions and linear layers, z^B at the input, epsilon
+    in pooling, identity for batch norm and activations. Change it with `dataclasses.replace`.
+
+    Args:
+        convolution: For convolutions.
+        linear: For linear layers.
+        pooling: For means, sums, average pooling and interpolation. Maximum pooling gives all to
+            the winner.
+        input: For the operation that reads the clip; None treats it like the others.
+        sum_epsilon: Of the proportional split of sums.
+        handlers: By the name of a torch function, what to do with it: `(call, composite) ->
+            Handled`. They come before the library's own; so an operation without a rule gets one.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> replace(Composite(), convolution=Epsilon(1e-6)).convolution.epsilon
+        1e-06
+    """
+
+    convolution: Rule = field(default_factory=ZPlus)
+    linear: Rule = field(default_factory=ZPlus)
+    pooling: Rule = field(default_factory=Epsilon)
+    input: Rule | None = field(default_factory=Box)
+    sum_epsilon: float = 1e-9
+    handlers: Mapping[str, Handler] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        require_within("sum_epsilon", self.sum_epsilon, 0, float("inf"))

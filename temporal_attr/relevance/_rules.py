@@ -1,0 +1,155 @@
+"""Rules: how the relevance of an output is shared among the inputs of a linear map.
+
+Each rule writes the map as a sum of terms, `z = sum_k sign_k L(a_k, w_k)`, and shares relevance in
+proportion to what each input adds: `R_in = sum_k sign_k a_k * L^T(R / z, w_k)`. Biases are in no
+term, so what an output has is shared among its inputs entirely.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from temporal_attr._require import require_within
+
+INFINITE = float("inf")
+
+
+@dataclass(frozen=True)
+class Term:
+    """One linear map among those that make up a rule: of an input, by a weight, with a sign."""
+
+    input: Tensor
+    weight: Tensor | None
+    sign: int = 1
+
+
+@dataclass(frozen=True)
+class Rule(ABC):
+    """A rule for linear maps.
+
+    Args:
+        epsilon: Added to the denominator, away from zero.
+    """
+
+    epsilon: float = 1e-9
+
+    def __post_init__(self) -> None:
+        require_within("epsilon", self.epsilon, 0, INFINITE)
+
+    @abstractmethod
+    def terms(self, x: Tensor, weight: Tensor | None) -> list[Term]:
+        """The terms for an input; a map without weights (a mean) has `weight=None`."""
+
+
+@dataclass(frozen=True)
+class Epsilon(Rule):
+    """In proportion to `a_i w_ij`, of either sign :cite:p:`bach2015`, equation 58."""
+
+    def terms(self, x: Tensor, weight: Tensor | None) -> list[Term]:
+        """The map itself."""
+        return [Term(x, weight)]
+
+
+@dataclass(frozen=True)
+class ZPlus(Rule):
+    """In proportion to the positive part of `a_i w_ij` :cite:p:`montavon2017`, equation 11.
+
+    For inputs of either sign, as alpha-beta with alpha 1 and beta 0: `a+ w+ + a- w-`. No term is
+    negative, so the denominator needs no epsilon.
+    """
+
+    epsilon: float = 0.0
+
+    def terms(self, x: Tensor, weight: Tensor | None) -> list[Term]:
+        """Positive inputs by positive weights, and negative ones by negative weights."""
+        if weight is None:
+            return [Term(x.clamp(min=0), None)] if (x > 0).any() else [Term(x, None)]
+        terms = [Term(x.clamp(min=0), weight.clamp(min=0))]
+        if (x < 0).any():
+            terms.append(Term(x.clamp(max=0), weight.clamp(max=0)))
+        return terms
+
+
+@dataclass(frozen=True)
+class Gamma(Rule):
+    """In proportion to `a_i (w_ij + gamma w_ij+)` :cite:p:`montavon2019`, for inputs from zero up.
+
+    Args:
+        gamma: 0 is `Epsilon`; the larger, the nearer to `ZPlus`.
+    """
+
+    gamma: float = 0.25
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_within("gamma", self.gamma, 0, INFINITE)
+
+    def terms(self, x: Tensor, weight: Tensor | None) -> list[Term]:
+        """The map with its positive weights made larger."""
+        return [Term(x, None if weight is None else weight + self.gamma * weight.clamp(min=0))]
+
+
+@dataclass(frozen=True)
+class WSquare(Rule):
+    """In proportion to `w_ij^2`, whatever the input :cite:p:`montavon2017`, equation 9."""
+
+    def terms(self, x: Tensor, weight: Tensor | None) -> list[Term]:
+        """Squared weights of ones."""
+        return [Term(torch.ones_like(x), None if weight is None else weight**2)]
+
+
+@dataclass(frozen=True)
+class Flat(Rule):
+    """Equally among the inputs that an output reads :cite:p:`lapuschkin2019`."""
+
+    def terms(self, x: Tensor, weight: Tensor | None) -> list[Term]:
+        """Ones by ones."""
+        return [Term(torch.ones_like(x), None if weight is None else torch.ones_like(weight))]
+
+
+@dataclass(frozen=True)
+class Box(Rule):
+    """For inputs between bounds, z^B: `a_i w_ij - low_i w_ij+ - high_i w_ij-`.
+
+    :cite:t:`montavon2017`, equation 13.
+
+    Args:
+        low: The smallest value that an input can have, broadcast against it; by default what the
+            model's normalization makes of a black pixel.
+        high: The largest, by default of a white pixel.
+    """
+
+    low: Tensor | None = None
+    high: Tensor | None = None
+
+    def within(self, low: Tensor, high: Tensor) -> Box:
+        """The same rule, its bounds filled in where they were left open."""
+        return replace(
+            self,
+            low=low if self.low is None else self.low,
+            high=high if self.high is None else self.high,
+        )
+
+    def terms(self, x: Tensor, weight: Tensor | None) -> list[Term]:
+        """The map, less what the bounds would give."""
+        assert self.low is not None
+        assert self.high is not None
+        assert weight is not None
+        low = self.low.to(x).expand_as(x).contiguous()
+        high = self.high.to(x).expand_as(x).contiguous()
+        return [
+            Term(x, weight),
+            Term(low, weight.clamp(min=0), -1),
+            Term(high, weight.clamp(max=0), -1),
+        ]
+
+
+def stabilised(denominator: Tensor, epsilon: float) -> Tensor:
+    """A denominator pushed away from zero, zero itself upwards."""
+    # Of the denominator's own precision: where() on two numbers gives single.
+    sign = torch.where(denominator < 0, -torch.ones_like(denominator), 1)
+    return denominator + epsilon * sign

@@ -1,0 +1,344 @@
+"""The relevance engine: rules against their definition, conservation, and what it refuses."""
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from families import LARGE, SMALL, family, vivid
+from torch import nn
+
+from temporal_attr import ModelError
+from temporal_attr.relevance import (
+    Box,
+    Composite,
+    Epsilon,
+    Flat,
+    Gamma,
+    Handled,
+    WSquare,
+    ZPlus,
+    trace,
+)
+
+EPSILON = 1e-3
+PLAIN = Composite(input=None)
+
+
+def followed(function, x, composite=PLAIN, model=None, bounds=(-2.0, 2.0)):
+    """A function's trace for an input, whose values lie between bounds."""
+    low, high = (torch.full_like(x, bound) for bound in bounds)
+    return trace(function, x, (low, high), composite, model)
+
+
+def matrix_of(function, x):
+    """The matrix (output, input) of a linear function, from its values at unit vectors."""
+    zero = function(torch.zeros_like(x))
+    columns = []
+    for place in range(x.numel()):
+        unit = torch.zeros(x.numel(), dtype=x.dtype)
+        unit[place] = 1
+        columns.append((function(unit.reshape(x.shape)) - zero).flatten())
+    return torch.stack(columns, 1).detach().numpy()
+
+
+def contributions(name, a, w):
+    """What input i adds to output j by a rule, and the epsilon of its denominator."""
+    if name == "epsilon":
+        return a * w, EPSILON
+    if name == "zplus":
+        return max(a * w, 0.0), 0.0
+    if name == "gamma":
+        return a * (w + 0.5 * max(w, 0.0)), EPSILON
+    if name == "wsquare":
+        return w * w, EPSILON
+    if name == "flat":
+        return float(w != 0), EPSILON
+    return a * w - -2.0 * max(w, 0.0) - 2.0 * min(w, 0.0), EPSILON
+
+
+RULES = {
+    "epsilon": Epsilon(EPSILON),
+    "zplus": ZPlus(),
+    "gamma": Gamma(EPSILON, gamma=0.5),
+    "wsquare": WSquare(EPSILON),
+    "flat": Flat(EPSILON),
+    "box": Box(EPSILON),
+}
+
+
+def shared_by_definition(name, a, w, relevance):
+    """R_i = sum_j c_ij / (sum_i' c_i'j + eps) R_j, entry by entry."""
+    found = np.zeros(len(a))
+    for j in range(len(w)):
+        parts = [contributions(name, a[i], w[j, i]) for i in range(len(a))]
+        total = sum(part for part, _ in parts)
+        epsilon = parts[0][1] * (-1 if total < 0 else 1)
+        for i, (part, _) in enumerate(parts):
+            if total == 0 and epsilon == 0:
+                # Nothing adds to this output: its inputs share alike.
+                found[i] += (w[j, i] != 0) / (w[j] != 0).sum() * relevance[j]
+            else:
+                found[i] += part / (total + epsilon) * relevance[j]
+    return found
+
+
+MAPS = {
+    "linear": (nn.Linear(5, 4), (3, 5)),
+    "conv1d": (nn.Conv1d(4, 6, 3, padding=2, dilation=2, groups=2), (1, 4, 7)),
+    "conv2d": (nn.Conv2d(2, 3, (3, 2), stride=2, padding="valid"), (1, 2, 6, 5)),
+    "conv3d": (nn.Conv3d(2, 2, (3, 1, 3), padding="same"), (1, 2, 3, 2, 4)),
+}
+
+
+@pytest.mark.parametrize("sign", ["positive", "mixed"])
+@pytest.mark.parametrize("kind", MAPS)
+@pytest.mark.parametrize("name", RULES)
+def test_every_rule_is_its_definition(name, kind, sign):
+    torch.manual_seed(3)
+    module, shape = copy.deepcopy(MAPS[kind])
+    module = module.double()
+    nn.init.normal_(module.bias)
+    x = torch.randn(shape, dtype=torch.float64).clamp(-2, 2)
+    x = x.abs() if sign == "positive" else x
+    rule = RULES[name]
+    composite = Composite(rule, rule, input=rule if name == "box" else None)
+    run = followed(module, x, composite)
+    torch.testing.assert_close(run.output, module(x), rtol=0, atol=0)
+    relevance = torch.randn_like(run.output)
+    found = run.relevance(relevance)
+    weight = matrix_of(module, x)
+    expected = shared_by_definition(name, x.flatten().numpy(), weight, relevance.flatten().numpy())
+    # Sums in another order: a few roundings of the largest share.
+    np.testing.assert_allclose(
+        found.flatten().numpy(), expected, rtol=1e-9, atol=1e-11 * abs(expected).max()
+    )
+
+
+def test_an_output_by_bias_alone_is_shared_alike():
+    linear = nn.Linear(3, 1).double()
+    with torch.no_grad():
+        linear.weight.copy_(torch.tensor([[-1.0, -2.0, -3.0]]))
+        linear.bias.fill_(9.0)
+    run = followed(linear, torch.ones(1, 3, dtype=torch.float64))
+    assert run.relevance(torch.tensor([[3.0]], dtype=torch.float64)).tolist() == [[1.0, 1.0, 1.0]]
+
+
+# The epsilons of 1e-9 in pooling and sums are lost where a denominator is small; that of a clip
+# whose large parts cancel is. In the definition, so no rounding.
+LOST = {"torchvision_mobilenet_v3_small": 1e-4, "torchvision_shufflenet_v2_x0_5": 1e-4}
+KNOWN = [
+    case
+    for case in SMALL + LARGE
+    if case.name
+    not in (
+        "late_fusion_module",
+        "zoo_tubelets",
+        "zoo_input_cell_attention",
+        "timm_vit",
+        "s3d",
+    )
+]
+
+
+@pytest.mark.parametrize("case", KNOWN, ids=lambda case: case.name)
+def test_relevance_is_conserved_through_every_family(case):
+    model, _ = case.build()
+    model, clip = model.double(), case.clip(torch.float64).clamp(-2, 2)
+    model.frame_logits(clip)
+    expected = model(clip).detach()
+    run = followed(model, clip, Composite(), model)
+    # Recurrent layers are run step by step; all else is the very same arithmetic.
+    assert (run.output - expected).abs().max() < 1e-14 * max(1, expected.abs().max())
+    for target in (0, 3):
+        start = torch.zeros_like(expected)
+        start[:, target] = expected[:, target]
+        total = run.relevance(start).flatten(1).sum(1)
+        # A logit may be zero itself, behind a ReLU; so of the largest.
+        error = (total - expected[:, target]).abs() / expected.abs().max()
+        assert error.max() < LOST.get(case.name, 2e-6)
+
+
+@pytest.mark.parametrize("name", ["gru_mean", "conv3d_windows", "zoo_slowfast", "r3d_18"])
+def test_relevance_is_linear_in_where_it_starts(name):
+    model, _ = family(name).build()
+    model, clip = model.double(), family(name).clip(torch.float64).clamp(-2, 2)
+    model.frame_logits(clip)
+    run = followed(model, clip, Composite(), model)
+    one, other = torch.randn_like(run.output), torch.randn_like(run.output)
+    both = run.relevance(2 * one - 3 * other)
+    apart = 2 * run.relevance(one) - 3 * run.relevance(other)
+    torch.testing.assert_close(both, apart, rtol=0, atol=1e-10 * apart.abs().max().item())
+
+
+def test_a_sum_is_split_in_proportion_whatever_its_form():
+    x = torch.tensor([[2.0, -1.0]], dtype=torch.float64)
+    one = torch.ones(1, 2, dtype=torch.float64)
+
+    def in_place(x):
+        y = 3 * x
+        y += x
+        return y
+
+    def ignored(x):
+        y = 3 * x
+        y.add_(x)
+        return y
+
+    for form in (lambda x: 3 * x + x, in_place, ignored, lambda x: torch.add(3 * x, x)):
+        run = followed(form, x)
+        assert torch.equal(run.output, 4 * x)
+        torch.testing.assert_close(run.relevance(one), one, rtol=1e-8, atol=0)
+    # 3x - x: three halves to the first and minus a half to the second, which are both x.
+    difference = followed(lambda x: torch.cat([3 * x - x, x - 1, 1 - x], 1), x)
+    start = torch.tensor([[1.0, 0, 10, 0, 0, 100]], dtype=torch.float64)
+    assert difference.relevance(start).tolist()[0] == pytest.approx([11, 100])
+
+
+def test_an_input_that_is_overwritten_later_still_counts_as_it_was():
+    linear = nn.Linear(2, 1, bias=False).double()
+    x = torch.tensor([[2.0, -1.0]], dtype=torch.float64)
+
+    def overwriting(x):
+        y = 3 * x
+        read = linear(y)
+        F.relu(y, inplace=True)
+        return read + 0 * y.sum()
+
+    for composite in (Composite(linear=Epsilon(), input=None), PLAIN):
+        found = followed(overwriting, x, composite).relevance(linear(3 * x).detach())
+        expected = followed(lambda x: linear(3 * x), x, composite).relevance(linear(3 * x).detach())
+        torch.testing.assert_close(found, expected, rtol=1e-7, atol=1e-9)
+
+
+def test_pixels_that_are_changed_in_place_are_pixels_no_longer():
+    linear = nn.Linear(2, 1, bias=False).double()
+    x = torch.tensor([[0.5, 1.0]], dtype=torch.float64)
+    composite = Composite(linear=Epsilon(), input=Box())
+    start = linear(2 * x).detach()
+
+    def doubled(x):
+        x *= 2
+        return linear(x)
+
+    def replaced(x):
+        x[:, :1] = 1.0
+        return linear(x)
+
+    found = followed(doubled, x, composite).relevance(start)
+    torch.testing.assert_close(found, 2 * x * linear.weight.detach(), rtol=1e-7, atol=0)
+    found = followed(replaced, x, composite).relevance(linear(torch.ones_like(x)).detach())
+    assert found[0, 0] == 0
+    assert found[0, 1].item() == pytest.approx(linear.weight[0, 1].item(), rel=1e-7)
+
+
+def test_two_parts_of_a_sum_get_what_they_add():
+    x = torch.tensor([[1.0, 4.0, -2.0]], dtype=torch.float64)
+    run = followed(lambda x: x[:, :1] + x[:, 1:2] - x[:, 2:], x)
+    found = run.relevance(torch.tensor([[14.0]], dtype=torch.float64))
+    assert found.tolist()[0] == pytest.approx([2.0, 8.0, 4.0])
+
+
+def test_a_gate_gets_nothing_and_two_signals_half_each():
+    x = torch.tensor([[2.0, 3.0]], dtype=torch.float64)
+    start = torch.tensor([[8.0]], dtype=torch.float64)
+    gated = followed(lambda x: torch.sigmoid(x[:, :1]) * x[:, 1:], x)
+    assert gated.relevance(start).tolist() == [[0.0, 8.0]]
+    turned = followed(lambda x: x[:, :1] * (1 - torch.sigmoid(x[:, 1:]).view(1, 1)), x)
+    assert turned.relevance(start).tolist() == [[8.0, 0.0]]
+    product = followed(lambda x: x[:, :1] * x[:, 1:], x)
+    assert product.relevance(start).tolist() == [[4.0, 4.0]]
+
+
+def test_the_winner_of_a_maximum_takes_all():
+    x = torch.tensor([[[1.0, 5.0, 2.0, 3.0]]], dtype=torch.float64)
+    start = torch.tensor([[[7.0, 9.0]]], dtype=torch.float64)
+    assert followed(lambda x: F.max_pool1d(x, 2), x).relevance(start).tolist() == [[[0, 7, 0, 9]]]
+    values = followed(lambda x: x.max(2).values, x)
+    assert values.relevance(torch.tensor([[7.0]], dtype=torch.float64)).tolist() == [[[0, 7, 0, 0]]]
+
+
+def test_a_shift_moves_relevance_and_a_fork_adds_it():
+    x = torch.rand(1, 6, 2, dtype=torch.float64)
+    start = torch.rand(1, 6, 2, dtype=torch.float64)
+    shifted = followed(lambda x: torch.roll(x, 2, 1), x)
+    assert torch.equal(shifted.relevance(start), torch.roll(start, -2, 1))
+    forked = followed(lambda x: torch.cat([x, x.flip(1)], 1), x)
+    twice = torch.cat([start, start], 1)
+    torch.testing.assert_close(forked.relevance(twice), start + start.flip(1))
+
+
+def test_pixels_are_known_as_pixels_through_any_layout():
+    torch.manual_seed(0)
+    low = torch.tensor([-1.0, -2.0, -3.0], dtype=torch.float64)
+    high = -low + 0.5
+    clip = torch.rand(1, 4, 3, 2, 2, dtype=torch.float64)
+    bounds = tuple(b[:, None, None].expand_as(clip).contiguous() for b in (low, high))
+    conv = nn.Conv3d(3, 1, (4, 2, 2)).double()
+    run = trace(lambda c: conv(c.transpose(1, 2)).flatten(1), clip, bounds, Composite(), conv)
+    found = run.relevance(torch.ones(1, 1, dtype=torch.float64)).transpose(1, 2)
+    w = conv.weight.detach()
+    least, most = (b[None, :, None, None, None] for b in (low, high))
+    parts = clip.transpose(1, 2) * w - least * w.clamp(min=0) - most * w.clamp(max=0)
+    torch.testing.assert_close(found, parts / parts.sum(), rtol=1e-7, atol=0)
+
+
+class Doubled(torch.autograd.Function):
+    """A function that no mode can see into."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return 2 * x
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return 2 * gradient
+
+
+class Hidden(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 2))
+        self.inner[0].forward = Doubled.apply
+
+    def forward(self, x):
+        return self.inner(x)
+
+
+def test_an_operation_without_a_rule_is_named_with_its_place():
+    network = nn.Sequential()
+    network.body = nn.Sequential(nn.Linear(3, 3), nn.Softmax(1))
+    with pytest.raises(ModelError, match=r"softmax in module 'body.1'.*Composite\(handlers="):
+        followed(network, torch.rand(2, 3), model=network)
+    hidden = Hidden()
+    with pytest.raises(ModelError, match="DoubledBackward in module 'inner.1'.*autograd.Function"):
+        followed(hidden, torch.rand(2, 3), model=hidden)
+    with pytest.raises(ModelError, match="matmul of two operands that both hang on the clip"):
+        followed(lambda x: x @ x.T, torch.rand(3, 3))
+
+
+def test_an_operation_gets_a_rule_by_its_name():
+    def halved(call, composite):
+        return Handled(call.run(), call.data, lambda relevance: (relevance / 2,))
+
+    composite = replace(PLAIN, handlers={"softmax": halved})
+    run = followed(lambda x: x.softmax(1), torch.rand(1, 3), composite)
+    assert run.relevance(torch.tensor([[2.0, 4.0, 6.0]])).tolist() == [[1.0, 2.0, 3.0]]
+
+
+def test_nothing_of_the_model_changes():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True))
+    network = vivid(network, torch.randn(8, 3, 6, 6))
+    before = copy.deepcopy(network.state_dict())
+    clip = torch.rand(1, 3, 6, 6)
+    kept = clip.clone()
+    run = followed(network, clip)
+    run.relevance(run.output.detach())
+    assert torch.equal(clip, kept)
+    assert not clip.requires_grad
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+    assert all(parameter.grad is None for parameter in network.parameters())
+    assert all(parameter.requires_grad for parameter in network.parameters())
+    assert not any(part._forward_hooks or part._backward_hooks for part in network.modules())
