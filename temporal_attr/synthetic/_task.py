@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from numbers import Integral
 from pathlib import Path
 from typing import ClassVar
 
@@ -104,7 +103,7 @@ class Task(ABC):
 
     def __post_init__(self) -> None:
         require_count("frames", self.frames, self.shortest)
-        if not isinstance(self.size, Integral) and len(self.shape) != 2:
+        if len(self.shape) != 2:
             raise OptionError("size as one number or (height, width)", str(self.size), "Try 48.")
         for side in self.shape:
             require_count("size", side, 16)
@@ -114,8 +113,7 @@ class Task(ABC):
     @property
     def shape(self) -> tuple[int, int]:
         """Height and width in pixels."""
-        one = isinstance(self.size, (Integral, float))
-        return (self.size, self.size) if one else self.size  # type: ignore[return-value]
+        return self.size if isinstance(self.size, tuple) else (self.size, self.size)
 
     @property
     @abstractmethod
