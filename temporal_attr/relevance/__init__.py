@@ -1,7 +1,7 @@
 """Relevance: a prediction shared among the pixels that brought it about, and conserved."""
 
 from temporal_attr.relevance._composite import Composite
-from temporal_attr.relevance._engine import LastMap, Trace, trace
+from temporal_attr.relevance._engine import Trace, trace
 from temporal_attr.relevance._operations import Call, Handled, Handler, NoRuleError
 from temporal_attr.relevance._rules import Box, Epsilon, Flat, Gamma, Rule, WSquare, ZPlus
 
@@ -14,7 +14,6 @@ __all__ = [
     "Gamma",
     "Handled",
     "Handler",
-    "LastMap",
     "NoRuleError",
     "Rule",
     "Trace",

@@ -34,15 +34,6 @@ class _Carry(torch.autograd.Function):
         return (None, *ctx.split(relevance))
 
 
-@dataclass(frozen=True)
-class LastMap:
-    """The last map with weights before the output, for contrastive relevance."""
-
-    call: Call
-    output: Tensor
-    handled: Handled
-
-
 class RelevanceMode(TorchFunctionMode):
     """Give every torch function between clip and output its rule.
 
@@ -63,7 +54,6 @@ class RelevanceMode(TorchFunctionMode):
         super().__init__()
         self.composite = composite
         self.model = model
-        self.last: LastMap | None = None
         self._clip = clip
         # Tensors on the data path, kept alive so that an identity is never given out twice.
         self._data: dict[int, Tensor] = {id(clip): clip}
@@ -102,8 +92,6 @@ class RelevanceMode(TorchFunctionMode):
         )
         handled = self._handled(call)
         output = _Carry.apply(handled, *handled.inputs)
-        if name in ("linear", "conv1d", "conv2d", "conv3d"):
-            self.last = LastMap(call, output, handled)
         if in_place or kwargs.get("inplace"):
             output = args[0].copy_(output)
             # They are pixels no longer.
@@ -225,7 +213,6 @@ class Trace:
 
     output: Tensor
     clip: Tensor
-    last: LastMap | None
 
     def relevance(self, at_output: Tensor) -> Tensor:
         """The relevance of the clip's elements, from that of the output's."""
@@ -267,8 +254,7 @@ def trace(
         True
     """
     leaf = clip.detach().requires_grad_()
-    mode = RelevanceMode(composite, model, leaf, bounds)
-    with torch.enable_grad(), mode:
+    with torch.enable_grad(), RelevanceMode(composite, model, leaf, bounds):
         # A copy, so that a model that works in place does not trip over a leaf.
         output = forward(leaf.clone())
-    return Trace(output, leaf, mode.last)
+    return Trace(output, leaf)

@@ -64,7 +64,6 @@ STRUCTURAL = frozenset(
         "cat",
         "chunk",
         "clone",
-        "concat",
         "contiguous",
         "detach",
         "expand",

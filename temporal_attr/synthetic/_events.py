@@ -134,8 +134,7 @@ class Keyframe(Moving):
         return tuple(f"{texture} {shape}" for shape, texture in KINDS[1 : self.classes + 1])
 
     def _plan(self, random: np.random.Generator, label: int) -> Plan:
-        angle = random.uniform(0, 2 * np.pi)
-        bystander = self._one_object(random, 0, (float(np.sin(angle)), float(np.cos(angle))))
+        bystander = self._one_object(random, 0, self._any_heading(random))
         length = int(random.integers(self.moment[0], self.moment[1] + 1))
         first, last = self._span()
         start = int(random.integers(first, last - length + 1))

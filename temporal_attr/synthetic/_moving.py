@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -58,6 +58,10 @@ class Moving(Task):
         # At half the frame a step forward is a step backward.
         require_range("speed", self.speed, self.slowest, 0.4)
 
+    def _any_heading(self, random: np.random.Generator) -> tuple[float, float]:
+        angle = random.uniform(0, 2 * np.pi)
+        return float(np.sin(angle)), float(np.cos(angle))
+
     def _one_object(
         self,
         random: np.random.Generator,
@@ -97,9 +101,7 @@ class Appearance(Moving):
         return tuple(f"{texture} {shape}" for shape, texture in KINDS[: self.classes])
 
     def _plan(self, random: np.random.Generator, label: int) -> Plan:
-        angle = random.uniform(0, 2 * np.pi)
-        heading = (float(np.sin(angle)), float(np.cos(angle)))
-        return self._one_object(random, label, heading)
+        return self._one_object(random, label, self._any_heading(random))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +142,7 @@ class Motion(Moving):
 
     def _plan(self, random: np.random.Generator, label: int) -> Plan:
         plan = self._one_object(random, 0, tuple(_DIRECTIONS.values())[label])
-        return Plan(plan.layers, plan.cue, plan.deciding_frames, neighbours(self.frames))
+        return replace(plan, pairs=neighbours(self.frames))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,8 +191,7 @@ class Mixed(Moving):
             "motion": self._spoken(random, label, self.motion_reliability),
         }
         heading = tuple(_DIRECTIONS.values())[cues["motion"]]
-        plan = self._one_object(random, cues["appearance"], heading)
-        return Plan(plan.layers, plan.cue, plan.deciding_frames, cues=cues)
+        return replace(self._one_object(random, cues["appearance"], heading), cues=cues)
 
     def _spoken(self, random: np.random.Generator, label: int, reliability: float) -> int:
         true = random.uniform() < reliability

@@ -57,6 +57,13 @@ def ensemble_weights(ensemble: Ensemble, like: Float[Tensor, "batch steps ..."])
     return weights
 
 
+def ensemble_mean(
+    ensemble: Ensemble, features: Float[Tensor, "batch steps feature"]
+) -> Float[Tensor, "batch feature"]:
+    """The mean feature of the timesteps that are averaged."""
+    return (features * ensemble_weights(ensemble, features)[:, None]).sum(1)
+
+
 class SteppedModel(VideoModel):
     """A network whose last features are `(batch, steps, feature)`, classified step by step.
 
@@ -82,8 +89,7 @@ class SteppedModel(VideoModel):
 
     def head(self, features: Features) -> Logits:
         """Logits of the clip: those of the mean feature."""
-        weights = ensemble_weights(self.ensemble, features)
-        logits: Tensor = self.classifier((features * weights[:, None]).sum(1))
+        logits: Tensor = self.classifier(ensemble_mean(self.ensemble, features))
         return logits
 
     def frame_head(self, features: Features) -> FrameLogits:

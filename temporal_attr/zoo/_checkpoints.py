@@ -62,8 +62,11 @@ def pretrained_names(folder: Path | str | None = None) -> tuple[str, ...]:
         >>> "mixed-appearance-late-fusion" in pretrained_names()
         True
     """
-    where = SHIPPED if folder is None else Path(folder)
-    return tuple(sorted(path.stem for path in where.glob("*.json")))
+    return tuple(sorted(path.stem for path in _place(folder).glob("*.json")))
+
+
+def _place(folder: Path | str | None) -> Path:
+    return SHIPPED if folder is None else Path(folder)
 
 
 def pretrained_card(name: str, folder: Path | str | None = None) -> Card:
@@ -77,12 +80,11 @@ def pretrained_card(name: str, folder: Path | str | None = None) -> Card:
         >>> pretrained_card("mixed-appearance-late-fusion").accuracy > 0.95
         True
     """
-    where = SHIPPED if folder is None else Path(folder)
     # Names only, never paths: what is not listed is not read.
     if name not in pretrained_names(folder):
         known = ", ".join(pretrained_names(folder)) or "none there"
         raise OptionError(f"a trained checkpoint, one of: {known}", repr(name), "Choose one.")
-    path = where / f"{name}.json"
+    path = _place(folder) / f"{name}.json"
     try:
         return _card(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
@@ -130,7 +132,7 @@ def load_pretrained(name: str, folder: Path | str | None = None) -> VideoModel:
         torch.Size([1, 4])
     """
     card = pretrained_card(name, folder)
-    path = (SHIPPED if folder is None else Path(folder)) / f"{name}.safetensors"
+    path = _place(folder) / f"{name}.safetensors"
     if not path.is_file():
         raise ModelError(f"the weights of {name} in {path.name}", "no file there", _REMEDY)
     weights = path.read_bytes()

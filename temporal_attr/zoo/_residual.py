@@ -134,6 +134,33 @@ def require_odd(name: str, kernel: int) -> None:
         raise OptionError(f"{name} to be odd, from 1", str(kernel), "Try 3.")
 
 
+def stage(
+    convolution: Convolution,
+    norm: type[nn.BatchNorm2d] | type[nn.BatchNorm3d],
+    channels: tuple[int, int],
+    blocks: int,
+    front: Callable[[int], nn.Module] | None = None,
+) -> list[nn.Module]:
+    """Residual blocks of one width, the first of which halves height and width."""
+    inside, width = channels
+    parts: list[nn.Module] = []
+    for block in range(blocks):
+        first = None if front is None else front(inside)
+        stride = 2 if block == 0 else 1
+        parts.append(Residual(convolution, norm, (inside, width), stride, first))
+        inside = width
+    return parts
+
+
+def volume_stem(inside: int, outside: int, span: int) -> nn.Sequential:
+    """The first layers of a network over volumes: `span` x 5 x 5, half the height and width."""
+    return nn.Sequential(
+        nn.Conv3d(inside, outside, (span, 5, 5), (1, 2, 2), (span // 2, 2, 2), bias=False),
+        nn.BatchNorm3d(outside),
+        nn.ReLU(),
+    )
+
+
 class FrameEncoder(nn.Sequential):
     """A residual network from frames `(frames, channel, height, width)` to `(frames, features)`.
 
@@ -160,11 +187,7 @@ class FrameEncoder(nn.Sequential):
             nn.BatchNorm2d(widths[0]),
             nn.ReLU(),
         ]
-        inside = widths[0]
-        for width in widths:
-            for block in range(blocks):
-                stride = 2 if block == 0 else 1
-                layers.append(Residual(planar, nn.BatchNorm2d, (inside, width), stride))
-                inside = width
+        for inside, width in zip((widths[0], *widths), widths, strict=False):
+            layers += stage(planar, nn.BatchNorm2d, (inside, width), blocks)
         super().__init__(*layers, nn.AdaptiveAvgPool2d(grid), nn.Flatten())
         self.features = widths[-1] * grid**2

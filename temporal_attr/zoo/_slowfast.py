@@ -11,7 +11,14 @@ from temporal_attr._errors import ClipError, OptionError
 from temporal_attr._require import require_count, require_within
 from temporal_attr._typing import ClipTensor
 from temporal_attr.zoo._base import Ensemble, SteppedModel, pool_space
-from temporal_attr.zoo._residual import WIDTHS, Residual, require_odd, require_widths, volumetric
+from temporal_attr.zoo._residual import (
+    WIDTHS,
+    require_odd,
+    require_widths,
+    stage,
+    volume_stem,
+    volumetric,
+)
 
 
 class SlowFast(SteppedModel):
@@ -19,7 +26,8 @@ class SlowFast(SteppedModel):
 
     SlowFast :cite:p:`feichtenhofer2019`: after the stem and every stage but the last, a strided
     temporal convolution hands the fast pathway's map to the slow one. The slow pathway's own
-    kernels span time in the later half of its stages only, the fast one's everywhere.
+    kernels span time in the later half of its stages only (the middle one counts as later), the
+    fast one's everywhere.
 
     It takes one canonical clip and picks the slow frames 0, alpha, 2 alpha, ... itself. A
     timestep is a frame of the fast pathway. The slow pathway's feature stands at its frame, times
@@ -72,16 +80,16 @@ class SlowFast(SteppedModel):
             )
         self.alpha = alpha
         half = len(widths) // 2
-        spans = [1 if stage < half else temporal_kernel for stage in range(len(widths))]
-        self.slow_stem = _stem(self.channels, widths[0], 1)
-        self.fast_stem = _stem(self.channels, thin[0], temporal_kernel)
+        spans = [1 if place < half else temporal_kernel for place in range(len(widths))]
+        self.slow_stem = volume_stem(self.channels, widths[0], 1)
+        self.fast_stem = volume_stem(self.channels, thin[0], temporal_kernel)
         slow, fast, lateral = [], [], []
         inside = (widths[0], thin[0])
-        for stage, width in enumerate(widths):
+        for place, width in enumerate(widths):
             lateral.append(_lateral(inside[1], alpha, lateral_kernel))
-            slow.append(_stage(inside[0] + 2 * inside[1], width, spans[stage], blocks))
-            fast.append(_stage(inside[1], thin[stage], temporal_kernel, blocks))
-            inside = (width, thin[stage])
+            slow.append(_stage(inside[0] + 2 * inside[1], width, spans[place], blocks))
+            fast.append(_stage(inside[1], thin[place], temporal_kernel, blocks))
+            inside = (width, thin[place])
         self.slow, self.fast, self.lateral = map(nn.ModuleList, (slow, fast, lateral))
 
     @property
@@ -110,19 +118,8 @@ class SlowFast(SteppedModel):
         return torch.cat([placed, followed], 2)
 
 
-def _stem(inside: int, outside: int, span: int) -> nn.Module:
-    return nn.Sequential(
-        nn.Conv3d(inside, outside, (span, 5, 5), (1, 2, 2), (span // 2, 2, 2), bias=False),
-        nn.BatchNorm3d(outside),
-        nn.ReLU(),
-    )
-
-
 def _stage(inside: int, outside: int, span: int, blocks: int) -> nn.Module:
-    parts = [Residual(volumetric(span), nn.BatchNorm3d, (inside, outside), 2)]
-    for _ in range(blocks - 1):
-        parts.append(Residual(volumetric(span), nn.BatchNorm3d, (outside, outside), 1))
-    return nn.Sequential(*parts)
+    return nn.Sequential(*stage(volumetric(span), nn.BatchNorm3d, (inside, outside), blocks))
 
 
 def _lateral(channels: int, alpha: int, kernel: int) -> nn.Module:

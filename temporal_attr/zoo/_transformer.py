@@ -16,6 +16,7 @@ from temporal_attr.models import FrameLogits, FramewiseModel
 from temporal_attr.zoo._base import (
     Ensemble,
     SteppedModel,
+    ensemble_mean,
     ensemble_weights,
     preprocessing,
     require_classes,
@@ -146,9 +147,7 @@ class TemporalTransformer(FramewiseModel):
 
     def head(self, features: Features) -> Logits:
         """Logits of the clip: those of the mean token."""
-        tokens = self._tokens(features)
-        weights = ensemble_weights(self.ensemble, tokens)
-        logits: Tensor = self.classifier((tokens * weights[:, None]).sum(1))
+        logits: Tensor = self.classifier(ensemble_mean(self.ensemble, self._tokens(features)))
         return logits
 
     def frame_head(self, features: Features) -> FrameLogits:

@@ -11,10 +11,11 @@ from temporal_attr.zoo._base import Ensemble, SteppedModel, pool_space
 from temporal_attr.zoo._residual import (
     WIDTHS,
     Convolution,
-    Residual,
     factorised,
     require_odd,
     require_widths,
+    stage,
+    volume_stem,
     volumetric,
 )
 
@@ -66,35 +67,18 @@ class VolumeResNet(SteppedModel):
         classes: int,
         convolution: Convolution,
         stem_kernel: int,
-        front: Callable[[int], nn.Module | None],
         widths: Sequence[int] = WIDTHS,
         blocks: int = 1,
         ensemble: Ensemble = "all",
         size: int | None = None,
+        front: Callable[[int], nn.Module] | None = None,
     ) -> None:
         require_widths(widths, blocks)
         super().__init__(widths[-1], classes, ensemble, size)
-        self.stem = nn.Sequential(
-            nn.Conv3d(
-                self.channels,
-                widths[0],
-                (stem_kernel, 5, 5),
-                (1, 2, 2),
-                (stem_kernel // 2, 2, 2),
-                bias=False,
-            ),
-            nn.BatchNorm3d(widths[0]),
-            nn.ReLU(),
-        )
-        inside, layers = widths[0], []
-        for width in widths:
-            for block in range(blocks):
-                stride = 2 if block == 0 else 1
-                layers.append(
-                    Residual(convolution, nn.BatchNorm3d, (inside, width), stride, front(inside))
-                )
-                inside = width
-        self.layers = nn.ModuleList(layers)
+        self.stem = volume_stem(self.channels, widths[0], stem_kernel)
+        self.layers = nn.ModuleList()
+        for inside, width in zip((widths[0], *widths), widths, strict=False):
+            self.layers += stage(convolution, nn.BatchNorm3d, (inside, width), blocks, front)
 
     @property
     def stages(self) -> tuple[Callable[[Tensor], Tensor], ...]:
@@ -110,7 +94,7 @@ def inflated_resnet(
     ensemble: Ensemble = "all",
     size: int | None = None,
 ) -> VolumeResNet:
-    """A 3D residual network: every 3x3 kernel inflated in time, and no pooling over time.
+    """A 3D residual network: every kernel inflated in time, and no pooling over time.
 
     I3D :cite:p:`carreira2017` on a residual network. A timestep reads
     `(1 + 2 * blocks * len(widths)) * (temporal_kernel // 2)` frames to either side.
@@ -132,9 +116,7 @@ def inflated_resnet(
     """
     require_odd("temporal_kernel", temporal_kernel)
     convolution = volumetric(temporal_kernel)
-    return VolumeResNet(
-        classes, convolution, temporal_kernel, _nothing, widths, blocks, ensemble, size
-    )
+    return VolumeResNet(classes, convolution, temporal_kernel, widths, blocks, ensemble, size)
 
 
 def factorised_resnet(
@@ -157,9 +139,7 @@ def factorised_resnet(
     """
     require_odd("temporal_kernel", temporal_kernel)
     convolution = factorised(temporal_kernel)
-    return VolumeResNet(
-        classes, convolution, temporal_kernel, _nothing, widths, blocks, ensemble, size
-    )
+    return VolumeResNet(classes, convolution, temporal_kernel, widths, blocks, ensemble, size)
 
 
 def tam2d(
@@ -188,8 +168,4 @@ def tam2d(
     def front(channels: int) -> nn.Module:
         return TemporalAggregation(channels, temporal_kernel)
 
-    return VolumeResNet(classes, volumetric(1), 1, front, widths, blocks, ensemble, size)
-
-
-def _nothing(_: int) -> None:
-    """No module in front of a block."""
+    return VolumeResNet(classes, volumetric(1), 1, widths, blocks, ensemble, size, front)
