@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from temporal_attr._require import require_within
+from temporal_attr._errors import OptionError
+from temporal_attr._require import INFINITE, require_within
 from temporal_attr.relevance._rules import Box, Epsilon, Rule, ZPlus
 
 if TYPE_CHECKING:
@@ -18,7 +19,8 @@ class Composite:
     """The rule of each kind of operation; the default is that of the ATR paper.
 
     :cite:t:`fan2022`, section 3.1: z+ in convolutions and linear layers, z^B at the input, epsilon
-    in pooling, identity for batch norm and activations. Change it with `dataclasses.replace`.
+    in pooling, identity for batch norm and activations. With it all relevance is passed on: what
+    an epsilon would absorb is shared evenly. Change it with `dataclasses.replace`.
 
     Args:
         convolution: For convolutions.
@@ -26,7 +28,12 @@ class Composite:
         pooling: For means, sums, average pooling and interpolation. Maximum pooling gives all to
             the winner.
         input: For the operation that reads the clip; None treats it like the others.
-        sum_epsilon: Of the proportional split of sums.
+        sum_epsilon: Keeps the denominator of the proportional split of sums away from zero; half
+            of it counts as each part's own, so nothing is absorbed.
+        batch_norm: `"identity"` passes relevance through; `"merge"` makes a batch norm that reads
+            the output of a convolution or linear layer one layer with it, whose weights carry its
+            scale (its shift is a bias, and in no rule). The two differ where a scale is negative. One
+            that reads anything else passes relevance through.
         handlers: By the name of a torch function, what to do with it: `(call, composite) ->
             Handled`. They come before the library's own; so an operation without a rule gets one.
 
@@ -38,10 +45,15 @@ class Composite:
 
     convolution: Rule = field(default_factory=ZPlus)
     linear: Rule = field(default_factory=ZPlus)
-    pooling: Rule = field(default_factory=Epsilon)
+    pooling: Rule = field(default_factory=lambda: Epsilon(conserve=True))
     input: Rule | None = field(default_factory=Box)
     sum_epsilon: float = 1e-9
+    batch_norm: Literal["identity", "merge"] = "identity"
     handlers: Mapping[str, Handler] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        require_within("sum_epsilon", self.sum_epsilon, 0, float("inf"))
+        require_within("sum_epsilon", self.sum_epsilon, 0, INFINITE)
+        if self.batch_norm not in ("identity", "merge"):
+            raise OptionError(
+                'batch_norm to be "identity" or "merge"', repr(self.batch_norm), "Choose one."
+            )

@@ -14,11 +14,21 @@ from torch.autograd.function import BackwardCFunction
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from temporal_attr._errors import ModelError
+from temporal_attr._errors import ClipError, ModelError
 from temporal_attr.relevance._composite import Composite
 from temporal_attr.relevance._functions import GATES, QUERIES, STRUCTURAL, plain_name
-from temporal_attr.relevance._operations import HANDLERS, Call, Handled, NoRuleError
+from temporal_attr.relevance._operations import (
+    HANDLERS,
+    LAYERS,
+    Call,
+    Handled,
+    NoRuleError,
+    Split,
+)
 from temporal_attr.relevance._recurrence import CELLS, unroll
+from temporal_attr.relevance._rules import Box
+
+AFFINE = ("add", "div", "mul", "rsub", "sub")
 
 
 class _Carry(torch.autograd.Function):
@@ -26,7 +36,7 @@ class _Carry(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, handled: Handled, *inputs: Tensor) -> Tensor:  # noqa: ANN401
-        ctx.split = handled.split
+        ctx.split, ctx.opposed = handled.split, handled.opposed
         return handled.output
 
     @staticmethod
@@ -61,6 +71,8 @@ class RelevanceMode(TorchFunctionMode):
         # The bounds of pixels that nothing but structural operations has touched, moved about as
         # the pixels are, so that they fit the operation that reads them whatever the layout.
         self._bounds: dict[int, tuple[Tensor, Tensor]] = {id(clip): bounds}
+        # The layers whose outputs are still as they were made, and the version of what they read.
+        self._layers: dict[int, tuple[Call, int]] = {}
 
     def __torch_function__(
         self,
@@ -89,21 +101,43 @@ class RelevanceMode(TorchFunctionMode):
             tuple(data),
             tuple(tensor for tensor in data if id(tensor) in self._gates),
             self._bounds.get(id(data[0])),
+            self._origin(data[0]) if name == "batch_norm" else None,
         )
         handled = self._handled(call)
         output = _Carry.apply(handled, *handled.inputs)
         if in_place or kwargs.get("inplace"):
             output = args[0].copy_(output)
-            # They are pixels no longer.
-            self._bounds.pop(id(output), None)
+            # No longer what a layer put out.
+            self._layers.pop(id(output), None)
+        elif name in LAYERS:
+            self._layers[id(output)] = (call, data[0]._version)
         self._mark(output)
+        self._move_bounds(call, output)
         if name in GATES or self._is_turned_gate(name, data):
             self._gates.add(id(output))
         return output
 
+    def _move_bounds(self, call: Call, output: Tensor) -> None:
+        """Pixels that a constant is added to or multiplied by lie between other bounds."""
+        self._bounds.pop(id(output), None)
+        if call.bounds is not None and len(call.data) == 1 and call.name in AFFINE:
+
+            def moved(bound: Tensor) -> Tensor:
+                args = [bound if call.is_data(entry) else entry for entry in call.args]
+                result: Tensor = call.func(*args, **call.kwargs)
+                return result
+
+            one, other = map(moved, call.bounds)
+            self._bounds[id(output)] = (torch.minimum(one, other), torch.maximum(one, other))
+
     def _is_turned_gate(self, name: str, data: list[Tensor]) -> bool:
         """Whether this is one minus a gate, or the like."""
-        return name in ("rsub", "sub", "mul") and all(id(entry) in self._gates for entry in data)
+        return name in AFFINE and all(id(entry) in self._gates for entry in data)
+
+    def _origin(self, tensor: Tensor) -> Call | None:
+        """The layer that put a tensor out, if what it read has not been overwritten since."""
+        call, version = self._layers.get(id(tensor), (None, 0))
+        return call if call is not None and call.data[0]._version == version else None
 
     def _structural(
         self,
@@ -219,11 +253,55 @@ class Trace:
         (shared,) = torch.autograd.grad(self.output, self.clip, at_output, retain_graph=True)
         return shared
 
+    def relevances(self, at_outputs: Tensor) -> Tensor:
+        """The same for several `(rows, *output)` at once: `(rows, *clip)`.
+
+        Faster for small networks, and for rows that reach the same parts of the clip.
+        """
+        shared: Tensor = torch.vmap(self.relevance)(at_outputs)
+        return shared
+
+    def contrasted(self) -> Trace:
+        """The same pass, whose last layers also subtract what speaks against each output.
+
+        Relevance R goes back from an output through the weights of the last layer, and R' from the
+        same output through these weights negated; below that layer both take the same way, which
+        is linear in relevance. So one pass of R - R' stands for two.
+
+        The last layers are those from whose outputs no other layer follows.
+        """
+        for node in self._last_layers():
+            node.split = _difference(node.split, node.opposed())
+            node.opposed = None
+        return self
+
+    def _last_layers(self) -> list[Any]:
+        seen: set[Any] = set()
+        found, waiting = [], [self.output.grad_fn]
+        while waiting:
+            node = waiting.pop()
+            if node is None or node in seen:
+                continue
+            seen.add(node)
+            if getattr(node, "opposed", None) is not None:
+                found.append(node)
+            else:
+                waiting += [parent for parent, _ in node.next_functions]
+        return found
+
+
+def _difference(split: Split, opposed: Split) -> Split:
+    def difference(relevance: Tensor) -> list[Tensor]:
+        pairs = zip(split(relevance), opposed(relevance), strict=True)
+        return [one - other for one, other in pairs if one is not None and other is not None]
+
+    return difference
+
 
 def trace(
     forward: Callable[[Tensor], Tensor],
     clip: Tensor,
-    bounds: tuple[Tensor, Tensor],
+    bounds: tuple[Tensor, Tensor] | None,
     composite: Composite,
     model: Any,  # noqa: ANN401
 ) -> Trace:
@@ -236,12 +314,15 @@ def trace(
     Args:
         forward: From the clip to an output of any shape, in evaluation mode.
         clip: Any tensor.
-        bounds: The smallest and largest value of each of its elements, for `Box` at the input.
+        bounds: The smallest and largest value of each of its elements, for `Box` at the input; None
+            if they are not known.
         composite: The rules.
         model: Whose submodules an error names; None for a plain function.
 
     Raises:
-        ModelError: If an operation on the way has no rule, with its name and place.
+        ModelError: If an operation on the way has no rule, with its name and place; if the output
+            is not finite; or if the rule at the input needs bounds that are not known.
+        ClipError: If the clip lies outside them.
 
     Example:
         >>> relu = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
@@ -253,8 +334,45 @@ def trace(
         >>> torch.allclose(shared.sum(), torch.tensor(1.0), atol=1e-4)
         True
     """
+    bounds = _pixel_bounds(clip, bounds, composite)
     leaf = clip.detach().requires_grad_()
     with torch.enable_grad(), RelevanceMode(composite, model, leaf, bounds):
         # A copy, so that a model that works in place does not trip over a leaf.
         output = forward(leaf.clone())
+    if not torch.isfinite(output).all():
+        raise ModelError(
+            "finite logits", "NaN or infinite ones", "Relevance has no meaning there; try float64."
+        )
     return Trace(output, leaf)
+
+
+def _pixel_bounds(
+    clip: Tensor, bounds: tuple[Tensor, Tensor] | None, composite: Composite
+) -> tuple[Tensor, Tensor]:
+    """The bounds of each element of the clip; any, where the rule at the input asks for none."""
+    rule = composite.input
+    if not isinstance(rule, Box):
+        return clip.detach(), clip.detach()
+    low, high = bounds or (None, None)
+    low, high = (
+        known if given is None else torch.as_tensor(given, dtype=clip.dtype, device=clip.device)
+        for given, known in ((rule.low, low), (rule.high, high))
+    )
+    if low is None or high is None:
+        raise ModelError(
+            "the smallest and largest value of a pixel, which the rule z^B at the input needs",
+            "a model without a normalization",
+            "Give the wrapper its preprocessing, or use Composite(input=Box(low=..., high=...)); "
+            "Composite(input=None) treats the first layer like the others.",
+        )
+    # Room for the rounding of a pixel that is exactly black or white.
+    room = 1e-5 * (high - low)
+    outside = int(((clip < low - room) | (clip > high + room)).sum())
+    if outside:
+        raise ClipError(
+            f"pixels within the bounds of z^B, {low.min():.4g} to {high.max():.4g}",
+            f"{outside} of {clip.numel()} values outside (from {clip.min():.4g} to "
+            f"{clip.max():.4g})",
+            "Apply the model's preprocessing, clamp the clip, or give Box wider bounds.",
+        )
+    return low.expand_as(clip).contiguous(), high.expand_as(clip).contiguous()

@@ -44,6 +44,8 @@ QUERIES = frozenset(
         "type",
         "requires_grad_",
         "has_names",
+        "register_hook",
+        "retain_grad",
         "any",
         "all",
         "isnan",
@@ -52,8 +54,8 @@ QUERIES = frozenset(
 )
 """Functions that ask about a tensor, or make a constant like it."""
 
-GATES = frozenset({"sigmoid", "hardsigmoid"})
-"""Functions whose output, times something, is a gate."""
+GATES = frozenset({"sigmoid", "hardsigmoid", "erf"})
+"""Functions whose output, times something, is a gate: of a GELU written out, `(1 + erf(x)) / 2`."""
 
 STRUCTURAL = frozenset(
     {

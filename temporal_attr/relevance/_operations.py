@@ -7,8 +7,7 @@ functional code are like any other.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -16,6 +15,8 @@ import torch
 from torch import Tensor
 
 from temporal_attr.relevance._composite import Composite
+from temporal_attr.relevance._convolution import convolution_of
+from temporal_attr.relevance._maps import LinearMap, recorded, split_by_rule
 from temporal_attr.relevance._rules import Box, Rule, stabilised
 
 Split: TypeAlias = Callable[[Tensor], Sequence[Tensor | None]]
@@ -38,6 +39,7 @@ class Call:
         data: Those of its tensors that hang on the clip.
         gates: Those of them that are gates, between 0 and 1, made to be multiplied by a signal.
         bounds: The smallest and largest values of its input, if that is made of pixels as they are.
+        origin: The call of a convolution or `linear` whose output this one reads, as it was.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Call:
     data: tuple[Tensor, ...]
     gates: tuple[Tensor, ...] = ()
     bounds: tuple[Tensor, Tensor] | None = None
+    origin: Call | None = None
 
     def argument(self, place: int, name: str, default: Any = None) -> Any:  # noqa: ANN401
         """An argument, given by place or by name."""
@@ -72,78 +75,42 @@ class NoRuleError(Exception):
 
 @dataclass(frozen=True)
 class Handled:
-    """What a handler found: the output, the inputs on the data path, and how to split."""
+    """What a handler found.
+
+    Attributes:
+        output: The true output of the call.
+        inputs: Its inputs on the data path.
+        split: From the relevance of the output to that of each of these inputs.
+        opposed: For a layer with weights, makes the split for the same weights negated.
+    """
 
     output: Tensor
     inputs: tuple[Tensor, ...]
     split: Split
+    opposed: Callable[[], Split] | None = None
 
 
-def linear_map(
-    output: Tensor,
-    x: Tensor,
-    weight: Tensor | None,
-    apply: Callable[[Tensor, Tensor | None], Tensor],
-    rule: Rule,
-) -> Handled:
-    """A linear map: the terms of the rule are run once, and each row goes back through them."""
-    with torch.enable_grad():
-        leaves, outputs, signs = [], [], []
-        fixed = None if weight is None else weight.detach()
-        given = x.detach()
-        for term in rule.terms(given, fixed):
-            # A copy, where the rule reads the input itself: the model may overwrite that later.
-            leaf = (term.input.clone() if term.input is given else term.input).requires_grad_()
-            leaves.append(leaf)
-            outputs.append(apply(leaf, term.weight))
-            signs.append(term.sign)
-    with torch.no_grad():
-        total = _sum(sign * part for part, sign in zip(outputs, signs, strict=True))
-        denominator = stabilised(total, rule.epsilon)
-        nothing = total == 0
-        even = _evenly(x, fixed, apply) if nothing.any() else None
+@dataclass(frozen=True)
+class Layer:
+    """A convolution or linear layer, as a rule sees it."""
 
-    def split(relevance: Tensor) -> tuple[Tensor]:
-        share = relevance / denominator
-        if even is not None:
-            share = share.masked_fill(nothing, 0)
-        pulled = torch.autograd.grad(outputs, leaves, [share] * len(outputs), retain_graph=True)
-        parts = zip(leaves, pulled, signs, strict=True)
-        shared = _sum(sign * leaf.detach() * part for leaf, part, sign in parts)
-        if even is not None:
-            shared = shared + even(relevance * nothing)
-        return (shared,)
+    x: Tensor
+    weight: Tensor
+    apply: LinearMap
+    rule: Rule
+    channels: int | None
 
-    return Handled(output, (x,), split)
+    def split(self, weight: Tensor) -> Split:
+        """How the rule shares relevance, were the weight this one."""
+        pull = split_by_rule(self.x, weight, self.apply, self.rule, self.channels)
+        return lambda relevance: (pull(relevance),)
 
 
-def _sum(parts: Iterable[Tensor]) -> Tensor:
-    return functools.reduce(torch.add, parts)
-
-
-def _evenly(
-    x: Tensor, weight: Tensor | None, apply: Callable[[Tensor, Tensor | None], Tensor]
-) -> Callable[[Tensor], Tensor]:
-    """Relevance of outputs that no term reaches, shared evenly among the inputs they read.
-
-    An output may be there by its bias alone; what it is worth would be lost otherwise.
-    """
-    with torch.enable_grad():
-        ones = torch.ones_like(x).requires_grad_()
-        reads = apply(ones, None if weight is None else torch.ones_like(weight))
-
-    def split(relevance: Tensor) -> Tensor:
-        (shared,) = torch.autograd.grad(
-            reads, ones, relevance / reads.detach().clamp(min=1), retain_graph=True
-        )
-        return shared
-
-    return split
-
-
-def weighted(call: Call, composite: Composite) -> Handled:
-    """Convolutions and `linear`: input, weight, bias, and what else the function takes."""
+def layer_of(call: Call, composite: Composite) -> Layer:
+    """The layer behind a call of a convolution or `linear`."""
     x, weight = call.argument(0, "input"), call.argument(1, "weight")
+    if call.is_data(weight):
+        raise NoRuleError(call.name, "with a weight that hangs on the clip")
     rest = call.args[3:]
     others = {k: v for k, v in call.kwargs.items() if k not in ("input", "weight", "bias")}
     rule = composite.linear if call.name == "linear" else composite.convolution
@@ -155,7 +122,36 @@ def weighted(call: Call, composite: Composite) -> Handled:
         mapped: Tensor = call.func(x, weight, None, *rest, **others)
         return mapped
 
-    return linear_map(call.run(), x, weight, apply, rule)
+    if call.name == "linear":
+        return Layer(x, weight, recorded(apply), rule, channels=-1)
+    convolution = convolution_of(x, weight, *rest, **others)
+    if convolution is None:
+        return Layer(x, weight, recorded(apply), rule, channels=None)
+    channels = 1 if convolution.groups == 1 else None
+    return Layer(x, weight, convolution, rule, channels)
+
+
+def weighted(call: Call, composite: Composite) -> Handled:
+    """Convolutions and `linear`: by the composite's rule for them."""
+    layer = layer_of(call, composite)
+    split = layer.split(layer.weight)
+    return Handled(call.run(), (layer.x,), split, lambda: layer.split(-layer.weight))
+
+
+def normalised(call: Call, composite: Composite) -> Handled:
+    """Batch norm: identity, or one layer with the convolution or `linear` before it."""
+    if composite.batch_norm == "identity" or call.origin is None:
+        return passed(call, composite)
+    layer = layer_of(call.origin, composite)
+    mean, variance = call.argument(1, "running_mean"), call.argument(2, "running_var")
+    if mean is None or call.argument(5, "training", False):
+        raise NoRuleError(call.name, "with the statistics of the batch")
+    scale = (variance + call.argument(7, "eps", 1e-5)).rsqrt()
+    gain = call.argument(3, "weight")
+    scale = scale if gain is None else scale * gain
+    weight = layer.weight * scale.reshape(-1, *[1] * (layer.weight.ndim - 1))
+    split = layer.split(weight)
+    return Handled(call.run(), (layer.x,), split, lambda: layer.split(-weight))
 
 
 def contracted(call: Call, composite: Composite) -> Handled:
@@ -173,7 +169,9 @@ def contracted(call: Call, composite: Composite) -> Handled:
         mapped: Tensor = call.func(*args, **call.kwargs)
         return mapped
 
-    return linear_map(call.run(), call.args[place], call.args[other], apply, composite.linear)
+    layer = Layer(call.args[place], call.args[other], recorded(apply), composite.linear, None)
+    split = layer.split(layer.weight)
+    return Handled(call.run(), (layer.x,), split, lambda: layer.split(-layer.weight))
 
 
 def averaged(call: Call, composite: Composite) -> Handled:
@@ -186,7 +184,8 @@ def averaged(call: Call, composite: Composite) -> Handled:
         mapped: Tensor = call.func(x, *rest, **others)
         return mapped
 
-    return linear_map(call.run(), x, None, apply, composite.pooling)
+    split = split_by_rule(x, None, recorded(apply), composite.pooling)
+    return Handled(call.run(), (x,), lambda relevance: (split(relevance),))
 
 
 def passed(call: Call, composite: Composite) -> Handled:
@@ -205,14 +204,17 @@ def proportional(call: Call, composite: Composite) -> Handled:
     if not (call.is_data(first) and call.is_data(second)):
         x = first if call.is_data(first) else second
         return Handled(output, (x,), lambda relevance: (_to_shape(relevance, x.shape),))
-    a, b = first.detach().clone(), second.detach().clone()
-    scale = sign * call.kwargs.get("alpha", 1)
-    # Of the sum itself, not of the output, which an in-place form overwrites later.
-    denominator = stabilised(a + scale * b, composite.sum_epsilon)
+    with torch.no_grad():
+        a = first.detach()
+        b = second.detach() * (sign * call.kwargs.get("alpha", 1))
+        total = a + b
+        # Half of what pushes the denominator away from zero is each one's own, so nothing is lost.
+        denominator = stabilised(total, composite.sum_epsilon)
+        share = torch.where(denominator == 0, 0.5, (a + (denominator - total) / 2) / denominator)
 
     def split(relevance: Tensor) -> tuple[Tensor, Tensor]:
-        share = relevance / denominator
-        return _to_shape(share * a, a.shape), _to_shape(share * scale * b, b.shape)
+        one = relevance * share
+        return _to_shape(one, first.shape), _to_shape(relevance - one, second.shape)
 
     return Handled(output, (first, second), split)
 
@@ -235,6 +237,13 @@ def product(call: Call, composite: Composite) -> Handled:
     return Handled(call.run(), (first, second), split)
 
 
+def divided(call: Call, composite: Composite) -> Handled:
+    """`a / b` by a constant: it passes."""
+    if not call.is_data(call.args[0]):
+        raise NoRuleError(call.name, "by something that hangs on the clip")
+    return passed(call, composite)
+
+
 def _to_shape(relevance: Tensor, shape: torch.Size) -> Tensor:
     """Sum over what was broadcast."""
     return relevance if relevance.shape == shape else relevance.sum_to_size(shape)
@@ -244,15 +253,20 @@ def _named(handler: Handler, *names: str) -> dict[str, Handler]:
     return dict.fromkeys(names, handler)
 
 
+LAYERS = ("conv1d", "conv2d", "conv3d", "linear")
+"""Functions of an input and a weight."""
+
 HANDLERS: dict[str, Handler] = {
-    **_named(weighted, "conv1d", "conv2d", "conv3d", "linear"),
+    **_named(weighted, *LAYERS),
     **_named(contracted, "bmm", "einsum", "matmul", "mm"),
     **_named(averaged, "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d"),
     **_named(averaged, "avg_pool1d", "avg_pool2d", "avg_pool3d", "interpolate", "mean", "sum"),
-    **_named(passed, "batch_norm", "group_norm", "layer_norm"),
+    **_named(normalised, "batch_norm"),
+    **_named(passed, "group_norm", "layer_norm"),
     **_named(passed, "dropout", "dropout1d", "dropout2d", "dropout3d"),
     **_named(passed, "elu", "gelu", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "mish"),
-    **_named(passed, "relu", "relu6", "sigmoid", "silu", "softplus", "tanh", "neg", "div"),
+    **_named(passed, "relu", "relu6", "sigmoid", "silu", "softplus", "tanh", "neg", "erf"),
+    **_named(divided, "div"),
     **_named(proportional, "add", "sub", "rsub"),
     **_named(product, "mul"),
 }

@@ -1,8 +1,8 @@
 """Rules: how the relevance of an output is shared among the inputs of a linear map.
 
-Each rule writes the map as a sum of terms, `z = sum_k sign_k L(a_k, w_k)`, and shares relevance in
-proportion to what each input adds: `R_in = sum_k sign_k a_k * L^T(R / z, w_k)`. Biases are in no
-term, so what an output has is shared among its inputs entirely.
+Each rule names terms, `z = sum_k L(a_k, w_k)`, and shares relevance in proportion to what each
+input adds to them: `R_in = sum_k a_k * L^T(R / z, w_k)`. Biases are in no term, so what an output
+has is shared among its inputs entirely.
 """
 
 from __future__ import annotations
@@ -13,32 +13,40 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from temporal_attr._require import require_within
-
-INFINITE = float("inf")
+from temporal_attr._require import INFINITE, require_within
 
 
 @dataclass(frozen=True)
 class Term:
-    """One linear map among those that make up a rule: of an input, by a weight, with a sign."""
+    """One linear map among those that make up a rule: of an input, by a weight."""
 
     input: Tensor
     weight: Tensor | None
-    sign: int = 1
 
 
 @dataclass(frozen=True)
 class Rule(ABC):
     """A rule for linear maps.
 
+    An output to which no term adds anything (it is there by its bias alone) is shared evenly among
+    the inputs that it reads, so that nothing is lost.
+
     Args:
-        epsilon: Added to the denominator, away from zero.
+        epsilon: Added to the denominator, away from zero. It absorbs relevance where the terms
+            of an output are small or cancel.
+        conserve: Share what epsilon absorbs evenly among the inputs :cite:p:`arras2017`.
     """
 
-    epsilon: float = 1e-9
+    epsilon: float = 0.0
+    conserve: bool = False
 
     def __post_init__(self) -> None:
         require_within("epsilon", self.epsilon, 0, INFINITE)
+
+    @property
+    def conserves(self) -> bool:
+        """Whether all relevance is passed on."""
+        return self.conserve or self.epsilon == 0
 
     @abstractmethod
     def terms(self, x: Tensor, weight: Tensor | None) -> list[Term]:
@@ -48,6 +56,8 @@ class Rule(ABC):
 @dataclass(frozen=True)
 class Epsilon(Rule):
     """In proportion to `a_i w_ij`, of either sign :cite:p:`bach2015`, equation 58."""
+
+    epsilon: float = 1e-9
 
     def terms(self, x: Tensor, weight: Tensor | None) -> list[Term]:
         """The map itself."""
@@ -61,8 +71,6 @@ class ZPlus(Rule):
     For inputs of either sign, as alpha-beta with alpha 1 and beta 0: `a+ w+ + a- w-`. No term is
     negative, so the denominator needs no epsilon.
     """
-
-    epsilon: float = 0.0
 
     def terms(self, x: Tensor, weight: Tensor | None) -> list[Term]:
         """Positive inputs by positive weights, and negative ones by negative weights."""
@@ -82,6 +90,7 @@ class Gamma(Rule):
         gamma: 0 is `Epsilon`; the larger, the nearer to `ZPlus`.
     """
 
+    epsilon: float = 1e-9
     gamma: float = 0.25
 
     def __post_init__(self) -> None:
@@ -118,34 +127,24 @@ class Box(Rule):
     :cite:t:`montavon2017`, equation 13.
 
     Args:
-        low: The smallest value that an input can have, broadcast against it; by default what the
-            model's normalization makes of a black pixel.
+        low: The smallest value that an input can have, a number or a tensor that broadcasts
+            against the clip; by default what the model's normalization makes of a black pixel.
         high: The largest, by default of a white pixel.
     """
 
-    low: Tensor | None = None
-    high: Tensor | None = None
+    low: Tensor | float | None = None
+    high: Tensor | float | None = None
 
     def within(self, low: Tensor, high: Tensor) -> Box:
-        """The same rule, its bounds filled in where they were left open."""
-        return replace(
-            self,
-            low=low if self.low is None else self.low,
-            high=high if self.high is None else self.high,
-        )
+        """The same rule between these bounds."""
+        return replace(self, low=low, high=high)
 
     def terms(self, x: Tensor, weight: Tensor | None) -> list[Term]:
-        """The map, less what the bounds would give."""
+        """`(a - low) w+` and `(a - high) w-`: the same sum, without a term that is negative."""
         assert self.low is not None
         assert self.high is not None
         assert weight is not None
-        low = self.low.to(x).expand_as(x).contiguous()
-        high = self.high.to(x).expand_as(x).contiguous()
-        return [
-            Term(x, weight),
-            Term(low, weight.clamp(min=0), -1),
-            Term(high, weight.clamp(max=0), -1),
-        ]
+        return [Term(x - self.low, weight.clamp(min=0)), Term(x - self.high, weight.clamp(max=0))]
 
 
 def stabilised(denominator: Tensor, epsilon: float) -> Tensor:
