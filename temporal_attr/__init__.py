@@ -47,19 +47,32 @@ from temporal_attr.models import (
 
 if TYPE_CHECKING:
     from temporal_attr import attributions, views
-    from temporal_attr.attributions import Result, Run, TemporalGradient, TemporalGradientResult
+    from temporal_attr.attributions import (
+        LRP,
+        ContrastiveLRPTemporal,
+        ContrastiveLRPTemporalResult,
+        LRPResult,
+        Result,
+        Run,
+        TemporalGradient,
+        TemporalGradientResult,
+    )
 
 __version__ = version("temporal-attr")
 
 __all__ = [
+    "LRP",
     "Clip",
     "ClipError",
+    "ContrastiveLRPTemporal",
+    "ContrastiveLRPTemporalResult",
     "Conv3D",
     "EarlyFusion",
     "FrameLogits",
     "FrameLogitsError",
     "FrameRecurrent",
     "FramewiseModel",
+    "LRPResult",
     "LateFusion",
     "ModelError",
     "Normalization",
@@ -92,7 +105,16 @@ __all__ = [
 # Captum imports matplotlib, which a server that only reads clips and runs models can do without;
 # so what stands on Captum, and the pictures, are imported when they are first named.
 _LATE_ROOMS = ("attributions", "views")
-_LATE_NAMES = ("Result", "Run", "TemporalGradient", "TemporalGradientResult")
+_LATE_NAMES = (
+    "LRP",
+    "ContrastiveLRPTemporal",
+    "ContrastiveLRPTemporalResult",
+    "LRPResult",
+    "Result",
+    "Run",
+    "TemporalGradient",
+    "TemporalGradientResult",
+)
 
 
 def __getattr__(name: str) -> object:

@@ -40,6 +40,12 @@ StepLogits: TypeAlias = Float[Tensor, "batch steps classes"]
 StepWeights: TypeAlias = Float[Tensor, "steps"]
 """How much each timestep counts in the clip's logits; they sum to 1."""
 
+StepScores: TypeAlias = Float[Tensor, "batch steps"]
+"""One number for each of a model's timesteps."""
+
+StepMatrix: TypeAlias = Float[Tensor, "batch steps steps"]
+"""One number for each pair of timesteps: the one that predicts (row), and the one that is read."""
+
 Target: TypeAlias = Int[Tensor, "batch"]
 """One class for each example."""
 

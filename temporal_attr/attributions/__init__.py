@@ -1,11 +1,20 @@
 """The attribution methods, one file each."""
 
+from temporal_attr.attributions._contrastive_lrp import (
+    ContrastiveLRPTemporal,
+    ContrastiveLRPTemporalResult,
+)
+from temporal_attr.attributions._lrp import LRP, LRPResult
 from temporal_attr.attributions._memory import Memory
 from temporal_attr.attributions._objectives import Objective, ObjectiveName, resolve_target
 from temporal_attr.attributions._results import Result, Run
 from temporal_attr.attributions._temporal_gradient import TemporalGradient, TemporalGradientResult
 
 __all__ = [
+    "LRP",
+    "ContrastiveLRPTemporal",
+    "ContrastiveLRPTemporalResult",
+    "LRPResult",
     "Memory",
     "Objective",
     "ObjectiveName",

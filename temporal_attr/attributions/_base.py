@@ -7,13 +7,12 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from captum.attr import Attribution
-from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch import Tensor
 
 from temporal_attr._errors import ClipError, FrameLogitsError, ModelError
 from temporal_attr.attributions._results import Result
 from temporal_attr.clips import check_finite, check_layout
-from temporal_attr.models import VideoModel
+from temporal_attr.models import VideoModel, require_evaluation_mode
 
 
 class VideoMethod(ABC, Attribution):  # type: ignore[misc]  # Captum has no types
@@ -54,8 +53,19 @@ class VideoMethod(ABC, Attribution):  # type: ignore[misc]  # Captum has no type
         for clip in clips:
             check_layout(clip, channels)
             check_finite(clip)
-        _require_evaluation_mode(self.model)
+        require_evaluation_mode(self.model)
         return clips, isinstance(inputs, tuple)
+
+    def _one_clip(self, inputs: Any) -> Tensor:  # noqa: ANN401
+        """The clip, for a method that takes a single one."""
+        clips, _ = self._checked_clips(inputs)
+        if len(clips) != 1:
+            raise ClipError(
+                "one clip",
+                f"{len(clips)}",
+                "Let a function make the other pathways of a model from one canonical clip.",
+            )
+        return clips[0]
 
     def _checked_arguments(self, additional_forward_args: Any) -> tuple[Any, ...]:  # noqa: ANN401
         """What the model takes after the clips."""
@@ -71,36 +81,14 @@ class VideoMethod(ABC, Attribution):  # type: ignore[misc]  # Captum has no type
             return additional_forward_args
         return (additional_forward_args,)
 
-    def _require_timesteps(self) -> None:
-        """Raise unless the model says what each of its timesteps predicts."""
+    def _require_timesteps(self) -> VideoModel:
+        """The model, if it says what each of its timesteps predicts."""
         if not isinstance(self.model, VideoModel):
             name = getattr(self.model, "__name__", type(self.model).__name__)
             raise FrameLogitsError(
                 "a VideoModel, whose timesteps each have logits",
                 f"{name}, known by its output only",
                 "Wrap the model: wrap(model), LateFusion, FrameRecurrent, EarlyFusion or Conv3D; "
-                "or pass influence=False.",
+                "TemporalGradient can also do without (influence=False).",
             )
-
-
-def _require_evaluation_mode(model: object) -> None:
-    """Raise if part of a model is in training mode, where examples mix and buffers change.
-
-    Recurrent layers without dropout may be: it is a known way around cuDNN's limit.
-    """
-    if not isinstance(model, nn.Module):
-        return
-    for name, part in model.named_modules():
-        harmless = isinstance(part, nn.RNNBase) and not part.dropout
-        if isinstance(part, _BatchNorm) and part.running_mean is None:
-            raise ModelError(
-                "batch norm with statistics of its own",
-                f"{name}, which has track_running_stats=False and mixes the examples",
-                "Give it running statistics; there is no gradient of one example alone.",
-            )
-        if part.training and not harmless and not isinstance(part, VideoModel):
-            raise ModelError(
-                "a model in evaluation mode",
-                f"{name or type(model).__name__} in training mode",
-                "Call model.eval(); batch norm would mix the examples and change its statistics.",
-            )
+        return self.model

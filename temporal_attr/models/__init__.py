@@ -6,6 +6,7 @@ from temporal_attr.models._base import (
     FramewiseModel,
     VideoModel,
     check_logits,
+    require_evaluation_mode,
 )
 from temporal_attr.models._conv3d import Conv3D
 from temporal_attr.models._early_fusion import EarlyFusion
@@ -26,5 +27,6 @@ __all__ = [
     "check_logits",
     "class_names",
     "load_model",
+    "require_evaluation_mode",
     "wrap",
 ]

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 import torch
 from einops import rearrange
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from temporal_attr._errors import ModelError
 from temporal_attr._typing import ClipTensor, Features, Frames, Logits, StepLogits, StepWeights
@@ -57,12 +58,15 @@ class VideoModel(nn.Module, ABC):
             value on this clip; each is a contribution, not a prediction. `"none"`: each is a
             prediction of its own kind, and no sum holds; the wrapper says which.
         frames_per_step: Input frames from one timestep to the next.
+        merged_steps: Timesteps that make one prediction together, where pathways of a model tick
+            at different rates; 1 for all others.
         preprocessing: What turns decoded frames into the model's input values, if known.
     """
 
     layout: ClassVar[str]
     exactness: Exactness = "linear"
     frames_per_step: int = 1
+    merged_steps: int = 1
 
     def __init__(self, preprocessing: Preprocessing | None = None) -> None:
         super().__init__()
@@ -170,6 +174,29 @@ def check_logits(logits: Any, batch: int) -> Logits:  # noqa: ANN401 - it may be
             "Pool over time and space, and keep the batch axis, before returning.",
         )
     return logits
+
+
+def require_evaluation_mode(model: object) -> None:
+    """Raise if part of a model is in training mode, where examples mix and buffers change.
+
+    Recurrent layers without dropout may be: it is a known way around cuDNN's limit.
+    """
+    if not isinstance(model, nn.Module):
+        return
+    for name, part in model.named_modules():
+        harmless = isinstance(part, nn.RNNBase) and not part.dropout
+        if isinstance(part, _BatchNorm) and part.running_mean is None:
+            raise ModelError(
+                "batch norm with statistics of its own",
+                f"{name}, which has track_running_stats=False and mixes the examples",
+                "Give it running statistics; there is no gradient of one example alone.",
+            )
+        if part.training and not harmless and not isinstance(part, VideoModel):
+            raise ModelError(
+                "a model in evaluation mode",
+                f"{name or type(model).__name__} in training mode",
+                "Call model.eval(); batch norm would mix the examples and change its statistics.",
+            )
 
 
 _AFFINE = {

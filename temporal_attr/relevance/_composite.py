@@ -32,8 +32,8 @@ class Composite:
             of it counts as each part's own, so nothing is absorbed.
         batch_norm: `"identity"` passes relevance through; `"merge"` makes a batch norm that reads
             the output of a convolution or linear layer one layer with it, whose weights carry its
-            scale (its shift is a bias, and in no rule). The two differ where a scale is negative. One
-            that reads anything else passes relevance through.
+            scale (its shift is a bias, and in no rule). The two differ where a scale is negative.
+            One that reads anything else passes relevance through.
         handlers: By the name of a torch function, what to do with it: `(call, composite) ->
             Handled`. They come before the library's own; so an operation without a rule gets one.
 

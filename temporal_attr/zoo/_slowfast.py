@@ -78,7 +78,7 @@ class SlowFast(SteppedModel):
             raise OptionError(
                 f"ensemble to be a multiple of alpha ({alpha})", str(ensemble), f"Try {alpha}."
             )
-        self.alpha = alpha
+        self.alpha = self.merged_steps = alpha
         half = len(widths) // 2
         spans = [1 if place < half else temporal_kernel for place in range(len(widths))]
         self.slow_stem = volume_stem(self.channels, widths[0], 1)

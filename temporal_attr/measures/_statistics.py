@@ -1,0 +1,144 @@
+"""Do measured numbers agree with a human list, or with other numbers?"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import scipy
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from temporal_attr._errors import OptionError
+from temporal_attr._require import require_count, require_within
+
+# scipy imports its parts when they are first named: those who need no statistics do not wait.
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """How many of the top classes are in a list.
+
+    Attributes:
+        share: Of the top classes, those in the list; in [0, 1].
+        chance: The share to expect of classes drawn at random.
+        p_value: The probability of at least this share by chance.
+    """
+
+    share: float
+    chance: float
+    p_value: float
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """How two measures go together.
+
+    Attributes:
+        value: Pearson's r, in [-1, 1].
+        low: Lower end of its confidence interval.
+        high: Upper end of its confidence interval.
+        p_value: The probability of a correlation at least as strong, of either sign, if there is
+            none.
+        count: The number of pairs.
+    """
+
+    value: float
+    low: float
+    high: float
+    p_value: float
+    count: int
+
+
+def temporal_overlap(
+    values: Float[Tensor, "classes"], temporal: Collection[int], k: int
+) -> Overlap:
+    """How many of the k classes with the largest values people call temporal.
+
+    :cite:t:`fan2022` compare the classes with the longest ranges to a list of classes that people
+    cannot tell without motion. They report the share; chance and p-value are ours.
+
+    Args:
+        values: `(classes,)`, a number for each class, such as its mean avg-ATR. NaN ranks last,
+            and equal values rank by class number.
+        temporal: The numbers of the temporal classes.
+        k: How many classes are at the top.
+
+    Returns:
+        The share, and what chance would give: k classes drawn without putting back, so that the
+        hits are hypergeometric.
+
+    Raises:
+        OptionError: If k is not from 1 to the number of classes, or a number names no class.
+
+    Example:
+        >>> overlap = temporal_overlap(torch.tensor([3.0, 9.0, 1.0, 8.0]), [1, 3], k=2)
+        >>> overlap.share, overlap.chance, round(overlap.p_value, 4)
+        (1.0, 0.5, 0.1667)
+    """
+    classes = len(values)
+    require_count("k", k, 1, classes)
+    listed = set(temporal)
+    for number in listed:
+        require_count("a temporal class", number, 0, classes - 1)
+    # NaN sorts as the largest: negated values rise, so that it comes last.
+    top = torch.argsort(-values, stable=True)[:k].tolist()
+    hits = len(listed.intersection(top))
+    # At least so many: more than one less.
+    p_value = float(scipy.stats.hypergeom.sf(hits - 1, classes, len(listed), k))
+    return Overlap(hits / k, len(listed) / classes, p_value)
+
+
+def correlation(
+    first: Float[Tensor, "pairs"], second: Float[Tensor, "pairs"], confidence: float = 0.95
+) -> Correlation:
+    """Pearson's correlation of two measures of the same things, with its confidence interval.
+
+    The interval is Fisher's, which assumes that the pairs are drawn from a normal distribution.
+
+    Args:
+        first: `(pairs,)`, such as the avg-ATR of each class or model.
+        second: `(pairs,)`, such as its accuracy.
+        confidence: Of the interval, in (0, 1).
+
+    Returns:
+        The correlation, its interval, and the probability of one as strong by chance.
+
+    Raises:
+        OptionError: If there are fewer than 4 pairs (the interval's width is 1 / sqrt(pairs - 3)),
+            the numbers differ, one is NaN or infinite, or all of one side are equal.
+
+    Example:
+        >>> found = correlation(torch.tensor([1.0, 2, 3, 4, 5]), torch.tensor([2.0, 1, 4, 3, 5]))
+        >>> f"{found.value:.2f}, from {found.low:.2f} to {found.high:.2f}"
+        '0.80, from -0.28 to 0.99'
+    """
+    require_within("confidence", confidence, 0, 1)
+    if confidence in (0, 1):
+        raise OptionError("confidence between 0 and 1", f"{confidence}", "Try 0.95.")
+    if first.ndim != 1 or first.shape != second.shape:
+        got = f"shapes {tuple(first.shape)} and {tuple(second.shape)}"
+        raise OptionError("two tensors (pairs,) of one length", got, "Give numbers in pairs.")
+    if len(first) < 4:
+        raise OptionError("at least 4 pairs", str(len(first)), "Measure more classes or models.")
+    pair = [values.detach().cpu().double() for values in (first, second)]
+    for name, values in zip(("first", "second"), pair, strict=True):
+        _require_spread(name, values)
+    found = scipy.stats.pearsonr(*(values.numpy() for values in pair))
+    low, high = map(float, found.confidence_interval(confidence))
+    return Correlation(float(found.statistic), low, high, float(found.pvalue), len(first))
+
+
+def _require_spread(name: str, values: Tensor) -> None:
+    bad = int((~values.isfinite()).sum())
+    if bad:
+        got = f"{bad} of {len(values)} NaN or infinite"
+        raise OptionError(f"finite numbers in {name}", got, "Leave those pairs out.")
+    # What differs by the rounding of float64 only would correlate by chance of that rounding.
+    if (values - values.mean()).norm() <= 1e-12 * values.abs().max():
+        raise OptionError(
+            f"numbers in {name} that differ",
+            f"{values[0]:g} only",
+            "A constant has no correlation.",
+        )

@@ -1,0 +1,241 @@
+"""Temporal relevance: which timesteps each timestep's prediction comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.image import AxesImage
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
+from torch import Tensor
+
+from temporal_attr._errors import OptionError
+from temporal_attr.attributions import ContrastiveLRPTemporalResult
+from temporal_attr.measures import MatrixAverage, shortest_runs
+from temporal_attr.views._common import BAR_COLOUR, MUTED_COLOUR, Picture
+
+Matrix = Float[np.ndarray, "steps steps"]
+
+MAX_PANELS = 12
+
+
+def relevance_heatmap(result: ContrastiveLRPTemporalResult, *, example: int = 0) -> Figure:
+    """The relevance matrix: which columns each timestep's logit comes from, and its range.
+
+    Every row is divided by its largest magnitude, so that its reach can be seen whatever its size.
+    The outline is the row's shortest run, and the number beside it is its range r_i; a row of zeros
+    has neither. The bars are the logits l_i, by which avg-ATR weighs the ranges; rows without
+    weight, of a logit that is not positive or a timestep that the model does not read out, are
+    pale. A cell without colour is zero.
+
+    Args:
+        result: Of `ContrastiveLRPTemporal.explain`.
+        example: Which one of the batch.
+
+    Returns:
+        A figure; it is neither shown nor saved.
+
+    Raises:
+        OptionError: If there is no such example.
+
+    Example:
+        >>> import torch
+        >>> from temporal_attr import ContrastiveLRPTemporal
+        >>> from temporal_attr.zoo import build_model
+        >>> model = build_model("tam2d", classes=4, widths=(4, 8))
+        >>> clip = torch.rand(1, 4, 3, 16, 16)
+        >>> result = ContrastiveLRPTemporal(model).explain(clip, target=2)
+        >>> relevance_heatmap(result).get_suptitle().splitlines()[0]
+        'Relevance of each timestep for class 2'
+    """
+    batch, steps = result.step_logits.shape
+    if not 0 <= example < batch:
+        raise OptionError(
+            f"an example from 0 to {batch - 1}", str(example), "The batch has no such clip."
+        )
+    matrix, lengths, logits = map(
+        _array, (result.matrix[example], result.ranges[example], result.step_logits[example])
+    )
+    weighted = logits * _array(result.step_weights) > 0
+    runs = shortest_runs(result.matrix[example : example + 1], result.sigma)[0].tolist()
+    side = float(np.clip(0.24 * steps, 2.6, 7.5))
+    points = 72 * side / steps
+    figure = Picture(figsize=(side + 3.1, side + 1.2), layout="constrained")
+    axes, bars = figure.subplots(1, 2, width_ratios=(side, 1.3), sharey=True)
+    image = _draw_rows(axes, matrix, weighted)
+    for row, (first, last) in enumerate(runs):
+        if not np.isnan(lengths[row]):
+            _outline(axes, row, (first, last), bool(weighted[row]), 1 / points)
+    figure.colorbar(
+        image, ax=[axes, bars], label="share of the row's largest", aspect=30, fraction=0.06
+    )
+    _draw_logits(bars, logits, weighted, lengths, points)
+    figure.suptitle(_headline(result, example), fontsize=10)
+    return figure
+
+
+def average_heatmap(
+    averages: MatrixAverage | Mapping[int, MatrixAverage],
+    *,
+    names: Sequence[str] | Mapping[int, str] | None = None,
+) -> Figure:
+    """Mean relevance matrices, and beside each how much the clips differ from it.
+
+    The mean and the standard deviation of a panel have one colour scale; other panels have their
+    own. A cell without colour is zero.
+
+    Args:
+        averages: Of a whole dataset (`average_matrices`), or a panel for each class
+            (`average_by_class`), up to 12.
+        names: Of the classes, by number; a class without one shows its number. A dataset has none.
+
+    Returns:
+        A figure; it is neither shown nor saved.
+
+    Raises:
+        OptionError: If there are no averages, or more than 12.
+
+    Example:
+        >>> import torch
+        >>> from temporal_attr.measures import average_by_class
+        >>> scores = torch.tensor([0.9, 0.8, 0.7])
+        >>> averages = average_by_class(torch.rand(3, 4, 4), torch.tensor([0, 1, 1]), scores)
+        >>> figure = average_heatmap(averages, names=["a wave", "a jump"])
+        >>> [panel.get_suptitle() for panel in figure.subfigs]
+        ['a wave (1 clip)', 'a jump (2 clips)']
+    """
+    panels = _panels(averages, names)
+    columns = 1 if len(panels) == 1 else 2 if len(panels) <= 4 else 3
+    rows = -(-len(panels) // columns)
+    figure = Picture(figsize=(5.2 * columns, 2.75 * rows + 0.4), layout="constrained")
+    parts = figure.subfigures(rows, columns, squeeze=False).flat
+    for part, (title, average) in zip(parts, panels, strict=False):
+        part.suptitle(title, fontsize=10)
+        _draw_average(part, average)
+    figure.suptitle("Relevance of each timestep for each timestep's logit", fontsize=11)
+    return figure
+
+
+def _array(values: Tensor) -> np.ndarray:
+    array: np.ndarray = values.detach().cpu().double().numpy()
+    return array
+
+
+def _draw_rows(axes: Axes, matrix: Matrix, weighted: np.ndarray) -> AxesImage:
+    """The matrix with its rows on one scale; pale where they have no weight."""
+    largest = np.abs(matrix).max(1, keepdims=True)
+    share = np.divide(matrix, largest, out=np.zeros_like(matrix), where=largest > 0)
+    opacity = np.broadcast_to(np.where(weighted, 1.0, 0.35)[:, None], matrix.shape)
+    image = _draw_matrix(axes, share, 1.0, bool((matrix < 0).any()), opacity)
+    axes.set_ylabel("timestep that predicts, i")
+    axes.set_xlabel("timestep that is read, j")
+    return image
+
+
+def _draw_matrix(
+    axes: Axes, matrix: Matrix, limit: float, signed: bool, opacity: np.ndarray | float = 1.0
+) -> AxesImage:
+    image = axes.imshow(
+        np.ma.masked_equal(matrix, 0),
+        cmap="RdBu_r" if signed else "viridis",
+        vmin=-limit if signed else 0,
+        vmax=limit,
+        alpha=opacity,
+        aspect="auto",
+        interpolation="nearest",
+    )
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
+    return image
+
+
+def _outline(axes: Axes, row: int, run: tuple[int, int], weighted: bool, inset: float) -> None:
+    first, last = run
+    # A little inside, so that the outlines of neighbours can be told apart.
+    corner, width = (first - 0.5 + inset, row - 0.5 + inset), last - first + 1 - 2 * inset
+    frame = Rectangle(corner, width, 1 - 2 * inset, fill=False, zorder=3)
+    frame.set(edgecolor=BAR_COLOUR if weighted else MUTED_COLOUR, linewidth=1.4)
+    axes.add_patch(frame)
+
+
+def _draw_logits(
+    axes: Axes, logits: np.ndarray, weighted: np.ndarray, lengths: np.ndarray, points: float
+) -> None:
+    """Bars of the logits, labelled with the ranges; `points` is the height of a row."""
+    colours = np.where(weighted, BAR_COLOUR, MUTED_COLOUR)
+    axes.barh(np.arange(len(logits)), logits, min(0.8, 40 / points), color=colours)
+    axes.axvline(0, color="black", linewidth=0.6)
+    axes.set_xlabel("logit $l_i$")
+    axes.xaxis.set_major_locator(MaxNLocator(3))
+    axes.tick_params(left=False)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.set_title("$r_i$", loc="left", fontsize=9, x=-0.16)
+    labels = ["-" if np.isnan(length) else f"{length:g}" for length in lengths]
+    style: dict[str, Any] = {"ha": "right", "va": "center", "fontsize": min(9.0, 0.8 * points)}
+    for step, (label, colour) in enumerate(zip(labels, colours, strict=True)):
+        axes.text(-0.06, step, label, transform=axes.get_yaxis_transform(), color=colour, **style)
+
+
+def _headline(result: ContrastiveLRPTemporalResult, example: int) -> str:
+    average, largest = float(result.avg_atr[example]), float(result.max_atr[example])
+    steps, frames = result.frame_matrix.shape[1:]
+    found = f"avg-ATR {_number(average)}, max-ATR {_number(largest)} of {_count(steps, 'timestep')}"
+    each = result.frames_per_step
+    if each != 1 and not np.isnan(largest):
+        # The last timestep may have fewer frames than the others.
+        both = [_number(min(length * each, frames)) for length in (average, largest)]
+        found += f"\n({both[0]} and {both[1]} of {_count(frames, 'frame')})"
+    return f"Relevance of each timestep for class {int(result.target[example])}\n{found}"
+
+
+def _number(length: float) -> str:
+    return "unknown" if np.isnan(length) else f"{length:.1f}".removesuffix(".0")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("s" if number != 1 else "")
+
+
+def _panels(
+    averages: MatrixAverage | Mapping[int, MatrixAverage],
+    names: Sequence[str] | Mapping[int, str] | None,
+) -> list[tuple[str, MatrixAverage]]:
+    """Averages, each with what stands above it."""
+    if isinstance(averages, MatrixAverage):
+        return [(f"all classes ({_count(averages.clips, 'clip')})", averages)]
+    if not 1 <= len(averages) <= MAX_PANELS:
+        raise OptionError(
+            f"1 to {MAX_PANELS} classes",
+            str(len(averages)),
+            "Draw some of them: {number: averages[number] for number in chosen}.",
+        )
+    known = dict(names if isinstance(names, Mapping) else enumerate(names or ()))
+    return [
+        (f"{known.get(number, f'class {number}')} ({_count(average.clips, 'clip')})", average)
+        for number, average in averages.items()
+    ]
+
+
+def _draw_average(part: SubFigure, average: MatrixAverage) -> None:
+    mean, deviation = _array(average.mean), _array(average.deviation)
+    left, right = part.subplots(1, 2, sharex=True, sharey=True)
+    known = average.clips > 1
+    limit = max(np.abs(mean).max(), deviation.max() if known else 0) or 1.0
+    signed = bool((mean < 0).any())
+    image = _draw_matrix(left, mean, limit, signed)
+    left.set_ylabel("predicts", fontsize=8)
+    left.set_title("mean", fontsize=8)
+    right.set_title("standard deviation" if known else "(no deviation of one clip)", fontsize=8)
+    for axes in (left, right):
+        axes.set_xlabel("is read", fontsize=8)
+        axes.tick_params(labelsize=7)
+    if known:
+        _draw_matrix(right, deviation, limit, signed)
+    else:
+        right.set_axis_off()
+    part.colorbar(image, ax=[left, right]).ax.tick_params(labelsize=7)
