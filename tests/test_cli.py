@@ -11,7 +11,7 @@ from families import vivid
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from temporal_attr import TemporalGradient, load_clip, wrap
+from temporal_attr import ContrastiveLRPTemporal, TemporalGradient, load_clip, wrap
 from temporal_attr.cli import main
 from temporal_attr.models import load_model
 from temporal_attr.zoo import load_pretrained
@@ -45,6 +45,41 @@ def test_demo(tmp_path, capsys):
             assert cv2.imread(str(tmp_path / name / picture)).std() > 10
         video = cv2.VideoCapture(str(tmp_path / name / "overlay.webm"))
         assert video.get(cv2.CAP_PROP_FRAME_COUNT) == 16
+
+
+@pytest.mark.parametrize("contrastive", [True, False])
+def test_the_relevance_matrix(contrastive, grey_video, tmp_path, capsys):
+    name = "mixed-motion-inflated-resnet"
+    arguments = [f"--model=zoo:{name}", f"--out={tmp_path}", "--frames=6", "--target=1"]
+    arguments += ["--method=contrastive-lrp", "--sigma=0.8", "--chunk-size=2"]
+    arguments += [] if contrastive else ["--no-contrastive"]
+    assert main(["explain", str(grey_video), *arguments]) == 0
+    tensors = load_file(tmp_path / "tensors.safetensors")
+    method = ContrastiveLRPTemporal(load_pretrained(name), contrastive, sigma=0.8)
+    result = method.explain(tensors["clip"], 1)
+    scale = result.matrix.abs().max().item()
+    torch.testing.assert_close(tensors["matrix"], result.matrix, rtol=0, atol=1e-4 * scale)
+    assert json.loads((tmp_path / "result.json").read_text())["result"]["ranges"] == [
+        pytest.approx(result.ranges[0].tolist())
+    ]
+    assert "ATR" in capsys.readouterr().out
+    assert cv2.imread(str(tmp_path / "relevance_heatmap.png")).std() > 10
+    assert not (tmp_path / "overlay.webm").exists()
+
+
+def test_lrp_draws_what_the_gradient_draws(grey_video, tmp_path, capsys):
+    name = "mixed-appearance-late-fusion"
+    arguments = [f"--model=zoo:{name}", f"--out={tmp_path}", "--frames=4", "--method=lrp"]
+    assert main(["explain", str(grey_video), *arguments]) == 0
+    tensors = load_file(tmp_path / "tensors.safetensors")
+    best = int(tensors["logits"].argmax())
+    total = tensors["frame_scores"].sum().item()
+    assert total == pytest.approx(tensors["logits"][0, best].item(), rel=1e-4)
+    assert "relevance sums to" in capsys.readouterr().out
+    for picture in ("frame_strip.png", "overlay_grid.png"):
+        assert cv2.imread(str(tmp_path / picture)).std() > 10
+    assert main(["explain", str(grey_video), *arguments, "--objective=loss"]) == 2
+    assert "expected options of lrp: none, got --objective" in capsys.readouterr().err
 
 
 def test_a_trained_model_by_name(grey_video, tmp_path, capsys):

@@ -7,7 +7,7 @@ from temporal_attr.attributions._contrastive_lrp import (
 from temporal_attr.attributions._lrp import LRP, LRPResult
 from temporal_attr.attributions._memory import Memory
 from temporal_attr.attributions._objectives import Objective, ObjectiveName, resolve_target
-from temporal_attr.attributions._results import Result, Run
+from temporal_attr.attributions._results import PixelResult, Result, Run
 from temporal_attr.attributions._temporal_gradient import TemporalGradient, TemporalGradientResult
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Memory",
     "Objective",
     "ObjectiveName",
+    "PixelResult",
     "Result",
     "Run",
     "TemporalGradient",

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
 from captum.attr import GradientAttribution
 from captum.log import log_usage
 from jaxtyping import Float
@@ -17,22 +16,19 @@ from temporal_attr._errors import FrameLogitsError
 from temporal_attr._require import require_count, require_within
 from temporal_attr._typing import (
     ClipTensor,
-    Logits,
     PerExample,
     StepMatrix,
     StepScores,
     StepWeights,
-    Target,
     TargetLike,
 )
 from temporal_attr.attributions._base import VideoMethod
-from temporal_attr.attributions._lrp import own_graph, relevance_run, trace_model
-from temporal_attr.attributions._objectives import resolve_target
+from temporal_attr.attributions._lrp import own_graph, relevance_run
 from temporal_attr.attributions._results import Result
-from temporal_attr.attributions._rows import by_step, send_back
+from temporal_attr.attributions._rows import Settings, StepRelevance, relevance_of_steps
 from temporal_attr.measures import average_range, maximum_range, ranges
-from temporal_attr.models import FrameLogits, VideoModel
-from temporal_attr.relevance import Composite, Trace
+from temporal_attr.models import VideoModel
+from temporal_attr.relevance import Composite
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,9 +116,9 @@ class ContrastiveLRPTemporal(VideoMethod, GradientAttribution):  # type: ignore[
         sigma: The share of a row that a range holds, above 0 and at most 1; at 1 a range is all
             from the first to the last timestep with any relevance.
         composite: The rules; see `LRP`.
-        chunk_size: Rows sent back together; by default one. More is faster for small networks, and
-            takes that many times the memory of a row. A single row skips what its timestep cannot
-            reach, so for large networks one is best.
+        chunk_size: Rows sent back together; by default as many as have a million values of the
+            clip between them, and at least one. More is faster for small clips, and takes that many
+            times the memory of a row; a single row skips what its timestep cannot reach.
 
     A row whose logit is 0 is all zeros, and has no range (NaN). A negative logit is shared like a
     positive one (for `contrastive=False` the row is negative; contrastive, it holds what speaks
@@ -136,6 +132,7 @@ class ContrastiveLRPTemporal(VideoMethod, GradientAttribution):  # type: ignore[
     Costs (N timesteps): about two forward passes, and N backward passes at most.
 
     Example:
+        >>> import torch
         >>> from temporal_attr.zoo import build_model
         >>> model = build_model("inflated-resnet", classes=4, widths=(4, 8))
         >>> method = ContrastiveLRPTemporal(model)
@@ -194,7 +191,7 @@ class ContrastiveLRPTemporal(VideoMethod, GradientAttribution):  # type: ignore[
                 its prediction.
             ClipError: And the others, as for `LRP.attribute`.
         """
-        found = self._rows(inputs, target, additional_forward_args, (), show_progress)
+        found = self._found(inputs, target, additional_forward_args, (), show_progress)
         return (found.matrix,) if isinstance(inputs, tuple) else found.matrix
 
     def explain(
@@ -219,88 +216,35 @@ class ContrastiveLRPTemporal(VideoMethod, GradientAttribution):  # type: ignore[
             FrameLogitsError: And the others, as for `attribute`.
         """
         start = time.perf_counter()
-        found = self._rows(inputs, target, additional_forward_args, rows, show_progress)
+        found = self._found(inputs, target, additional_forward_args, rows, show_progress)
         reach = ranges(found.matrix, self.sigma)
         return ContrastiveLRPTemporalResult(
-            **vars(found),
-            run=relevance_run(1, None, start),
+            **{name: value for name, value in vars(found).items() if name != "chunk_size"},
+            run=relevance_run(1, found.chunk_size, start),
             ranges=reach,
             avg_atr=average_range(reach, found.step_logits * found.step_weights),
             max_atr=maximum_range(reach.masked_fill(found.step_weights == 0, float("nan"))),
-            rows=tuple(rows),
             contrastive=self.contrastive,
             sigma=self.sigma,
         )
 
-    def _rows(
+    def _found(
         self,
         inputs: Any,  # noqa: ANN401
         target: TargetLike,
         additional_forward_args: Any,  # noqa: ANN401
         rows: Sequence[int],
         show_progress: bool,
-    ) -> _Found:
+    ) -> StepRelevance:
         model = self._require_timesteps()
         _require_sum(model)
-        clip, merged = self._one_clip(inputs), model.merged_steps
+        clip = self._one_clip(inputs)
         self._checked_arguments(additional_forward_args)
-        with own_graph(clip) as own:
-            steps, classes, run = _trace_steps(model, own, target, self.composite)
-            for row in rows:
-                require_count("rows", row, 0, run.output.shape[1] // merged - 1)
-            run = run.contrasted() if self.contrastive else run
-            keep = {row * merged + part for row in rows for part in range(merged)}
-            sent = send_back(run, self.contrastive, self.chunk_size or 1, keep, show_progress)
-        logits = run.output.detach()
-        frame_matrix = sent.frame_matrix.unflatten(1, (-1, merged)).sum(2)
-        pixels = [
-            torch.stack([sent.pixels[row * merged + part] for part in range(merged)]).sum(0)
-            for row in rows
-        ]
-        return _Found(
-            logits=steps.clip_logits(),
-            target=classes,
-            matrix=by_step(frame_matrix, model.frames_per_step * merged),
-            frame_matrix=frame_matrix,
-            step_logits=logits.unflatten(1, (-1, merged)).mean(2),
-            step_weights=steps.weights.unflatten(0, (-1, merged)).sum(1),
-            row_error=sent.error.unflatten(1, (-1, merged)).abs().amax(2),
-            row_relevance=torch.stack(pixels, 1) if pixels else None,
-            frames_per_step=model.frames_per_step * merged,
+        settings = Settings(
+            self.composite, self.contrastive, self.chunk_size, tuple(rows), show_progress
         )
-
-
-@dataclass(frozen=True)
-class _Found:
-    """The part of the result that is computed on the way back."""
-
-    logits: Logits
-    target: Target
-    matrix: StepMatrix
-    frame_matrix: Float[Tensor, "batch steps time"]
-    step_logits: StepScores
-    step_weights: StepWeights
-    row_error: StepScores
-    row_relevance: Float[Tensor, "batch rows time channel height width"] | None
-    frames_per_step: int
-
-
-def _trace_steps(
-    model: VideoModel, clip: ClipTensor, target: TargetLike, composite: Composite
-) -> tuple[FrameLogits, Target, Trace]:
-    """The logits of the timesteps, the classes, and the pass to their own logits there."""
-    found: list[tuple[FrameLogits, Target]] = []
-
-    def forward(clip: Tensor) -> Tensor:
-        steps = model.frame_logits(clip)
-        known = FrameLogits(steps.logits.detach(), steps.weights.detach())
-        classes = resolve_target(target, known.clip_logits())
-        found.append((known, classes))
-        index = classes[:, None, None].expand(-1, steps.logits.shape[1], 1)
-        return steps.logits.gather(2, index).squeeze(2)
-
-    run = trace_model(model, forward, clip, composite)
-    return *found[0], run
+        with own_graph(clip) as own:
+            return relevance_of_steps(model, own, target, settings)
 
 
 def _require_sum(model: VideoModel) -> None:

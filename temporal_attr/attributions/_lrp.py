@@ -6,40 +6,46 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, overload
+from typing import Any, Literal, overload
 
 import torch
 from captum.attr import GradientAttribution
 from captum.log import log_usage
 from torch import Tensor
 
-from temporal_attr._typing import ClipTensor, FrameScores, Logits, PerExample, TargetLike
+from temporal_attr._typing import ClipTensor, Logits, PerExample, TargetLike
 from temporal_attr.attributions._base import VideoMethod
 from temporal_attr.attributions._objectives import logit, resolve_target
-from temporal_attr.attributions._results import Result, Run
+from temporal_attr.attributions._results import PixelResult, Run
 from temporal_attr.measures import frame_scores
 from temporal_attr.models import VideoModel, check_logits
 from temporal_attr.relevance import Composite, Trace, trace
 
 
 @dataclass(frozen=True, eq=False)
-class LRPResult(Result):
+class LRPResult(PixelResult):
     """What `LRP.explain` found.
 
     Attributes:
         attribution: `(batch, time, channel, height, width)`, the relevance of every value.
-        frame_relevance: `(batch, time)`, its sum over channel, height and width.
+        frame_scores: `(batch, time)`, its sum over channel, height and width.
         convergence_delta: `(batch,)`, the target's logit less the sum of all relevance.
     """
 
-    large: ClassVar[tuple[str, ...]] = ("attribution",)
-
-    attribution: ClipTensor
-    frame_relevance: FrameScores
     convergence_delta: PerExample
 
+    @property
+    def meaning(self) -> str:
+        """Relevance."""
+        return "relevance for the logit"
+
+    @property
+    def frame_meaning(self) -> str:
+        """The relevance of a frame."""
+        return "relevance of the\nframe for the logit"
+
     def _details(self, example: int) -> list[str]:
-        shares = self.frame_relevance[example]
+        shares = self.frame_scores[example]
         total = shares.sum().item()
         lines = [f"relevance sums to {total:.4g}; lost {self.convergence_delta[example]:.2g}"]
         if total:
@@ -209,7 +215,7 @@ class LRP(VideoMethod, GradientAttribution):  # type: ignore[misc]
             target=classes,
             run=relevance_run(1, None, start),
             attribution=relevance,
-            frame_relevance=frame_scores(relevance, "sum"),
+            frame_scores=frame_scores(relevance, "sum"),
             convergence_delta=self.compute_convergence_delta(relevance, logit(logits, classes)),
         )
 

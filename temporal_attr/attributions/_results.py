@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from temporal_attr._typing import Logits, Target
+from temporal_attr._typing import ClipTensor, FrameScores, Logits, Target
 
 
 def _versions() -> dict[str, str]:
@@ -27,7 +27,7 @@ class Run:
         tried: The paths that ran out of memory before it.
         precision: `"full"` for that of the clip, or `"bfloat16"`.
         evaluations: How many times the whole clip went forward through the model.
-        chunk_size: Frames encoded at a time, where the path has chunks.
+        chunk_size: Frames encoded, or rows of relevance sent back, at a time, where there are any.
         seconds: Wall-clock time.
         seed: The seed of the method's own random numbers; None if it draws none.
         versions: Of this library, torch and captum.
@@ -44,7 +44,7 @@ class Run:
 
     def describe(self) -> str:
         """One line of text."""
-        chunk = "" if self.chunk_size is None else f", {self.chunk_size} frames at a time"
+        chunk = "" if self.chunk_size is None else f", {self.chunk_size} at a time"
         tried = f" (out of memory before: {', '.join(self.tried)})" if self.tried else ""
         half = "" if self.precision == "full" else f", in {self.precision}: NOT full precision"
         passes = f"{self.evaluations} forward pass" + ("es" if self.evaluations != 1 else "")
@@ -115,6 +115,31 @@ class Result:
 
     def _repr_html_(self) -> str:
         return f"<pre>{html.escape(self.summary())}</pre>"
+
+
+@dataclass(frozen=True, eq=False)
+class PixelResult(Result):
+    """Base of the results of methods whose attribution is shaped like the clip.
+
+    Attributes:
+        attribution: `(batch, time, channel, height, width)`.
+        frame_scores: `(batch, time)`, one number for each frame.
+    """
+
+    large: ClassVar[tuple[str, ...]] = ("attribution",)
+
+    attribution: ClipTensor
+    frame_scores: FrameScores
+
+    @property
+    def meaning(self) -> str:
+        """What the attribution of a value is, for the legend of a picture."""
+        raise NotImplementedError(f"{type(self).__name__} must say what it attributes")
+
+    @property
+    def frame_meaning(self) -> str:
+        """What a frame's score is, for an axis."""
+        raise NotImplementedError(f"{type(self).__name__} must say what it scores")
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401

@@ -10,13 +10,111 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
-from temporal_attr._typing import ClipTensor, StepMatrix, StepScores
-from temporal_attr.relevance import Trace
+from temporal_attr._require import require_count
+from temporal_attr._typing import (
+    ClipTensor,
+    Logits,
+    StepMatrix,
+    StepScores,
+    StepWeights,
+    Target,
+    TargetLike,
+)
+from temporal_attr.attributions._lrp import trace_model
+from temporal_attr.attributions._objectives import resolve_target
+from temporal_attr.models import FrameLogits, VideoModel
+from temporal_attr.relevance import Composite, Trace
+
+ROOM = 2**20
+"""Values of the clip, over all rows, that go back together unless a chunk size is given."""
 
 
 @dataclass(frozen=True)
-class Rows:
-    """What reached the frames from each timestep.
+class Settings:
+    """How timesteps are sent back; `rows` are those whose pixels are kept."""
+
+    composite: Composite
+    contrastive: bool
+    chunk_size: int | None
+    rows: tuple[int, ...]
+    show_progress: bool
+
+
+@dataclass(frozen=True)
+class StepRelevance:
+    """What reached the frames; the names are those of `ContrastiveLRPTemporalResult`."""
+
+    logits: Logits
+    target: Target
+    matrix: StepMatrix
+    frame_matrix: Float[Tensor, "batch steps time"]
+    step_logits: StepScores
+    step_weights: StepWeights
+    row_error: StepScores
+    row_relevance: Float[Tensor, "batch rows time channel height width"] | None
+    rows: tuple[int, ...]
+    frames_per_step: int
+    chunk_size: int
+
+
+def relevance_of_steps(
+    model: VideoModel, clip: ClipTensor, target: TargetLike, settings: Settings
+) -> StepRelevance:
+    """Send the target's logit at each timestep back to the pixels.
+
+    Timesteps that make one prediction together (`merged_steps`) are added up in blocks.
+    """
+    steps, classes, run = _trace_steps(model, clip, target, settings.composite)
+    merged, logits = model.merged_steps, run.output.detach()
+    for row in settings.rows:
+        require_count("rows", row, 0, logits.shape[1] // merged - 1)
+    if settings.contrastive:
+        run = run.contrasted()
+    keep = {row * merged + part for row in settings.rows for part in range(merged)}
+    chunk_size = min(settings.chunk_size or max(1, ROOM // clip.numel()), logits.shape[1])
+    sent = _send_back(run, settings.contrastive, chunk_size, keep, settings.show_progress)
+    pixels = [
+        torch.stack([sent.pixels[row * merged + part] for part in range(merged)]).sum(0)
+        for row in settings.rows
+    ]
+    frame_matrix = sent.frame_matrix.unflatten(1, (-1, merged)).sum(2)
+    frames_per_step = model.frames_per_step * merged
+    return StepRelevance(
+        logits=steps.clip_logits(),
+        target=classes,
+        matrix=by_step(frame_matrix, frames_per_step),
+        frame_matrix=frame_matrix,
+        step_logits=logits.unflatten(1, (-1, merged)).mean(2),
+        step_weights=steps.weights.unflatten(0, (-1, merged)).sum(1),
+        row_error=sent.error.unflatten(1, (-1, merged)).abs().amax(2),
+        row_relevance=torch.stack(pixels, 1) if pixels else None,
+        rows=settings.rows,
+        frames_per_step=frames_per_step,
+        chunk_size=chunk_size,
+    )
+
+
+def _trace_steps(
+    model: VideoModel, clip: ClipTensor, target: TargetLike, composite: Composite
+) -> tuple[FrameLogits, Target, Trace]:
+    """The logits of the timesteps, the classes, and the pass to their own logits there."""
+    found: list[tuple[FrameLogits, Target]] = []
+
+    def forward(clip: Tensor) -> Tensor:
+        steps = model.frame_logits(clip)
+        known = FrameLogits(steps.logits.detach(), steps.weights.detach())
+        classes = resolve_target(target, known.clip_logits())
+        found.append((known, classes))
+        index = classes[:, None, None].expand(-1, steps.logits.shape[1], 1)
+        return steps.logits.gather(2, index).squeeze(2)
+
+    run = trace_model(model, forward, clip, composite)
+    return *found[0], run
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """What reached the frames from each of the model's own timesteps.
 
     Attributes:
         frame_matrix: `(batch, steps, time)`, relevance of each frame, summed over its pixels.
@@ -29,18 +127,13 @@ class Rows:
     pixels: dict[int, ClipTensor]
 
 
-def send_back(
+def _send_back(
     run: Trace, contrastive: bool, chunk_size: int, keep: Collection[int], show_progress: bool
-) -> Rows:
+) -> _Sent:
     """Send each output `(batch, steps)` of a pass back as a row of relevance.
 
-    Args:
-        run: The pass; contrasted already, if `contrastive`.
-        contrastive: Whether negative relevance is dropped, pixel by pixel, and the sum before that
-            should be 0; otherwise it should be the logit.
-        chunk_size: Rows sent back together.
-        keep: Rows whose pixels are kept.
-        show_progress: Show a bar on anything over two seconds.
+    Contrastive relevance should sum to 0, since R and R' start alike, and loses its negative part,
+    pixel by pixel; plain relevance should sum to the logit.
     """
     logits = run.output.detach()
     frames, sums, pixels = [], [], {}
@@ -56,7 +149,7 @@ def send_back(
     total = torch.stack(sums, 1)
     lost = total if contrastive else total - logits
     error = torch.where(logits == 0, lost, lost / logits.abs())
-    return Rows(torch.stack(frames, 1), error, pixels)
+    return _Sent(torch.stack(frames, 1), error, pixels)
 
 
 def _shared(run: Trace, logits: StepScores, rows: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from captum.attr import GradientAttribution
@@ -16,7 +16,6 @@ from temporal_attr._errors import ClipError
 from temporal_attr._typing import (
     ClipOrPathways,
     ClipTensor,
-    FrameScores,
     Influence,
     StepLogits,
     StepWeights,
@@ -35,14 +34,14 @@ from temporal_attr.attributions._objectives import (
     resolve_objective,
     resolve_target,
 )
-from temporal_attr.attributions._results import Result, Run
+from temporal_attr.attributions._results import PixelResult, Run
 from temporal_attr.clips import require_positive
 from temporal_attr.measures import frame_scores
 from temporal_attr.models import FrameLogits, VideoModel
 
 
 @dataclass(frozen=True, eq=False)
-class TemporalGradientResult(Result):
+class TemporalGradientResult(PixelResult):
     """What `TemporalGradient.explain` found.
 
     Attributes:
@@ -57,14 +56,20 @@ class TemporalGradientResult(Result):
         objective: The name of what was differentiated.
     """
 
-    large: ClassVar[tuple[str, ...]] = ("attribution",)
-
-    attribution: ClipTensor
-    frame_scores: FrameScores
     influence: Influence | None
     step_logits: StepLogits | None
     step_weights: StepWeights | None
     objective: str
+
+    @property
+    def meaning(self) -> str:
+        """The gradient of the objective."""
+        return f"gradient of the {self.objective}"
+
+    @property
+    def frame_meaning(self) -> str:
+        """G_t."""
+        return f"$G_t$: {self.meaning},\nL2 norm"
 
     def _details(self, example: int) -> list[str]:
         scores = self.frame_scores[example]

@@ -102,6 +102,7 @@ def span(values: Tensor, axis: int) -> tuple[int, int]:
     """First and last place along an axis with anything but zero; there must be one.
 
     Example:
+        >>> import torch
         >>> span(torch.tensor([[0.0, 1.0, 0.0, 2.0, 0.0]]), 1)
         (1, 3)
     """

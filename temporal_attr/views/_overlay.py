@@ -12,7 +12,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from temporal_attr._errors import OptionError
-from temporal_attr.attributions import TemporalGradientResult
+from temporal_attr.attributions import PixelResult
 from temporal_attr.clips import Clip, write_video
 from temporal_attr.views._common import (
     COLOUR_MAPS,
@@ -28,7 +28,7 @@ FrameBytes = UInt8[np.ndarray, "height width channel"]
 
 
 def overlay_grid(
-    result: TemporalGradientResult,
+    result: PixelResult,
     clip: Clip,
     *,
     example: int = 0,
@@ -39,7 +39,7 @@ def overlay_grid(
     """Heat over every frame, on one colour scale for the whole clip.
 
     Args:
-        result: Of `TemporalGradient.explain`.
+        result: Of `TemporalGradient.explain` or `LRP.explain`.
         clip: The clip that was explained.
         example: Which one of the batch.
         sign: `"absolute"` draws the L2 norm over channels; `"signed"` their sum, red where a
@@ -76,12 +76,12 @@ def overlay_grid(
         ScalarMappable(scale, COLOUR_MAPS[sign]), ax=grid, shrink=0.7, extend=_extend(sign)
     )
     bar.set_label(_meaning(result, sign, percentile))
-    figure.suptitle(f"Where class {int(result.target[example])} reacts", fontsize=11)
+    figure.suptitle(f"Class {int(result.target[example])}, place by place", fontsize=11)
     return figure
 
 
 def overlay_video(
-    result: TemporalGradientResult,
+    result: PixelResult,
     clip: Clip,
     path: str | Path,
     *,
@@ -97,7 +97,7 @@ def overlay_video(
     video stands in the corner.
 
     Args:
-        result: Of `TemporalGradient.explain`.
+        result: Of `TemporalGradient.explain` or `LRP.explain`.
         clip: The clip that was explained.
         path: Where to; ends in `.webm`.
         example: Which one of the batch.
@@ -127,7 +127,7 @@ def overlay_video(
     return write_video(pictures, path, fps)
 
 
-def _batch_and_frames(result: TemporalGradientResult, clip: Clip) -> tuple[int, Clip, int]:
+def _batch_and_frames(result: PixelResult, clip: Clip) -> tuple[int, Clip, int]:
     batch, frames = result.frame_scores.shape
     return batch, clip, frames
 
@@ -136,11 +136,10 @@ def _extend(sign: Sign) -> str:
     return "max" if sign == "absolute" else "both"
 
 
-def _meaning(result: TemporalGradientResult, sign: Sign, percentile: float) -> str:
+def _meaning(result: PixelResult, sign: Sign, percentile: float) -> str:
     what = "L2 norm over channels" if sign == "absolute" else "sum over channels"
     return (
-        f"gradient of the {result.objective}, {what}\n"
-        f"(one scale for all frames; ends at percentile {percentile:g})"
+        f"{result.meaning}, {what}\n(one scale for all frames; ends at percentile {percentile:g})"
     )
 
 
@@ -160,9 +159,11 @@ def _with_bars(
     tall = max(24, height // 8) // 2 * 2
     bars = np.full((tall, width, 3), 255, np.uint8)
     edges = np.linspace(0, width, len(scores) + 1).round().astype(int)
-    highest = scores.max() or 1
-    for place, score in enumerate(scores):
-        top = tall - round((tall - 4) * float(score / highest))
+    # Of frames that speak against the class, the size alone.
+    sizes = np.abs(scores)
+    highest = sizes.max() or 1
+    for place, size in enumerate(sizes):
+        top = tall - round((tall - 4) * float(size / highest))
         colour = (209, 73, 91) if place == current else (190, 196, 208)
         bars[top:, edges[place] : max(edges[place] + 1, edges[place + 1] - 1)] = colour
     labelled = picture.copy()

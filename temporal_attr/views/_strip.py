@@ -8,18 +8,18 @@ from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
 from temporal_attr._errors import OptionError
-from temporal_attr.attributions import TemporalGradientResult
+from temporal_attr.attributions import PixelResult
 from temporal_attr.clips import Clip
 from temporal_attr.views._common import BAR_COLOUR, Images, Picture, require_example
 
 
 def frame_strip(
-    result: TemporalGradientResult, clip: Clip, *, example: int = 0, thumbnails: int = 16
+    result: PixelResult, clip: Clip, *, example: int = 0, thumbnails: int = 16
 ) -> Figure:
     """Frames in a row above a bar for the score of each, with time in seconds below.
 
     Args:
-        result: Of `TemporalGradient.explain`.
+        result: Of `TemporalGradient.explain` or `LRP.explain`.
         clip: The clip that was explained.
         example: Which one of the batch.
         thumbnails: At most so many frames are shown, evenly chosen; every frame has its bar.
@@ -44,13 +44,14 @@ def frame_strip(
     width = 0.8 * float(np.median(gaps)) if len(gaps) else 0.8
     axes.bar(times, scores, width, color=BAR_COLOUR)
     axes.set_xlim(times.min() - 0.7 * width, times.max() + 0.7 * width)
-    axes.set_ylim(0, scores.max() * 1.05 or 1)
+    axes.set_ylim(min(0, scores.min() * 1.05), max(0, scores.max() * 1.05) or 1)
     axes.set_xlabel("time in the video (s)")
-    axes.set_ylabel(f"$G_t$: gradient of the\n{result.objective}, L2 norm")
+    axes.set_ylabel(result.frame_meaning)
+    axes.axhline(0, color="black", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     _place_thumbnails(axes, clip.images()[shown], times[shown], figure.get_figwidth())
     target = int(result.target[example])
-    figure.suptitle(f"How strongly class {target} reacts to each frame", fontsize=11)
+    figure.suptitle(f"Class {target}, frame by frame", fontsize=11)
     return figure
 
 
