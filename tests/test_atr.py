@@ -565,6 +565,7 @@ def test_bounds_by_hand():
         return window_bounds(size, *clip).reshape(-1, 2).tolist()
 
     assert of(3, 5, 5, 1) == [[0, 2], [0, 2], [1, 3], [2, 4], [2, 4]]
+    assert of(3, 5, 5) == of(3, 5, 5, 1)
     # Of an even size, the extra one is before.
     assert of(2, 5, 5, 1) == [[0, 1], [0, 1], [1, 2], [2, 3], [3, 4]]
     assert of(4, 5, 5, 1) == [[0, 3], [0, 3], [0, 3], [1, 4], [1, 4]]
@@ -949,11 +950,13 @@ def test_scores_that_are_no_probabilities_of_these_clips(matrices, scores, text)
     ("second", "text"),
     [
         (NUMBERS[:3], "at least 4 pairs, got 3"),
-        (torch.full((5,), 0.1), "numbers that differ|not all equal|constant"),
+        (torch.full((5,), 0.1), "numbers in .* that differ, got 0.1 only"),
+        # What a sum leaves of equal numbers.
+        (1e6 + 1e-9 * NUMBERS.double().sin(), "numbers in .* that differ, got 1e.06 only"),
         (torch.tensor([1, 2, NAN, 3, 0]), "finite numbers in .*, got 1 of 5"),
         (torch.tensor([1, 2, math.inf, 3, 0]), "finite numbers in .*, got 1 of 5"),
     ],
-    ids=["too few", "constant", "NaN", "infinite"],
+    ids=["too few", "constant", "almost constant", "NaN", "infinite"],
 )
 def test_correlation_of_what_has_none(second, text):
     first = NUMBERS[: len(second)]
@@ -1035,6 +1038,15 @@ def test_windows_without_a_timestep(size):
 )
 def test_windows_outside_the_clip(windows, text):
     refusal(OptionError, text, window_bounds, windows, 4, 4, 1)
+
+
+@pytest.mark.usefixtures("as_user")
+@pytest.mark.parametrize(
+    ("steps", "frames", "per_step"), [(4, 20, 1), (4, 5, 1), (4, 3, 1), (3, 8, 2), (5, 8, 2)]
+)
+def test_timesteps_that_are_not_those_of_the_frames(steps, frames, per_step):
+    text = f"about {frames / per_step:g} timesteps for {frames} frames .*, got {steps}"
+    refusal(OptionError, text, window_bounds, 2, steps, frames, per_step)
 
 
 @pytest.mark.usefixtures("as_user")

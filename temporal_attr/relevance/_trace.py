@@ -100,6 +100,7 @@ def trace(
         ClipError: If the clip lies outside them.
 
     Example:
+        >>> from torch import nn
         >>> relu = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
         >>> x = torch.rand(1, 4)
         >>> run = trace(relu, x, (torch.zeros(1, 4), torch.ones(1, 4)), Composite(), relu)
