@@ -318,6 +318,101 @@ def test_the_way_back_of_a_convolution_is_autograds(name, reached):
     torch.testing.assert_close(together[0], expected, rtol=0, atol=1e-13 * scale)
 
 
+# What each does to relevance: passes it on as it is, or shares it by what each input adds.
+PASSING = {
+    "group_norm": lambda x: F.group_norm(x, 2),
+    "layer_norm": lambda x: F.layer_norm(x, x.shape[1:]),
+    "instance of batch_norm": nn.BatchNorm2d(4).double().eval(),
+    "gelu": F.gelu,
+    "silu": F.silu,
+    "hardswish": F.hardswish,
+    "hardtanh": F.hardtanh,
+    "leaky_relu": F.leaky_relu,
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "dropout": nn.Dropout(0.5).eval(),
+    "neg": lambda x: -x,
+    "scaled": lambda x: x * 3 / torch.tensor(2.0) - 1,
+    "gelu written out": lambda x: x * (1 + torch.erf(x / 2**0.5)) / 2,
+}
+
+
+@pytest.mark.parametrize("name", PASSING)
+def test_pointwise_operations_and_norms_pass_relevance_on(name):
+    x = torch.randn(2, 4, 3, 5, dtype=torch.float64)
+    run = followed(PASSING[name], x)
+    with torch.no_grad():
+        assert torch.equal(run.output, PASSING[name](x))
+    start = torch.randn_like(run.output)
+    torch.testing.assert_close(run.relevance(start), start, rtol=0, atol=0)
+
+
+SHARING = {
+    "mean": lambda x: x.mean((2, 3)),
+    "sum": lambda x: x.sum(-1),
+    "avg_pool": lambda x: F.avg_pool2d(x, 3, 2, 1),
+    "avg_pool3d": lambda x: F.avg_pool3d(x, (2, 1, 2)),
+    "adaptive": lambda x: F.adaptive_avg_pool2d(x, (2, 3)),
+    "interpolate": lambda x: F.interpolate(x, scale_factor=2.0, mode="bilinear"),
+    "matmul": lambda x: x @ torch.arange(10, dtype=x.dtype).reshape(5, 2),
+    "matmul from the left": lambda x: torch.arange(6, dtype=x.dtype).reshape(2, 3) @ x,
+    "einsum": lambda x: torch.einsum("bchw,wk->bkch", x, torch.ones(5, 2, dtype=x.dtype)),
+}
+
+
+@pytest.mark.parametrize("name", SHARING)
+def test_linear_maps_without_weights_share_by_what_each_adds(name):
+    # Inputs and weights from zero up: in proportion to a w by every rule.
+    x = torch.rand(2, 4, 3, 5, dtype=torch.float64) + 0.1
+    function = SHARING[name]
+    run = followed(function, x, Composite(linear=Epsilon(), input=None))
+    start = torch.randn_like(run.output)
+    weight = matrix_of(function, x)
+    share = np.divide(
+        start.flatten().numpy(),
+        weight @ x.flatten().numpy(),
+        where=weight.any(1),
+        out=np.zeros(len(weight)),
+    )
+    expected = x.flatten().numpy() * (weight.T @ share)
+    # The rules' epsilon of 1e-9, of sums of at least 0.1 over a few.
+    np.testing.assert_allclose(run.relevance(start).flatten().numpy(), expected, rtol=0, atol=2e-7)
+
+
+def shifted(x):
+    """Every channel in the place of the next."""
+    moved = torch.zeros_like(x)
+    moved[:, 1:] = x[:, :-1]
+    return moved
+
+
+MOVING = {
+    "cat": lambda x: torch.cat([x[:, 2:], x[:, :2]], 1),
+    "stack": lambda x: torch.stack([x[..., 0], x[..., 1]], -1),
+    "pad": lambda x: F.pad(x, (1, 2), value=7.0),
+    "gather": lambda x: x.gather(3, torch.tensor([[[[4, 0, 2]]]]).expand(2, 4, 3, 3)),
+    "setitem": shifted,
+    "chunk": lambda x: x.chunk(2, 1)[1],
+    "amax": lambda x: x.amax((2, 3)),
+    "adaptive_max": lambda x: F.adaptive_max_pool2d(x, 2),
+    "max_pool3d": lambda x: F.max_pool3d(x, (2, 1, 2)),
+}
+
+
+@pytest.mark.parametrize("name", MOVING)
+def test_what_moves_values_moves_relevance(name):
+    x = torch.randn(2, 4, 3, 5, dtype=torch.float64)
+    run = followed(MOVING[name], x)
+    start = torch.randn_like(run.output)
+    # Each output is one input, or a constant: the way back is the transpose of a 0-1 matrix.
+    flat = x.flatten()
+    places = [(flat == value).nonzero().flatten() for value in run.output.detach().flatten()]
+    expected = torch.zeros_like(flat)
+    for place, relevance in zip(places, start.flatten(), strict=True):
+        expected[place] += relevance
+    torch.testing.assert_close(run.relevance(start).flatten(), expected, rtol=0, atol=1e-15)
+
+
 def test_batch_norm_is_merged_with_the_layer_before_it():
     torch.manual_seed(5)
     layer, norm = nn.Conv2d(2, 3, 3, bias=True), nn.BatchNorm2d(3)
