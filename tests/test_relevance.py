@@ -1,6 +1,8 @@
 """The relevance engine: rules against their definition, conservation, and what it refuses."""
 
 import copy
+import gc
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -62,10 +64,10 @@ def contributions(name, a, w):
 RULES = {
     "epsilon": Epsilon(EPSILON),
     "zplus": ZPlus(),
-    "gamma": Gamma(EPSILON, gamma=0.5),
-    "wsquare": WSquare(EPSILON),
-    "flat": Flat(EPSILON),
-    "box": Box(EPSILON),
+    "gamma": Gamma(0.5, epsilon=EPSILON),
+    "wsquare": WSquare(epsilon=EPSILON),
+    "flat": Flat(epsilon=EPSILON),
+    "box": Box(epsilon=EPSILON),
 }
 
 
@@ -104,7 +106,7 @@ def test_every_rule_is_its_definition(name, kind, sign):
     x = torch.randn(shape, dtype=torch.float64).clamp(-2, 2)
     x = x.abs() if sign == "positive" else x
     rule = RULES[name]
-    composite = Composite(rule, rule, input=rule if name == "box" else None)
+    composite = Composite(input=rule) if name == "box" else Composite(rule, rule, input=None)
     run = followed(module, x, composite)
     torch.testing.assert_close(run.output, module(x), rtol=0, atol=0)
     relevance = torch.randn_like(run.output)
@@ -249,7 +251,14 @@ def test_pixels_that_are_overwritten_are_pixels_no_longer():
         x[:, :1] = 1.0
         return linear(x)
 
-    run = followed(replaced, x, Composite(linear=Epsilon(), input=Box()))
+    def through_a_view(x):
+        x[:, :1].sub_(1.0)
+        return linear(x)
+
+    for changed in (replaced, through_a_view):
+        with pytest.raises(ModelError, match="reads pixels, .* whose first layer reads something"):
+            followed(changed, x, Composite(linear=Epsilon(), input=Box()))
+    run = followed(replaced, x, Composite(linear=Epsilon(), input=None))
     found = run.relevance(run.output.detach())
     assert found[0, 0] == 0
     assert found[0, 1].item() == pytest.approx(linear.weight[0, 1].item(), rel=1e-7)
@@ -532,7 +541,9 @@ def test_an_operation_without_a_rule_is_named_with_its_place():
     with pytest.raises(ModelError, match=r"softmax in module 'body.1'.*Composite\(handlers="):
         followed(network, torch.rand(2, 3), model=network)
     hidden = Hidden()
-    with pytest.raises(ModelError, match="DoubledBackward in module 'inner.1'.*autograd.Function"):
+    with pytest.raises(
+        ModelError, match="DoubledBackward, before module 'inner.1'.*autograd.Function"
+    ):
         followed(hidden, torch.rand(2, 3), model=hidden)
     with pytest.raises(ModelError, match="matmul of two operands that both hang on the clip"):
         followed(lambda x: x @ x.T, torch.rand(3, 3))
@@ -561,3 +572,207 @@ def test_nothing_of_the_model_changes():
     assert all(parameter.grad is None for parameter in network.parameters())
     assert all(parameter.requires_grad for parameter in network.parameters())
     assert not any(part._forward_hooks or part._backward_hooks for part in network.modules())
+
+
+def overwrites(x):
+    """In-place work of every kind on what hangs on the clip."""
+    y = 2 * x
+    y += x
+    y *= 3.0
+    y[:, :1] = x[:, :1]
+    y[:, 1:2].zero_()
+    y = F.dropout(y, 0.5, False)
+    return F.leaky_relu_(F.relu(y, inplace=True))
+
+
+def test_nothing_stays_alive_after_in_place_work():
+    seen = []
+
+    def watched(x):
+        y = overwrites(x)
+        seen.append(weakref.ref(y))
+        return y.sum(1, keepdim=True)
+
+    run = followed(watched, torch.rand(2, 4, dtype=torch.float64))
+    assert run.relevance(run.output.detach()).abs().sum() > 0
+    del run
+    gc.collect()
+    assert seen[0]() is None
+
+
+def test_in_place_work_counts_like_any_other():
+    x = torch.rand(2, 4, dtype=torch.float64) + 0.1
+    run = followed(overwrites, x)
+    expected = torch.cat([x[:, :1], 0 * x[:, :1], 9 * x[:, 2:]], 1)
+    torch.testing.assert_close(run.output, expected, rtol=1e-14, atol=0)
+    start = torch.rand_like(x)
+    found = run.relevance(start)
+    torch.testing.assert_close(found, start * torch.tensor([1.0, 0, 1, 1]), rtol=1e-8, atol=0)
+
+
+def test_a_template_is_no_data():
+    torch.manual_seed(2)
+    x = torch.rand(1, 3, dtype=torch.float64)
+    start = torch.ones(1, 3, dtype=torch.float64)
+    parameter = nn.Parameter(torch.rand(1, 3, dtype=torch.float64))
+    for form in (
+        lambda x: x + parameter.type_as(x),
+        lambda x: x * parameter.expand_as(x),
+        lambda x: x + parameter.to(x),
+        lambda x: x - parameter.view_as(x),
+    ):
+        torch.testing.assert_close(followed(form, x).relevance(start), start, rtol=0, atol=0)
+    gated = followed(lambda x: x[:, 1:] * torch.sigmoid(x[:, :1]).expand_as(x[:, 1:]), x)
+    assert gated.relevance(start[:, 1:]).tolist() == [[0.0, 1.0, 1.0]]
+
+
+def test_a_gate_that_is_multiplied_by_a_signal_is_none():
+    def overwritten(x):
+        gate = torch.sigmoid(x[:, :1])
+        gate *= x[:, 1:2]
+        return gate * x[:, 2:]
+
+    x = torch.rand(1, 3, dtype=torch.float64)
+    found = followed(overwritten, x).relevance(torch.ones(1, 1, dtype=torch.float64))
+    assert found.tolist() == [[0.0, 0.5, 0.5]]
+
+
+def test_contrast_is_of_the_last_layer_and_of_this_call_only():
+    torch.manual_seed(4)
+    first, last = nn.Linear(6, 6).double(), nn.Linear(6, 6).double()
+    x = torch.rand(1, 6, dtype=torch.float64)
+
+    def residual(x, sign=1):
+        hidden = first(x).relu()
+        return F.linear(hidden, sign * last.weight, last.bias) + hidden
+
+    run = followed(residual, x)
+    start = torch.zeros_like(run.output)
+    start[0, 2] = run.output[0, 2].detach()
+    plain, contrast = run.relevance(start), run.relevance(start, contrastive=True)
+    # R' by a pass of its own, through the weights negated but the sum split as it was.
+    node = run._last_layers
+    assert len(node) == 1
+    negated = followed(lambda x: F.linear(first(x).relu(), -last.weight), x)
+    straight = followed(lambda x: F.linear(first(x).relu(), last.weight), x)
+    hidden = first(x).relu()
+    share = (F.linear(hidden, last.weight, last.bias) / residual(x)).detach()
+    expected = straight.relevance(start * share) - negated.relevance(start * share)
+    through = followed(lambda x: first(x).relu(), x).relevance(start * (1 - share))
+    torch.testing.assert_close(contrast, expected + through, rtol=1e-8, atol=1e-10)
+    assert torch.equal(run.relevance(start), plain)
+    assert torch.equal(run.relevance(start, contrastive=True), contrast)
+
+
+def test_the_last_layers_input_overwritten_after_it():
+    first, last = nn.Linear(3, 3), nn.Linear(3, 2)
+
+    def overwriting(x):
+        hidden = first(x).relu()
+        output = last(hidden)
+        hidden.mul_(-1.0)
+        return output
+
+    run = followed(overwriting, torch.rand(1, 3))
+    run.relevance(run.output.detach())
+    with pytest.raises(ModelError, match="linear whose input is overwritten after it"):
+        run.relevance(run.output.detach(), contrastive=True)
+
+
+@pytest.mark.parametrize(
+    ("function", "text"),
+    [
+        (lambda x: Doubled.apply(2 * x), "cannot be seen into, DoubledBackward"),
+        (lambda x: x.detach() * 2, "an output that hangs on the clip"),
+        (lambda x: torch.ones(1, 2), "an output that hangs on the clip"),
+        (lambda x: torch.max(2 * x, torch.ones(1, 2)), "max of two tensors"),
+        (lambda x: x * float(x.max()), "item in"),
+        (lambda x: torch.div(x, 2.0, rounding_mode="floor"), "div that rounds"),
+        (lambda x: 1 / (x + 1), "rdiv in|reciprocal in"),
+        (lambda x: F.linear(x, torch.ones(2, 2), x[0]), "weight or bias that hangs on the clip"),
+        (lambda x: F.batch_norm(x, None, None, training=True), "statistics of the batch"),
+        (lambda x: torch.matmul(input=x, other=torch.ones(2, 2)), "operands given by place"),
+        (lambda x: nn.LSTM(2, 3, proj_size=2)(x[None])[0], "lstm with projections"),
+        (lambda x: (2 * x).clamp_(0, 1), "clamp in"),
+    ],
+)
+def test_what_has_no_rule_is_never_a_gradient(function, text):
+    with pytest.raises(ModelError, match=text):
+        followed(function, torch.rand(1, 2))
+
+
+def test_what_is_computed_without_gradient_is_a_constant():
+    def partly(x):
+        with torch.no_grad():
+            constant = torch.exp(x).mean()
+        return x * constant
+
+    x = torch.rand(1, 2)
+    start = torch.tensor([[1.0, 2.0]])
+    assert torch.equal(followed(partly, x).relevance(start), start)
+
+
+def test_forms_of_a_sum():
+    x = torch.tensor([[3.0, 1.0]], dtype=torch.float64)
+    start = torch.ones(1, 1, dtype=torch.float64)
+    forms = {
+        lambda x: torch.add(input=x[:, :1], other=x[:, 1:]): [0.75, 0.25],
+        lambda x: torch.add(x[:, :1], x[:, 1:], alpha=2): [0.6, 0.4],
+        lambda x: torch.sub(x[:, :1], x[:, 1:], alpha=2): [3.0, -2.0],
+        lambda x: torch.rsub(x[:, 1:], x[:, :1], alpha=2): [3.0, -2.0],
+    }
+    for form, expected in forms.items():
+        found = followed(form, x).relevance(start)[0].tolist()
+        assert found == pytest.approx(expected, rel=1e-8)
+
+
+def test_structural_operations_take_rules_too():
+    def nothing(call, composite):
+        return Handled(call.run(), call.data, lambda relevance: (0 * call.data[0],))
+
+    composite = replace(PLAIN, handlers={"flip": nothing})
+    run = followed(lambda x: x.flip(1), torch.rand(1, 3), composite)
+    assert run.relevance(torch.ones(1, 3)).tolist() == [[0.0, 0.0, 0.0]]
+
+
+def test_half_precision_is_finite_or_said():
+    network = nn.Sequential(nn.Conv2d(1, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    nn.init.constant_(network[0].bias, -10.0)
+    run = followed(network.half(), torch.rand(1, 1, 4, 4).half())
+    assert torch.isfinite(run.relevance(torch.ones(1, 2).half())).all()
+    run = followed(nn.Linear(2, 2), torch.rand(1, 2))
+    with pytest.raises(ModelError, match="finite relevance"):
+        run.relevance(torch.full((1, 2), float("inf")))
+
+
+def test_merging_looks_at_what_the_layer_put_out():
+    layer, norm = nn.Conv2d(1, 2, 1).double(), nn.BatchNorm2d(2).double().eval()
+    x = torch.rand(1, 1, 2, 2, dtype=torch.float64)
+
+    def cleared(x):
+        y = layer(x)
+        y[:, :, 0] = 0
+        return norm(y)
+
+    run = followed(cleared, x, replace(PLAIN, batch_norm="merge"))
+    found = run.relevance(torch.ones_like(run.output))
+    assert found[0, 0, 0].tolist() == [0.0, 0.0]
+    assert found[0, 0, 1].tolist() == pytest.approx([2.0, 2.0])
+    # Rows of a linear layer are channels on the last axis, which are not those of the norm.
+    over_time = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3)).double().eval()
+    x = torch.rand(2, 3, 3, dtype=torch.float64)
+    start = torch.rand_like(x)
+    apart, merged = (
+        followed(over_time, x, replace(PLAIN, batch_norm=kind)).relevance(start)
+        for kind in ("identity", "merge")
+    )
+    assert torch.equal(apart, merged)
+
+
+def test_pooling_by_zplus_is_the_same_in_a_batch():
+    x = torch.tensor([[-1.0, -3.0], [1.0, 2.0]], dtype=torch.float64)
+    composite = Composite(pooling=ZPlus(), input=None)
+    start = torch.ones(2, dtype=torch.float64)
+    both = followed(lambda x: x.mean(1), x, composite).relevance(start)
+    alone = followed(lambda x: x.mean(1), x[:1], composite).relevance(start[:1])
+    assert torch.equal(both[:1], alone)

@@ -100,8 +100,8 @@ class LRP(VideoMethod, GradientAttribution):  # type: ignore[misc]
             `(batch, time, channel, height, width)` that returns logits `(batch, classes)`.
         composite: Which rule for which operation; by default `Composite()`, the rules of
             :cite:t:`fan2022`. Their rule at the input, z^B, takes its bounds from the model's
-            normalization; for a model without one, give them (`Composite(input=Box(low, high))`)
-            or do without (`Composite(input=None)`).
+            normalization; for a model without one, give them
+            (`Composite(input=Box(low=..., high=...))`) or do without (`Composite(input=None)`).
 
     Costs: about two forward passes and one backward pass.
 

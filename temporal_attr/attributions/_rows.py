@@ -68,8 +68,6 @@ def relevance_of_steps(
     merged, logits = model.merged_steps, run.output.detach()
     for row in settings.rows:
         require_count("rows", row, 0, logits.shape[1] // merged - 1)
-    if settings.contrastive:
-        run = run.contrasted()
     keep = {row * merged + part for row in settings.rows for part in range(merged)}
     chunk_size = min(settings.chunk_size or max(1, ROOM // clip.numel()), logits.shape[1])
     sent = _send_back(run, settings.contrastive, chunk_size, keep, settings.show_progress)
@@ -139,7 +137,7 @@ def _send_back(
     frames, sums, pixels = [], [], {}
     with tqdm(total=logits.shape[1], desc="rows", delay=2, disable=not show_progress) as bar:
         for rows in torch.arange(logits.shape[1], device=logits.device).split(chunk_size):
-            for row, shared in zip(rows.tolist(), _shared(run, logits, rows), strict=True):
+            for row, shared in zip(rows.tolist(), _shared(run, rows, contrastive), strict=True):
                 sums.append(shared.flatten(1).sum(1))
                 reached = shared.clamp(min=0) if contrastive else shared
                 frames.append(reached.sum((2, 3, 4)))
@@ -152,11 +150,14 @@ def _send_back(
     return _Sent(torch.stack(frames, 1), error, pixels)
 
 
-def _shared(run: Trace, logits: StepScores, rows: Tensor) -> Tensor:
+def _shared(run: Trace, rows: Tensor, contrastive: bool) -> Tensor:
     """The relevance `(rows, *clip)` of some timesteps' logits."""
+    logits = run.output.detach()
     starts = logits.new_zeros(len(rows), *logits.shape)
     starts[torch.arange(len(rows)), :, rows] = logits[:, rows].T
-    return run.relevances(starts) if len(rows) > 1 else run.relevance(starts[0])[None]
+    if len(rows) == 1:
+        return run.relevance(starts[0], contrastive)[None]
+    return run.relevances(starts, contrastive)
 
 
 def by_step(frame_matrix: Float[Tensor, "batch steps time"], frames_per_step: int) -> StepMatrix:

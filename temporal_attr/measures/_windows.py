@@ -138,7 +138,7 @@ def accuracy_by_window(
         with torch.no_grad():
             reading = _reading(model, clip)
             logits = [_predict(reading, size, chunk_size or 1) for size in sizes]
-            hits = torch.stack([*logits, model(clip)]).argmax(-1) == labels.to(clip.device)
+            hits = torch.stack([*logits, model(clip.clone())]).argmax(-1) == labels.to(clip.device)
         *windowed, whole = hits.sum(1).tolist()
         right = [before + now for before, now in zip(right, windowed, strict=True)]
         full, videos = full + whole, videos + len(clip)

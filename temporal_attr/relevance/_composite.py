@@ -20,14 +20,17 @@ class Composite:
 
     :cite:t:`fan2022`, section 3.1: z+ in convolutions and linear layers, z^B at the input, epsilon
     in pooling, identity for batch norm and activations. With it all relevance is passed on: what
-    an epsilon would absorb is shared evenly. Change it with `dataclasses.replace`.
+    an epsilon would absorb is shared evenly. (Constants that a model puts beside its data, such as
+    a border other than zero, take their part.) Where large parts cancel in a sum, a mean or an
+    epsilon rule, their relevance is large and of both signs. Change it with `dataclasses.replace`.
 
     Args:
         convolution: For convolutions.
         linear: For linear layers.
         pooling: For means, sums, average pooling and interpolation. Maximum pooling gives all to
             the winner.
-        input: For the operation that reads the clip; None treats it like the others.
+        input: For the convolution, linear layer or matrix product that reads the pixels; None
+            treats it like the others.
         sum_epsilon: Keeps the denominator of the proportional split of sums away from zero; half
             of it counts as each part's own, so nothing is absorbed.
         batch_norm: `"identity"` passes relevance through; `"merge"` makes a batch norm that reads
@@ -35,7 +38,8 @@ class Composite:
             scale (its shift is a bias, and in no rule). The two differ where a scale is negative.
             One that reads anything else passes relevance through.
         handlers: By the name of a torch function, what to do with it: `(call, composite) ->
-            Handled`. They come before the library's own; so an operation without a rule gets one.
+            Handled`. They come before all that the library does of its own; so an operation without
+            a rule gets one, and any other gets another.
 
     Example:
         >>> from dataclasses import replace
@@ -53,6 +57,11 @@ class Composite:
 
     def __post_init__(self) -> None:
         require_within("sum_epsilon", self.sum_epsilon, 0, INFINITE)
+        for name in ("convolution", "linear", "pooling"):
+            if isinstance(getattr(self, name), Box):
+                raise OptionError(
+                    f"a rule for {name} that needs no pixel bounds", "Box", "Give it as input."
+                )
         if self.batch_norm not in ("identity", "merge"):
             raise OptionError(
                 'batch_norm to be "identity" or "merge"', repr(self.batch_norm), "Choose one."

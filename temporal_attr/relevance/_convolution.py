@@ -94,7 +94,9 @@ class Convolution:
         )
         low, high = max(begin, 0), min(begin + length, size[2])
         pulled = share.new_zeros(size)
-        pulled[:, :, low:high] = window[:, :, low - begin : high - begin]
+        # Outputs that read nothing but padding pass nothing back.
+        if high > low:
+            pulled[:, :, low:high] = window[:, :, low - begin : high - begin]
         return pulled
 
 

@@ -41,8 +41,11 @@ QUERIES = frozenset(
         "ones_like",
         "is_complex",
         "get_device",
-        "type",
-        "requires_grad_",
+        "requires_grad",
+        "full_like",
+        "empty_like",
+        "rand_like",
+        "randn_like",
         "has_names",
         "register_hook",
         "retain_grad",
@@ -57,13 +60,24 @@ QUERIES = frozenset(
 GATES = frozenset({"sigmoid", "hardsigmoid", "erf"})
 """Functions whose output, times something, is a gate: of a GELU written out, `(1 + erf(x)) / 2`."""
 
+COMBINING = frozenset({"cat", "copy", "setitem", "stack", "where"})
+"""Structural functions of several tensors; of the others' arguments only the first is moved."""
+
 STRUCTURAL = frozenset(
     {
+        *COMBINING,
+        "bfloat16",
+        "cpu",
+        "cuda",
+        "fill",
+        "half",
+        "masked_fill",
+        "type",
+        "zero",
         "adaptive_max_pool1d",
         "adaptive_max_pool2d",
         "adaptive_max_pool3d",
         "amax",
-        "cat",
         "chunk",
         "clone",
         "contiguous",
@@ -90,10 +104,8 @@ STRUCTURAL = frozenset(
         "reshape",
         "roll",
         "select",
-        "setitem",
         "split",
         "squeeze",
-        "stack",
         "swapaxes",
         "t",
         "tensor_split",
@@ -107,12 +119,20 @@ STRUCTURAL = frozenset(
         "view_as",
     }
 )
-"""Operations that move values about: autograd's own way back takes relevance along."""
+"""Operations that move values about: autograd's own way back takes relevance along.
+
+What they put beside the data (a border, a constant part) takes the relevance that goes there.
+"""
+
+_NUMBERS = frozenset({"__bool__", "__complex__", "__float__", "__index__", "__int__"})
+"""Forms of `item`, whose names would be those of conversions."""
 
 
 def plain_name(func: Callable[..., Any]) -> tuple[str, bool]:
     """A function's name without what tells its forms apart, and whether it works in place."""
     name = getattr(func, "__name__", str(func))
+    if name in _NUMBERS:
+        return "item", False
     in_place = name.endswith("_") and not name.endswith("__")
     augmented = name.startswith("__i") and name[2:].strip("_") in _ALIASES
     plain = name.strip("_")

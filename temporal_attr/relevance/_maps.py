@@ -73,7 +73,8 @@ def _denominator(total: Tensor, rule: Rule) -> tuple[Tensor, Tensor | None]:
     if rule.epsilon > 0:
         denominator = stabilised(total, rule.epsilon)
         return denominator, (denominator - total) / denominator if rule.conserve else None
-    nothing = total == 0
+    # Dividing by less than the smallest normal number gives infinity.
+    nothing = total.abs() < torch.finfo(total.dtype).tiny
     if not nothing.any():
         return total, None
     return total.masked_fill(nothing, float("inf")), nothing.to(total.dtype)

@@ -8,12 +8,13 @@ functional code are like any other.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
+from temporal_attr._errors import ModelError
 from temporal_attr.relevance._composite import Composite
 from temporal_attr.relevance._convolution import convolution_of
 from temporal_attr.relevance._maps import LinearMap, recorded, split_by_rule
@@ -92,7 +93,11 @@ class Handled:
 
 @dataclass(frozen=True)
 class Layer:
-    """A convolution or linear layer, as a rule sees it."""
+    """A convolution, linear layer or product with a constant, as a rule sees it.
+
+    It holds values only: a tensor of the graph, kept for the way back, would keep itself alive
+    where it is overwritten in place.
+    """
 
     x: Tensor
     weight: Tensor
@@ -100,88 +105,113 @@ class Layer:
     rule: Rule
     channels: int | None
 
-    def split(self, weight: Tensor) -> Split:
-        """How the rule shares relevance, were the weight this one."""
+    def handled(self, call: Call, source: Tensor) -> Handled:
+        """The call's output, and the rule's split for the layer and for its weights negated."""
+        name, version = call.name, self.x._version
+
+        def opposed() -> Split:
+            if self.x._version != version:
+                raise ModelError(
+                    "a last layer whose input stays as it was, for contrastive relevance",
+                    f"{name} whose input is overwritten after it",
+                    "Do what follows the last layer out of place.",
+                )
+            return self._split(-self.weight)
+
+        return Handled(call.run(), (source,), self._split(self.weight), opposed)
+
+    def _split(self, weight: Tensor) -> Split:
         pull = split_by_rule(self.x, weight, self.apply, self.rule, self.channels)
         return lambda relevance: (pull(relevance),)
+
+
+def _rule(call: Call, composite: Composite, usual: Rule) -> Rule:
+    """The rule of a layer: that of the input, if it reads pixels."""
+    if composite.input is None or call.bounds is None:
+        return usual
+    rule = composite.input
+    return rule.within(*call.bounds) if isinstance(rule, Box) else rule
 
 
 def layer_of(call: Call, composite: Composite) -> Layer:
     """The layer behind a call of a convolution or `linear`."""
     x, weight = call.argument(0, "input"), call.argument(1, "weight")
-    if call.is_data(weight):
-        raise NoRuleError(call.name, "with a weight that hangs on the clip")
-    rest = call.args[3:]
+    if call.is_data(weight) or call.is_data(call.argument(2, "bias")):
+        raise NoRuleError(call.name, "with a weight or bias that hangs on the clip")
+    function, rest = call.func, call.args[3:]
     others = {k: v for k, v in call.kwargs.items() if k not in ("input", "weight", "bias")}
-    rule = composite.linear if call.name == "linear" else composite.convolution
-    if composite.input is not None and call.bounds is not None:
-        rule = composite.input
-        rule = rule.within(*call.bounds) if isinstance(rule, Box) else rule
 
     def apply(x: Tensor, weight: Tensor | None) -> Tensor:
-        mapped: Tensor = call.func(x, weight, None, *rest, **others)
+        mapped: Tensor = function(x, weight, None, *rest, **others)
         return mapped
 
+    values, weight = x.detach(), weight.detach()
     if call.name == "linear":
-        return Layer(x, weight, recorded(apply), rule, channels=-1)
-    convolution = convolution_of(x, weight, *rest, **others)
+        rule = _rule(call, composite, composite.linear)
+        return Layer(values, weight, recorded(apply), rule, channels=-1)
+    rule = _rule(call, composite, composite.convolution)
+    convolution = convolution_of(values, weight, *rest, **others)
     if convolution is None:
-        return Layer(x, weight, recorded(apply), rule, channels=None)
+        return Layer(values, weight, recorded(apply), rule, channels=None)
     channels = 1 if convolution.groups == 1 else None
-    return Layer(x, weight, convolution, rule, channels)
+    return Layer(values, weight, convolution, rule, channels)
 
 
 def weighted(call: Call, composite: Composite) -> Handled:
     """Convolutions and `linear`: by the composite's rule for them."""
-    layer = layer_of(call, composite)
-    split = layer.split(layer.weight)
-    return Handled(call.run(), (layer.x,), split, lambda: layer.split(-layer.weight))
+    return layer_of(call, composite).handled(call, call.argument(0, "input"))
 
 
 def normalised(call: Call, composite: Composite) -> Handled:
     """Batch norm: identity, or one layer with the convolution or `linear` before it."""
-    if composite.batch_norm == "identity" or call.origin is None:
-        return passed(call, composite)
-    layer = layer_of(call.origin, composite)
     mean, variance = call.argument(1, "running_mean"), call.argument(2, "running_var")
     if mean is None or call.argument(5, "training", False):
         raise NoRuleError(call.name, "with the statistics of the batch")
+    if composite.batch_norm == "identity" or call.origin is None:
+        return passed(call, composite)
+    layer, source = layer_of(call.origin, composite), call.origin.argument(0, "input")
+    # Channels on axis 1 of the output are the rows of the weight.
+    if source.ndim != layer.weight.ndim:
+        return passed(call, composite)
     scale = (variance + call.argument(7, "eps", 1e-5)).rsqrt()
     gain = call.argument(3, "weight")
-    scale = scale if gain is None else scale * gain
-    weight = layer.weight * scale.reshape(-1, *[1] * (layer.weight.ndim - 1))
-    split = layer.split(weight)
-    return Handled(call.run(), (layer.x,), split, lambda: layer.split(-weight))
+    scale = (scale if gain is None else scale * gain).detach()
+    merged = layer.weight * scale.reshape(-1, *[1] * (layer.weight.ndim - 1))
+    return replace(layer, weight=merged).handled(call, source)
 
 
 def contracted(call: Call, composite: Composite) -> Handled:
     """`matmul` and `einsum` of the data with a constant."""
-    operands = [entry for entry in call.args if isinstance(entry, Tensor)]
-    places = [place for place, entry in enumerate(call.args) if call.is_data(entry)]
-    if len(operands) != 2 or len(places) != 1:
+    tensors = [place for place, entry in enumerate(call.args) if isinstance(entry, Tensor)]
+    places = [place for place in tensors if call.is_data(call.args[place])]
+    if len(places) > 1:
         raise NoRuleError(call.name, "of two operands that both hang on the clip")
+    if len(tensors) != 2 or not places:
+        raise NoRuleError(call.name, "other than of two operands given by place")
     (place,) = places
-    other = next(p for p, entry in enumerate(call.args) if isinstance(entry, Tensor) and p != place)
+    (other,) = (entry for entry in tensors if entry != place)
+    function, options = call.func, call.kwargs
+    constants = [None if at in tensors else entry for at, entry in enumerate(call.args)]
 
     def apply(x: Tensor, weight: Tensor | None) -> Tensor:
-        args = list(call.args)
+        args = list(constants)
         args[place], args[other] = x, weight
-        mapped: Tensor = call.func(*args, **call.kwargs)
+        mapped: Tensor = function(*args, **options)
         return mapped
 
-    layer = Layer(call.args[place], call.args[other], recorded(apply), composite.linear, None)
-    split = layer.split(layer.weight)
-    return Handled(call.run(), (layer.x,), split, lambda: layer.split(-layer.weight))
+    source, weight = call.args[place], call.args[other].detach()
+    rule = _rule(call, composite, composite.linear)
+    return Layer(source.detach(), weight, recorded(apply), rule, None).handled(call, source)
 
 
 def averaged(call: Call, composite: Composite) -> Handled:
     """Linear maps without weights: means, sums, average pooling, interpolation."""
     name = "input" if "input" in call.kwargs else "self"
-    x, rest = call.argument(0, name), call.args[1:]
+    x, rest, function = call.argument(0, name), call.args[1:], call.func
     others = {k: v for k, v in call.kwargs.items() if k != name}
 
     def apply(x: Tensor, weight: Tensor | None) -> Tensor:
-        mapped: Tensor = call.func(x, *rest, **others)
+        mapped: Tensor = function(x, *rest, **others)
         return mapped
 
     split = split_by_rule(x, None, recorded(apply), composite.pooling)
@@ -192,36 +222,36 @@ def passed(call: Call, composite: Composite) -> Handled:
     """Pointwise operations with one data operand, and norms: relevance passes as it is."""
     if len(call.data) != 1:
         raise NoRuleError(call.name, "of several operands that hang on the clip")
-    output, (x,) = call.run(), call.data
-    return Handled(output, (x,), lambda relevance: (_to_shape(relevance, x.shape),))
+    (x,) = call.data
+    shape = x.shape
+    return Handled(call.run(), (x,), lambda relevance: (_to_shape(relevance, shape),))
 
 
 def proportional(call: Call, composite: Composite) -> Handled:
     """`a + b` and `a - b`: in proportion to what each adds; a constant gets nothing."""
-    sign = 1 if call.name == "add" else -1
-    first, second = call.args[0], call.argument(1, "other")
-    output = call.run()
+    first, second = call.argument(0, "input"), call.argument(1, "other")
     if not (call.is_data(first) and call.is_data(second)):
-        x = first if call.is_data(first) else second
-        return Handled(output, (x,), lambda relevance: (_to_shape(relevance, x.shape),))
+        return passed(call, composite)
+    alpha = call.argument(2, "alpha", 1)
+    scales = {"add": (1, alpha), "sub": (1, -alpha), "rsub": (-alpha, 1)}[call.name]
     with torch.no_grad():
-        a = first.detach()
-        b = second.detach() * (sign * call.kwargs.get("alpha", 1))
+        a, b = first.detach() * scales[0], second.detach() * scales[1]
         total = a + b
         # Half of what pushes the denominator away from zero is each one's own, so nothing is lost.
         denominator = stabilised(total, composite.sum_epsilon)
-        share = torch.where(denominator == 0, 0.5, (a + (denominator - total) / 2) / denominator)
+        share = (a + (denominator - total) / 2) / denominator
+    shapes = first.shape, second.shape
 
     def split(relevance: Tensor) -> tuple[Tensor, Tensor]:
         one = relevance * share
-        return _to_shape(one, first.shape), _to_shape(relevance - one, second.shape)
+        return _to_shape(one, shapes[0]), _to_shape(relevance - one, shapes[1])
 
-    return Handled(output, (first, second), split)
+    return Handled(call.run(), (first, second), split)
 
 
 def product(call: Call, composite: Composite) -> Handled:
     """`a * b`: with one data operand it passes; a gate gets nothing; otherwise half each."""
-    first, second = call.args[0], call.argument(1, "other")
+    first, second = call.argument(0, "input"), call.argument(1, "other")
     if not (call.is_data(first) and call.is_data(second)):
         return passed(call, composite)
     gates = [any(entry is gate for gate in call.gates) for entry in (first, second)]
@@ -239,8 +269,10 @@ def product(call: Call, composite: Composite) -> Handled:
 
 def divided(call: Call, composite: Composite) -> Handled:
     """`a / b` by a constant: it passes."""
-    if not call.is_data(call.args[0]):
+    if not call.is_data(call.argument(0, "input")):
         raise NoRuleError(call.name, "by something that hangs on the clip")
+    if call.kwargs.get("rounding_mode") is not None:
+        raise NoRuleError(call.name, "that rounds")
     return passed(call, composite)
 
 
@@ -254,11 +286,12 @@ def _named(handler: Handler, *names: str) -> dict[str, Handler]:
 
 
 LAYERS = ("conv1d", "conv2d", "conv3d", "linear")
+PRODUCTS = ("bmm", "einsum", "matmul", "mm")
 """Functions of an input and a weight."""
 
 HANDLERS: dict[str, Handler] = {
     **_named(weighted, *LAYERS),
-    **_named(contracted, "bmm", "einsum", "matmul", "mm"),
+    **_named(contracted, *PRODUCTS),
     **_named(averaged, "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d"),
     **_named(averaged, "avg_pool1d", "avg_pool2d", "avg_pool3d", "interpolate", "mean", "sum"),
     **_named(normalised, "batch_norm"),

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from temporal_attr.relevance._operations import NoRuleError
+
 Cell: TypeAlias = Callable[[Tensor, tuple[Tensor, ...], Sequence[Tensor]], tuple[Tensor, ...]]
 """From input, state (output first) and the weights of a layer to the next state."""
 
@@ -75,6 +77,8 @@ def unroll(
     states = tuple(initial) if name == "lstm" else (initial,)
     sequence = x if batch_first else x.transpose(0, 1)
     size, ways = (4 if has_biases else 2), (2 if bidirectional else 1)
+    if len(weights) != layers * ways * size:
+        raise NoRuleError(name, "with projections")
     finals: list[tuple[Tensor, ...]] = []
     for layer in range(layers):
         outputs = []

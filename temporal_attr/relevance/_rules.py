@@ -8,7 +8,7 @@ has is shared among its inputs entirely.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -37,16 +37,11 @@ class Rule(ABC):
         conserve: Share what epsilon absorbs evenly among the inputs :cite:p:`arras2017`.
     """
 
-    epsilon: float = 0.0
-    conserve: bool = False
+    epsilon: float = field(default=0.0, kw_only=True)
+    conserve: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         require_within("epsilon", self.epsilon, 0, INFINITE)
-
-    @property
-    def conserves(self) -> bool:
-        """Whether all relevance is passed on."""
-        return self.conserve or self.epsilon == 0
 
     @abstractmethod
     def terms(self, x: Tensor, weight: Tensor | None) -> list[Term]:
@@ -57,7 +52,7 @@ class Rule(ABC):
 class Epsilon(Rule):
     """In proportion to `a_i w_ij`, of either sign :cite:p:`bach2015`, equation 58."""
 
-    epsilon: float = 1e-9
+    epsilon: float = field(default=1e-9, kw_only=False)
 
     def terms(self, x: Tensor, weight: Tensor | None) -> list[Term]:
         """The map itself."""
@@ -75,7 +70,7 @@ class ZPlus(Rule):
     def terms(self, x: Tensor, weight: Tensor | None) -> list[Term]:
         """Positive inputs by positive weights, and negative ones by negative weights."""
         if weight is None:
-            return [Term(x.clamp(min=0), None)] if (x > 0).any() else [Term(x, None)]
+            return [Term(x.clamp(min=0), None)]
         terms = [Term(x.clamp(min=0), weight.clamp(min=0))]
         if (x < 0).any():
             terms.append(Term(x.clamp(max=0), weight.clamp(max=0)))
@@ -90,7 +85,7 @@ class Gamma(Rule):
         gamma: 0 is `Epsilon`; the larger, the nearer to `ZPlus`.
     """
 
-    epsilon: float = 1e-9
+    epsilon: float = field(default=1e-9, kw_only=True)
     gamma: float = 0.25
 
     def __post_init__(self) -> None:
@@ -151,4 +146,5 @@ def stabilised(denominator: Tensor, epsilon: float) -> Tensor:
     """A denominator pushed away from zero, zero itself upwards."""
     # Of the denominator's own precision: where() on two numbers gives single.
     sign = torch.where(denominator < 0, -torch.ones_like(denominator), 1)
-    return denominator + epsilon * sign
+    # In half precision 1e-9 would be zero.
+    return denominator + max(epsilon, torch.finfo(denominator.dtype).tiny) * sign

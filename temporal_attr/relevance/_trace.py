@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,58 +13,62 @@ from torch import Tensor
 
 from temporal_attr._errors import ClipError, ModelError
 from temporal_attr.relevance._composite import Composite
-from temporal_attr.relevance._engine import RelevanceMode
+from temporal_attr.relevance._engine import RelevanceMode, ancestors
 from temporal_attr.relevance._operations import Split
 from temporal_attr.relevance._rules import Box
 
 
 @dataclass(frozen=True)
 class Trace:
-    """A forward pass that relevance can travel back through, as often as one likes."""
+    """A forward pass that relevance can travel back through, as often as one likes.
+
+    Contrastive relevance: R goes back from an output through the weights of the last layer, and R'
+    from the same output through these weights negated :cite:p:`gu2018`; below that layer both take
+    the same way, which is linear in relevance. So one pass of R - R' stands for two. The last
+    layers are those whose outputs no other layer reads.
+
+    Attributes:
+        output: What the pass computed.
+        clip: The leaf that it hangs on.
+    """
 
     output: Tensor
     clip: Tensor
+    _last_layers: tuple[Any, ...]
 
-    def relevance(self, at_output: Tensor) -> Tensor:
-        """The relevance of the clip's elements, from that of the output's."""
-        (shared,) = torch.autograd.grad(self.output, self.clip, at_output, retain_graph=True)
-        return shared
+    def relevance(self, at_output: Tensor, contrastive: bool = False) -> Tensor:
+        """The relevance of the clip's elements, from that of the output's.
 
-    def relevances(self, at_outputs: Tensor) -> Tensor:
+        Raises:
+            ModelError: If it is not finite.
+        """
+        with self._contrasted(contrastive):
+            return _finite(self._back(at_output))
+
+    def relevances(self, at_outputs: Tensor, contrastive: bool = False) -> Tensor:
         """The same for several `(rows, *output)` at once: `(rows, *clip)`.
 
         Faster for small networks, and for rows that reach the same parts of the clip.
         """
-        shared: Tensor = torch.vmap(self.relevance)(at_outputs)
+        with self._contrasted(contrastive):
+            shared: Tensor = torch.vmap(self._back)(at_outputs)
+            return _finite(shared)
+
+    def _back(self, at_output: Tensor) -> Tensor:
+        (shared,) = torch.autograd.grad(self.output, self.clip, at_output, retain_graph=True)
         return shared
 
-    def contrasted(self) -> Trace:
-        """The same pass, whose last layers also subtract what speaks against each output.
-
-        Relevance R goes back from an output through the weights of the last layer, and R' from the
-        same output through these weights negated; below that layer both take the same way, which
-        is linear in relevance. So one pass of R - R' stands for two.
-
-        The last layers are those from whose outputs no other layer follows.
-        """
-        for node in self._last_layers():
-            node.split = _difference(node.split, node.opposed())
-            node.opposed = None
-        return self
-
-    def _last_layers(self) -> list[Any]:
-        seen: set[Any] = set()
-        found, waiting = [], [self.output.grad_fn]
-        while waiting:
-            node = waiting.pop()
-            if node is None or node in seen:
-                continue
-            seen.add(node)
-            if getattr(node, "opposed", None) is not None:
-                found.append(node)
-            else:
-                waiting += [parent for parent, _ in node.next_functions]
-        return found
+    @contextmanager
+    def _contrasted(self, contrastive: bool) -> Iterator[None]:
+        """The last layers subtract what speaks against each output, for a while."""
+        kept = [(node, node.split) for node in self._last_layers if contrastive]
+        for node, split in kept:
+            node.split = _difference(split, node.opposed())
+        try:
+            yield
+        finally:
+            for node, split in kept:
+                node.split = split
 
 
 def _difference(split: Split, opposed: Split) -> Split:
@@ -71,6 +77,27 @@ def _difference(split: Split, opposed: Split) -> Split:
         return [one - other for one, other in pairs if one is not None and other is not None]
 
     return difference
+
+
+def _finite(relevance: Tensor) -> Tensor:
+    if not torch.isfinite(relevance).all():
+        raise ModelError(
+            "finite relevance", "NaN or infinite values", "Try float64, or a larger epsilon."
+        )
+    return relevance
+
+
+def _last_layers(output: Tensor) -> tuple[Any, ...]:
+    """The layers whose outputs no other layer reads; the others let go of what they would need."""
+    layers = [node for node in ancestors(output.grad_fn) if getattr(node, "opposed", None)]
+    read: set[Any] = set()
+    for layer in layers:
+        if layer not in read:
+            for parent, _ in layer.next_functions:
+                read.update(ancestors(parent, read))
+    for layer in layers:
+        layer.opposed = None if layer in read else functools.cache(layer.opposed)
+    return tuple(layer for layer in layers if layer not in read)
 
 
 def trace(
@@ -112,14 +139,16 @@ def trace(
     """
     bounds = _pixel_bounds(clip, bounds, composite)
     leaf = clip.detach().requires_grad_()
-    with torch.enable_grad(), RelevanceMode(composite, model, leaf, bounds):
+    mode = RelevanceMode(composite, model, leaf, bounds)
+    with torch.enable_grad(), mode:
         # A copy, so that a model that works in place does not trip over a leaf.
         output = forward(leaf.clone())
+        mode.finish(output)
     if not torch.isfinite(output).all():
         raise ModelError(
             "finite logits", "NaN or infinite ones", "Relevance has no meaning there; try float64."
         )
-    return Trace(output, leaf)
+    return Trace(output, leaf, _last_layers(output))
 
 
 def _pixel_bounds(
