@@ -465,6 +465,14 @@ def test_overlap_matches_exact_counting(classes, temporal, k):
         assert found.p_value == pytest.approx(p_value, rel=1e-10)
 
 
+@pytest.mark.parametrize("k", [1, 60, 150, 299])
+def test_overlap_of_many_equal_values_goes_by_class_number(k):
+    values = torch.randint(0, 3, (300,)).double()
+    for chosen in (range(150), range(0, 300, 7), torch.randperm(300)[:100].tolist()):
+        found = temporal_overlap(values, chosen, k)
+        assert found.share == slow.temporal_overlap(values, chosen, k)[0]
+
+
 def test_the_reference_counts_what_enumeration_finds():
     for classes in range(1, 8):
         for temporal in range(classes + 1):
@@ -818,6 +826,29 @@ def test_the_model_and_the_clip_are_left_alone():
     assert clip.grad is None
     assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
     assert not any(part._forward_hooks for part in model.modules())
+
+
+def in_place(framewise):
+    """A model that overwrites what it is given."""
+    if framewise:
+        encoder = nn.Sequential(nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(48, 24)).eval()
+        memory = nn.GRU(24, 7, batch_first=True).eval()
+        return FrameRecurrent(encoder, memory, head(7), "mean").double()
+    network = nn.Sequential(nn.ReLU(inplace=True), *shifted(1, pairs=True).model).eval()
+    return Conv3D(network, stages=["0", "1", "2"], pool="3", classifier="5").double()
+
+
+@pytest.mark.parametrize("framewise", [False, True])
+@pytest.mark.parametrize("size", [1, 3, 6])
+def test_a_model_that_works_in_place_leaves_the_clip_alone(framewise, size):
+    model, clip = in_place(framewise), torch.randn(1, 6, 3, 4, 4, dtype=torch.float64)
+    before = clip.clone()
+    expected = slow.windowed_logits(model, before, slow.window_bounds(size, 6, 6, 1))
+    assert_near(windowed_logits(model, clip, size), expected)
+    assert torch.equal(clip, before)
+    found = accuracy_by_window(model, [(clip, torch.from_numpy(expected).argmax(1))], [size])
+    assert found.accuracy == (1.0,)
+    assert torch.equal(clip, before)
 
 
 # Accuracy against window size.
