@@ -127,7 +127,7 @@ class ContrastiveLRPTemporal(VideoMethod, GradientAttribution):  # type: ignore[
 
     A model with `merged_steps` (SlowFast: its slow pathway predicts once for so many fast frames)
     gets its matrix summed in blocks of that size, as in the paper, and its step logits are the
-    means over them.
+    means over them, weighted as the model weighs its timesteps.
 
     Costs (N timesteps): about two forward passes, and N backward passes at most.
 

@@ -82,7 +82,7 @@ def relevance_of_steps(
         target=classes,
         matrix=by_step(frame_matrix, frames_per_step),
         frame_matrix=frame_matrix,
-        step_logits=logits.unflatten(1, (-1, merged)).mean(2),
+        step_logits=_merged_logits(logits, steps.weights, merged),
         step_weights=steps.weights.unflatten(0, (-1, merged)).sum(1),
         row_error=sent.error.unflatten(1, (-1, merged)).abs().amax(2),
         row_relevance=torch.stack(pixels, 1) if pixels else None,
@@ -90,6 +90,15 @@ def relevance_of_steps(
         frames_per_step=frames_per_step,
         chunk_size=chunk_size,
     )
+
+
+def _merged_logits(logits: Tensor, weights: Tensor, merged: int) -> Tensor:
+    """The mean of the logits in each block, weighted as the model weighs its timesteps."""
+    parts = weights.unflatten(0, (-1, merged))
+    total = parts.sum(1, keepdim=True)
+    shares = torch.where(total > 0, parts / total, 1 / merged)
+    means: Tensor = (logits.unflatten(1, (-1, merged)) * shares).sum(2)
+    return means
 
 
 def _trace_steps(

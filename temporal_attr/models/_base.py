@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeAlias
 
-import torch
 from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -40,7 +39,8 @@ class FrameLogits:
 
     def clip_logits(self) -> Logits:
         """The weighted sum over timesteps."""
-        return torch.einsum("bnk,n->bk", self.logits, self.weights)
+        # A product and a sum, which is a pooling; a matrix product would be a layer to relevance.
+        return (self.logits * self.weights[:, None]).sum(1)
 
 
 class VideoModel(nn.Module, ABC):

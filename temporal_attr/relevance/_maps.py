@@ -82,7 +82,8 @@ def _denominator(total: Tensor, rule: Rule) -> tuple[Tensor, Tensor | None]:
 
 def _shared_evenly(x: Tensor, weight: Tensor | None, apply: LinearMap) -> Pull:
     """The way back of relevance that no term takes: in even parts to the inputs that were read."""
-    ones = None if weight is None else torch.ones_like(weight)
+    # A weight of zero reads nothing.
+    ones = None if weight is None else (weight != 0).to(weight.dtype)
     reads, pull = apply(torch.ones_like(x), ones)
     reads = reads.masked_fill(reads == 0, 1)
     return lambda left: pull(left / reads)
