@@ -286,8 +286,10 @@ def _named(handler: Handler, *names: str) -> dict[str, Handler]:
 
 
 LAYERS = ("conv1d", "conv2d", "conv3d", "linear")
-PRODUCTS = ("bmm", "einsum", "matmul", "mm")
 """Functions of an input and a weight."""
+
+PRODUCTS = ("bmm", "einsum", "matmul", "mm")
+"""Functions of two operands, one of which may be a weight."""
 
 HANDLERS: dict[str, Handler] = {
     **_named(weighted, *LAYERS),
