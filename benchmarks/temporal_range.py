@@ -327,8 +327,8 @@ def report(outcomes: list[Outcome]) -> str:
         "",
         "Timesteps near an end of the clip have fewer frames to read, which lowers avg-ATR where "
         "all are averaged; the lines on the middle timesteps are without that. Differences over "
-        "all models are not independent of each other. On `order` a longer distance does not lead to a "
-        "longer range: these networks (kernel 5) read most of the clip whatever the distance.",
+        "all models are not independent of each other. On `order` a longer distance does not lead "
+        "to a longer range: these networks (kernel 5) read most of the clip whatever the distance.",
         "",
         f"Partial uniform sampling, {WINDOWED} videos a model: windows as long as the model's mean "
         f"avg-ATR (rounded up) lose {np.mean(lost_by_size):.2f} points of accuracy on average, and "
