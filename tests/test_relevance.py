@@ -237,6 +237,12 @@ def test_pixels_keep_their_bounds_through_a_normalization_of_the_models_own():
         lambda x: linear((x - 3) / 0.5): (2 * x - 6, -10, -2),
         lambda x: linear(1 - x): (1 - x, -1, 3),
         lambda x: linear(-2 * x): (-2 * x, -4, 4),
+        lambda x: linear(F.relu(x - 0.75, inplace=True)): ((x - 0.75).relu(), 0, 1.25),
+        lambda x: linear(F.batch_norm(x, torch.ones(2).double(), torch.ones(2).double(), eps=0)): (
+            x - 1,
+            -3,
+            1,
+        ),
     }
     for form, (values, low, high) in forms.items():
         found = followed(form, x, composite).relevance(start)

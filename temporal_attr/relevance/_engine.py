@@ -28,7 +28,9 @@ from temporal_attr.relevance._recurrence import CELLS, unroll
 
 Bounds: TypeAlias = tuple[Tensor, Tensor]
 
-AFFINE = ("add", "div", "mul", "rsub", "sub")
+AFFINE = frozenset({"add", "div", "mul", "rsub", "sub"})
+MONOTONE = AFFINE | {"batch_norm", "dropout", "hardtanh", "leaky_relu", "neg", "relu", "relu6"}
+"""Functions of one data operand that rise or fall with every value of it, in any one place."""
 
 
 class _Carry(torch.autograd.Function):
@@ -189,8 +191,8 @@ class RelevanceMode(TorchFunctionMode):
         return bounds if tensor._version == version else None
 
     def _move_bounds(self, call: Call, output: Tensor) -> None:
-        """Pixels that a constant is added to or multiplied by lie between other bounds."""
-        if call.bounds is None or len(call.data) != 1 or call.name not in AFFINE:
+        """Pixels that a constant is added to, or the like, lie between other bounds."""
+        if call.bounds is None or len(call.data) != 1 or call.name not in MONOTONE:
             return
 
         def moved(bound: Tensor) -> Tensor:
