@@ -581,6 +581,9 @@ def test_bounds_by_hand():
     # The last of four timesteps has one frame only.
     assert of(1, 4, 7, 2) == [[0, 1], [2, 3], [4, 5], [6, 6]]
     assert of(2, 4, 7, 2) == [[0, 3], [0, 3], [2, 5], [4, 6]]
+    # Seven frames in three timesteps: the last one has what is left, and all three the whole clip.
+    assert of(1, 3, 7, 2) == [[0, 1], [2, 3], [4, 6]]
+    assert of(3, 3, 7, 2) == [[0, 6]] * 3
     assert of(torch.tensor([[NAN, 1.5, 4.0, 1.0]]), 4, 7, 2) == [[0, 1], [0, 3], [0, 6], [6, 6]]
     runs = torch.tensor([[[0, 3], [1, 1], [1, 2], [3, 3]]])
     assert of(runs, 4, 7, 2) == [[0, 6], [2, 3], [2, 5], [6, 6]]
@@ -910,7 +913,7 @@ def test_accuracy_does_not_hang_on_the_batches_or_the_order_of_sizes():
 # Errors.
 
 
-def refusal(kind, text, function, *arguments, **options):
+def assert_refused(kind, text, function, *arguments, **options):
     """The three parts of the error that a call must raise."""
     with pytest.raises(kind, match=text) as caught:
         function(*arguments, **options)
@@ -931,7 +934,7 @@ NUMBERS = torch.arange(5.0)
 @pytest.mark.parametrize("sigma", [0, -0.5, 1.0000001, 97.5, NAN, math.inf, "most", None])
 @pytest.mark.parametrize("function", [shortest_runs, ranges])
 def test_a_share_outside_zero_to_one(function, sigma):
-    refusal(OptionError, f"sigma .*, got {sigma!r}", function, SQUARE, sigma)
+    assert_refused(OptionError, f"sigma .*, got {sigma!r}", function, SQUARE, sigma)
 
 
 @pytest.mark.usefixtures("as_user")
@@ -948,13 +951,13 @@ def test_a_share_outside_zero_to_one(function, sigma):
 )
 @pytest.mark.parametrize("function", [shortest_runs, ranges])
 def test_a_matrix_that_is_none(function, matrix, got):
-    refusal(OptionError, f"got .*{got}", function, matrix)
+    assert_refused(OptionError, f"got .*{got}", function, matrix)
 
 
 @pytest.mark.usefixtures("as_user")
 def test_averages_of_no_clips():
     text = "score .*above 0.9, got .*0.9"
-    refusal(OptionError, text, average_matrices, SQUARE, SURE, threshold=0.9)
+    assert_refused(OptionError, text, average_matrices, SQUARE, SURE, threshold=0.9)
     assert average_matrices(SQUARE, SURE, threshold=0.89).clips == 1
     assert average_by_class(SQUARE, torch.tensor([0, 1, 2]), SURE, threshold=0.9) == {}
 
@@ -972,8 +975,8 @@ def test_averages_of_no_clips():
     ids=["too few", "logits", "negative", "NaN", "matrix with a NaN"],
 )
 def test_scores_that_are_no_probabilities_of_these_clips(matrices, scores, text):
-    refusal(OptionError, text, average_matrices, matrices, scores)
-    refusal(OptionError, text, average_by_class, matrices, torch.tensor([0, 1, 0]), scores)
+    assert_refused(OptionError, text, average_matrices, matrices, scores)
+    assert_refused(OptionError, text, average_by_class, matrices, torch.tensor([0, 1, 0]), scores)
 
 
 @pytest.mark.usefixtures("as_user")
@@ -984,35 +987,40 @@ def test_scores_that_are_no_probabilities_of_these_clips(matrices, scores, text)
         (torch.full((5,), 0.1), "numbers in .* that differ, got 0.1 only"),
         # What a sum leaves of equal numbers.
         (1e6 + 1e-9 * NUMBERS.double().sin(), "numbers in .* that differ, got 1e.06 only"),
+        (1e-9 * NUMBERS.double().sin() - 1e6, "numbers in .* that differ, got -1e.06 only"),
         (torch.tensor([1, 2, NAN, 3, 0]), "finite numbers in .*, got 1 of 5"),
         (torch.tensor([1, 2, math.inf, 3, 0]), "finite numbers in .*, got 1 of 5"),
     ],
-    ids=["too few", "constant", "almost constant", "NaN", "infinite"],
+    ids=["too few", "constant", "almost constant", "almost constant below zero", "NaN", "infinite"],
 )
 def test_correlation_of_what_has_none(second, text):
     first = NUMBERS[: len(second)]
-    refusal(OptionError, text, correlation, first, second)
-    refusal(OptionError, text, correlation, second, first)
-    refusal(OptionError, r"\(5,\) and \(4,\)", correlation, NUMBERS, NUMBERS[:4])
+    assert_refused(OptionError, text, correlation, first, second)
+    assert_refused(OptionError, text, correlation, second, first)
+    assert_refused(OptionError, r"\(5,\) and \(4,\)", correlation, NUMBERS, NUMBERS[:4])
+    column = NUMBERS[:, None]
+    assert_refused(OptionError, r"\(5, 1\) and \(5, 1\)", correlation, column, column.sin())
 
 
 @pytest.mark.usefixtures("as_user")
 @pytest.mark.parametrize("k", [0, -1, 6, 2.5])
 def test_an_overlap_of_more_classes_than_there_are(k):
-    refusal(OptionError, f"k .* from 1 to 5, got {k}", temporal_overlap, NUMBERS, [1], k)
+    assert_refused(OptionError, f"k .* from 1 to 5, got {k}", temporal_overlap, NUMBERS, [1], k)
 
 
 @pytest.mark.usefixtures("as_user")
 @pytest.mark.parametrize("number", [5, -1])
 def test_temporal_classes_that_are_not_there(number):
-    refusal(OptionError, f"from 0 to 4, got {number}", temporal_overlap, NUMBERS, [1, number], 2)
+    assert_refused(
+        OptionError, f"from 0 to 4, got {number}", temporal_overlap, NUMBERS, [1, number], 2
+    )
 
 
 @pytest.mark.usefixtures("as_user")
 @pytest.mark.parametrize("confidence", [0, -0.5, 95, NAN])
 def test_an_interval_of_no_confidence(confidence):
     text = f"confidence .*, got {confidence}"
-    refusal(OptionError, text, correlation, NUMBERS, NUMBERS.sin(), confidence)
+    assert_refused(OptionError, text, correlation, NUMBERS, NUMBERS.sin(), confidence)
 
 
 @pytest.mark.usefixtures("as_user")
@@ -1020,7 +1028,7 @@ def test_windows_of_a_model_without_a_sum_over_timesteps():
     for name in ("late_fusion_module", "step_own_readout"):
         wrapper, _ = family(name).build()
         text = f"got .*{type(wrapper).__name__}"
-        refusal(FrameLogitsError, text, windowed_logits, wrapper, family(name).clip(), 3)
+        assert_refused(FrameLogitsError, text, windowed_logits, wrapper, family(name).clip(), 3)
 
 
 @pytest.mark.usefixtures("as_user")
@@ -1028,19 +1036,21 @@ def test_windows_of_a_model_that_is_not_wrapped():
     _, bare = family("gru_mean").build()
     clip = family("gru_mean").clip()
     text = "a VideoModel, .*got {}.*Wrap the model"
-    refusal(FrameLogitsError, text.format("bare"), windowed_logits, bare, clip, 3)
+    assert_refused(FrameLogitsError, text.format("bare"), windowed_logits, bare, clip, 3)
     batches = [(clip, torch.tensor([0, 1]))]
     plain = nn.Flatten()
-    refusal(FrameLogitsError, text.format("Flatten"), accuracy_by_window, plain, batches, [1])
+    assert_refused(
+        FrameLogitsError, text.format("Flatten"), accuracy_by_window, plain, batches, [1]
+    )
 
 
 @pytest.mark.usefixtures("as_user")
 @pytest.mark.parametrize("size", [0, -2])
 def test_windows_without_a_timestep(size):
-    refusal(OptionError, f"at least 1, got {size}", window_bounds, size, 4, 4, 1)
+    assert_refused(OptionError, f"at least 1, got {size}", window_bounds, size, 4, 4, 1)
     model, clip = built("conv3d_global")
-    refusal(OptionError, f"at least 1, got {size}", windowed_logits, model, clip, size)
-    refusal(
+    assert_refused(OptionError, f"at least 1, got {size}", windowed_logits, model, clip, size)
+    assert_refused(
         OptionError,
         f"at least 1, got {size}",
         accuracy_by_window,
@@ -1048,7 +1058,7 @@ def test_windows_without_a_timestep(size):
         [(clip, torch.tensor([0, 1]))],
         [1, size],
     )
-    refusal(
+    assert_refused(
         OptionError, f"chunk_size .*, got {size}", windowed_logits, model, clip, 1, chunk_size=size
     )
 
@@ -1068,7 +1078,7 @@ def test_windows_without_a_timestep(size):
     ids=["zero", "negative", "other clip", "empty", "after the end", "before the start", "short"],
 )
 def test_windows_outside_the_clip(windows, text):
-    refusal(OptionError, text, window_bounds, windows, 4, 4, 1)
+    assert_refused(OptionError, text, window_bounds, windows, 4, 4, 1)
 
 
 @pytest.mark.usefixtures("as_user")
@@ -1077,7 +1087,7 @@ def test_windows_outside_the_clip(windows, text):
 )
 def test_timesteps_that_are_not_those_of_the_frames(steps, frames, per_step):
     text = f"about {frames / per_step:g} timesteps for {frames} frames .*, got {steps}"
-    refusal(OptionError, text, window_bounds, 2, steps, frames, per_step)
+    assert_refused(OptionError, text, window_bounds, 2, steps, frames, per_step)
 
 
 @pytest.mark.usefixtures("as_user")
@@ -1085,22 +1095,24 @@ def test_timesteps_that_are_not_those_of_the_frames(steps, frames, per_step):
 def test_a_windowed_clip_of_frames_that_are_not_there(bounds):
     text = f"got .*{bounds[0]}.*{bounds[1]}"
     clip = torch.zeros(2, 4, 3, 2, 2)
-    refusal(OptionError, text, windowed_clip, clip, torch.tensor([[0, 3], bounds]))
+    assert_refused(OptionError, text, windowed_clip, clip, torch.tensor([[0, 3], bounds]))
 
 
 @pytest.mark.usefixtures("as_user")
 def test_a_clip_or_a_model_that_is_not_ready():
     model, clip = built("conv3d_global")
-    refusal(ClipError, "got 4 axes", windowed_clip, clip[0], torch.tensor([[0, 3]]))
-    refusal(ClipError, "got 4 axes", windowed_logits, model, clip[0], 2)
+    assert_refused(ClipError, "got 4 axes", windowed_clip, clip[0], torch.tensor([[0, 3]]))
+    assert_refused(ClipError, "got 4 axes", windowed_logits, model, clip[0], 2)
     model.train()
-    refusal(ModelError, "evaluation mode, got .* training", windowed_logits, model, clip, 2)
+    assert_refused(ModelError, "evaluation mode, got .* training", windowed_logits, model, clip, 2)
 
 
 @pytest.mark.usefixtures("as_user")
 def test_accuracy_of_nothing():
     model, clip = built("conv3d_global")
     labels = torch.tensor([0, 1])
-    refusal(OptionError, "got .*(none|no|0|empty)", accuracy_by_window, model, [(clip, labels)], [])
-    refusal(OptionError, "got .*(none|no|0|empty)", accuracy_by_window, model, [], [1])
-    refusal(OptionError, "2.*got .*1", accuracy_by_window, model, [(clip, labels[:1])], [1])
+    assert_refused(
+        OptionError, "got .*(none|no|0|empty)", accuracy_by_window, model, [(clip, labels)], []
+    )
+    assert_refused(OptionError, "got .*(none|no|0|empty)", accuracy_by_window, model, [], [1])
+    assert_refused(OptionError, "2.*got .*1", accuracy_by_window, model, [(clip, labels[:1])], [1])

@@ -119,10 +119,19 @@ def average_range(ranges: StepScores, step_logits: StepScores) -> PerExample:
         `(batch,)`, from 1 to `steps`, in timesteps; NaN where no timestep with a range has a
         positive logit.
 
+    Raises:
+        OptionError: If the numbers of ranges and logits differ.
+
     Example:
         >>> average_range(torch.tensor([[2.0, 4.0, 7.0]]), torch.tensor([[1.0, 3.0, -2.0]]))
         tensor([3.5000])
     """
+    if ranges.shape != step_logits.shape:
+        raise OptionError(
+            f"a logit for each of the ranges {tuple(ranges.shape)}",
+            f"shape {tuple(step_logits.shape)}",
+            "Use the step_logits of the same result.",
+        )
     known = ~ranges.isnan()
     weights = (step_logits.clamp(min=0) * known).to(ranges.dtype)
     # Without any weight this is 0 / 0, which is NaN.

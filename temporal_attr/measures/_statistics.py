@@ -81,7 +81,7 @@ def temporal_overlap(
     require_count("k", k, 1, classes)
     listed = set(temporal)
     for number in listed:
-        require_count("a temporal class", number, 0, classes - 1)
+        require_count("each temporal class", number, 0, classes - 1)
     # NaN sorts as the largest: negated values rise, so that it comes last.
     top = torch.argsort(-values, stable=True)[:k].tolist()
     hits = len(listed.intersection(top))

@@ -29,6 +29,7 @@ class FrameLogits:
             `"frozen"`, the weighted sum over steps is the clip's logits.
 
     Example:
+        >>> import torch
         >>> steps = FrameLogits(torch.tensor([[[1.0, 0.0], [3.0, 4.0]]]), torch.tensor([0.5, 0.5]))
         >>> steps.clip_logits()
         tensor([[2., 2.]])
