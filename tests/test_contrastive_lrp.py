@@ -792,6 +792,16 @@ def test_a_share_of_one_reaches_all_that_has_any_relevance():
     assert (less.ranges < found.ranges).any()
 
 
+def test_timesteps_that_are_not_read_have_no_part_in_the_averages():
+    case = recurrent(nn.LSTM, "last", bidirectional=True)
+    found = matrices(case.model, case.clip, [4, 0], sigma=0.8)
+    last = found.ranges[:, -1]
+    assert (found.step_logits[:, -1] > 0).all()
+    assert (last < found.ranges.amax(1)).all()
+    assert torch.equal(found.max_atr, last)
+    assert torch.equal(found.avg_atr, last)
+
+
 @pytest.mark.parametrize("sigma", [0, -0.5, 1.5, NAN, "half", True])
 def test_a_share_that_is_none(sigma):
     with pytest.raises(OptionError, match="sigma"):

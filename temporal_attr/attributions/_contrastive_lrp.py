@@ -47,9 +47,10 @@ class ContrastiveLRPTemporalResult(Result):
             timestep's own weight; NaN where no timestep with a range has a positive logit.
         max_atr: `(batch,)`, the largest r_i of the timesteps that have weight; NaN where their rows
             are all zero.
-        row_error: `(batch, steps)`, what was lost or made on the way back from a timestep, over the
-            magnitude of its logit: the sum of a row less the logit, or, if contrastive, the sum of
-            R - R' over all pixels, which start alike and should cancel.
+        row_error: `(batch, steps)`, what was lost or made on the way back from a timestep, over its
+            logit, both as magnitudes: the sum of a row less the logit, or, if contrastive, the sum
+            of R - R' over all pixels, which start alike and should cancel. Of merged timesteps the
+            largest.
         rows: The timesteps whose relevance of pixels was asked for.
         row_relevance: `(batch, rows, time, channel, height, width)`; None if it was not asked for.
         contrastive: Whether what speaks against the target was subtracted.
@@ -113,21 +114,23 @@ class ContrastiveLRPTemporal(VideoMethod, GradientAttribution):  # type: ignore[
         model: A `VideoModel` whose timesteps add up to its prediction (`exactness` other than
             `"none"`).
         contrastive: Whether to subtract what speaks against the target.
-        sigma: The share of a row that a range holds, above 0 and at most 1; at 1 a range is all
+        sigma: The share of a row that a range holds, from 1e-6 to 1; at 1 a range is all
             from the first to the last timestep with any relevance.
         composite: The rules; see `LRP`.
         chunk_size: Rows sent back together; by default as many as have a million values of the
             clip between them, and at least one. More is faster for small clips, and takes that many
             times the memory of a row; a single row skips what its timestep cannot reach.
 
-    A row whose logit is 0 is all zeros, and has no range (NaN). A negative logit is shared like a
+    A row whose logit is 0, or where R' outweighs R at every pixel, is all zeros, and has no range
+    (NaN). A negative logit is shared like a
     positive one (for `contrastive=False` the row is negative; contrastive, it holds what speaks
     against the class), but it has no weight in avg-ATR. Where all logits of a clip are 0 or less,
     avg-ATR is NaN. A model with one timestep has range 1.
 
     A model with `merged_steps` (SlowFast: its slow pathway predicts once for so many fast frames)
-    gets its matrix summed in blocks of that size, as in the paper, and its step logits are the
-    means over them, weighted as the model weighs its timesteps.
+    gets its matrix summed in blocks of that size, as in the paper, so that a plain row sums to the
+    sum of the block's logits; its step logits are the means over the blocks, weighted as the model
+    weighs its timesteps.
 
     Costs (N timesteps): about two forward passes, and N backward passes at most.
 

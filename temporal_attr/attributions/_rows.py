@@ -67,7 +67,7 @@ def relevance_of_steps(
     steps, classes, run = _trace_steps(model, clip, target, settings.composite)
     merged, logits = model.merged_steps, run.output.detach()
     for row in settings.rows:
-        require_count("rows", row, 0, logits.shape[1] // merged - 1)
+        require_count("each of rows", row, 0, logits.shape[1] // merged - 1)
     keep = {row * merged + part for row in settings.rows for part in range(merged)}
     chunk_size = min(settings.chunk_size or max(1, ROOM // clip.numel()), logits.shape[1])
     sent = _send_back(run, settings.contrastive, chunk_size, keep, settings.show_progress)
