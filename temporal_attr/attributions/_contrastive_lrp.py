@@ -23,7 +23,8 @@ from temporal_attr._typing import (
     TargetLike,
 )
 from temporal_attr.attributions._base import VideoMethod
-from temporal_attr.attributions._lrp import own_graph, relevance_run
+from temporal_attr.attributions._graph import own_graph
+from temporal_attr.attributions._lrp import relevance_run
 from temporal_attr.attributions._results import Result
 from temporal_attr.attributions._rows import Settings, StepRelevance, relevance_of_steps
 from temporal_attr.measures import average_range, maximum_range, ranges
@@ -246,7 +247,7 @@ class ContrastiveLRPTemporal(VideoMethod, GradientAttribution):  # type: ignore[
         settings = Settings(
             self.composite, self.contrastive, self.chunk_size, tuple(rows), show_progress
         )
-        with own_graph(clip) as own:
+        with own_graph((clip,)) as (own,):
             return relevance_of_steps(model, own, target, settings)
 
 

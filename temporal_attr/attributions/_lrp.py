@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, overload
 
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from temporal_attr._typing import ClipTensor, Logits, PerExample, TargetLike
 from temporal_attr.attributions._base import VideoMethod
+from temporal_attr.attributions._graph import own_graph
 from temporal_attr.attributions._objectives import logit, resolve_target
 from temporal_attr.attributions._results import PixelResult, Run
 from temporal_attr.measures import frame_scores
@@ -45,26 +45,11 @@ class LRPResult(PixelResult):
         return "relevance of the\nframe for the logit"
 
     def _details(self, example: int) -> list[str]:
-        shares = self.frame_scores[example]
-        total = shares.sum().item()
+        total = self.frame_scores[example].sum().item()
         lines = [f"relevance sums to {total:.4g}; lost {self.convergence_delta[example]:.2g}"]
         if total:
-            order = shares.abs().argsort(descending=True, stable=True)[:3].tolist()
-            top = ", ".join(f"{frame} ({shares[frame].item() / total:.0%})" for frame in order)
-            lines.append(f"frames with most relevance: {top}")
+            lines.append(f"frames with most relevance: {self._top_frames(example)}")
         return lines
-
-
-@contextmanager
-def own_graph(clip: Tensor) -> Iterator[Tensor]:
-    """A clip that a graph can hang on, whatever the caller has switched off."""
-    with (
-        torch.inference_mode(False),
-        torch.enable_grad(),
-        torch.autocast(clip.device.type, enabled=False),
-    ):
-        # An inference tensor can never be part of a graph, but a copy of it can.
-        yield clip.clone() if clip.is_inference() else clip.detach()
 
 
 def trace_model(
@@ -228,7 +213,7 @@ class LRP(VideoMethod, GradientAttribution):  # type: ignore[misc]
         """Relevance of the clip, the logits, and the classes explained."""
         clip = self._one_clip(inputs)
         arguments = self._checked_arguments(additional_forward_args)
-        with own_graph(clip) as own:
+        with own_graph((clip,)) as (own,):
 
             def forward(clip: Tensor) -> Tensor:
                 return check_logits(self.model(clip, *arguments), len(clip))

@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from tqdm import tqdm
 
 from temporal_attr._errors import ModelError, OptionError
+from temporal_attr.attributions._graph import own_graph
 from temporal_attr.attributions._recurrence import native_recurrence
 from temporal_attr.models import FrameLogits, FramewiseModel, VideoModel, check_logits
 
@@ -96,23 +97,16 @@ def ask(
     Raises:
         OptionError: If the named path does not exist or the model does not have it.
     """
-    # The caller may be under no_grad or inference mode; the answer needs a graph of its own.
-    kind = clips[0].device.type
-    with (
-        torch.inference_mode(False),
-        torch.enable_grad(),
-        torch.autocast(kind, enabled=False),  # precision is lowered by the path "half" only
-    ):
-        clips = tuple(_own(clip) for clip in clips)
-        paths = _available(question, clips)
+    with own_graph(clips) as own:
+        paths = _available(question, own)
         if memory != "auto":
-            return _path(paths, memory, question)(question, clips, chunk_size)
+            return _path(paths, memory, question)(question, own, chunk_size)
         tried: list[str] = []
-        if not clips[0].is_cuda:
+        if not own[0].is_cuda:
             del paths["offload"]  # the tensors are in the CPU's memory already
         for name, path in paths.items():
             try:
-                answer = path(question, clips, chunk_size)
+                answer = path(question, own, chunk_size)
             except Exception as error:
                 if not is_out_of_memory(error) or name == list(paths)[-1]:
                     raise
@@ -121,11 +115,6 @@ def ask(
             tried.append(name)
             torch.cuda.empty_cache()
     raise AssertionError("the last path raises")
-
-
-def _own(clip: Tensor) -> Tensor:
-    # An inference tensor can never be part of a graph, but a copy of it can.
-    return clip.clone() if clip.is_inference() else clip.detach()
 
 
 Path: TypeAlias = Callable[[Question, tuple[Tensor, ...], "int | None"], Answer]

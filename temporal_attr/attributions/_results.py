@@ -141,6 +141,13 @@ class PixelResult(Result):
         """What a frame's score is, for an axis."""
         raise NotImplementedError(f"{type(self).__name__} must say what it scores")
 
+    def _top_frames(self, example: int) -> str:
+        """The three frames with the largest scores, and their shares of the sum."""
+        scores = self.frame_scores[example]
+        order = scores.abs().argsort(descending=True, stable=True)[:3].tolist()
+        total = scores.sum().item()
+        return ", ".join(f"{frame} ({scores[frame].item() / total:.0%})" for frame in order)
+
 
 def _plain(value: Any) -> Any:  # noqa: ANN401
     if isinstance(value, Tensor):

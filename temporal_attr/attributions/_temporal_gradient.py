@@ -76,8 +76,7 @@ class TemporalGradientResult(PixelResult):
         total = scores.sum().item()
         if not total:
             return [f"the gradient of the {self.objective} is zero for every frame"]
-        order = scores.argsort(descending=True, stable=True)[:3].tolist()
-        top = ", ".join(f"{frame} ({scores[frame].item() / total:.0%})" for frame in order)
+        top = self._top_frames(example)
         lines = [f"frames with most of the {self.objective}'s sensitivity: {top}"]
         if self.influence is not None:
             lines.append(_reach(self.influence[example]))
