@@ -45,9 +45,9 @@ Settings = argparse.Namespace
 
 
 def recipe(
-    architecture: str, name: str, options: dict[str, Any], task: str = "motion", **given: int
+    architecture: str, name: str, options: dict[str, Any], task: str = "motion", **given: float
 ) -> Recipe:
-    """A model of this page."""
+    """A model on small videos."""
     return Recipe(task, architecture, options, given, name, STEPS, size=SIZE)
 
 
@@ -94,13 +94,13 @@ def folder_of(seed: int) -> Path:
     return FOLDER / f"seed-{seed}"
 
 
-def train_all(options: argparse.Namespace) -> None:
+def train_all(recipes: list[Recipe], seeds: int, processes: int) -> None:
     """Train what is not there yet."""
-    with ProcessPoolExecutor(options.processes) as pool:
+    with ProcessPoolExecutor(processes) as pool:
         running = []
-        for seed in range(options.seeds):
+        for seed in range(seeds):
             settings = Settings(seed=seed, steps=None, videos=TRAINING, fresh=FRESH)
-            for entry in RECIPES:
+            for entry in recipes:
                 if not finished(entry, folder_of(seed), settings):
                     running.append(pool.submit(work, entry, folder_of(seed), settings))
         for done in tqdm(as_completed(running), "trained", total=len(running)):
@@ -381,7 +381,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.seeds < 2:
         parser.error("--seeds must be at least 2")
-    train_all(options)
+    train_all(RECIPES, options.seeds, options.processes)
     runs = list(product(RECIPES, range(options.seeds)))
     with ProcessPoolExecutor(options.processes) as pool:
         done = pool.map(outcome, *zip(*runs, strict=True))

@@ -52,6 +52,15 @@ Target: TypeAlias = Int[Tensor, "batch"]
 FrameScores: TypeAlias = Float[Tensor, "batch time"]
 """One number for each input frame."""
 
+ShuffledScores: TypeAlias = Float[Tensor, "batch shuffles time"]
+"""One number for each input frame of each shuffled clip; a column is a frame, wherever it stood."""
+
+ShuffledLogits: TypeAlias = Float[Tensor, "batch shuffles classes"]
+"""The logits of each shuffled clip."""
+
+Orders: TypeAlias = Int[Tensor, "orders time"]
+"""Orders of frames: entry p of a row is the frame shown at place p."""
+
 Influence: TypeAlias = Float[Tensor, "batch steps time"]
 """One number for each pair of predicting timestep (row) and input frame (column)."""
 

@@ -5,7 +5,14 @@ from dataclasses import dataclass
 
 from captum.attr import Attribution
 
-from temporal_attr import LRP, ContrastiveLRPTemporal, TemporalGradient
+from temporal_attr import (
+    LRP,
+    ContrastiveLRPTemporal,
+    ShuffleProbe,
+    TemporalGradient,
+    frame_scores,
+)
+from temporal_attr.clips import IDENTITY
 from temporal_attr.relevance import Box, Composite
 
 # The clips of the suite are no pixels, and noise is added to them.
@@ -61,5 +68,23 @@ METHODS = [
         ),
         input_shaped=False,
         takes_functions=False,
+    ),
+    Method(
+        "shuffle_probe",
+        lambda model, chunk=None: ShuffleProbe(
+            model, shuffles=5, normalization=IDENTITY, chunk_size=chunk
+        ),
+        input_shaped=False,
+    ),
+    Method(
+        "shuffle_probe_of_a_method",
+        lambda model, chunk=None: ShuffleProbe(
+            TemporalGradient(model),
+            shuffles=3,
+            reduce=frame_scores,
+            normalization=IDENTITY,
+            chunk_size=chunk,
+        ),
+        input_shaped=False,
     ),
 ]

@@ -8,6 +8,12 @@ from temporal_attr.attributions._lrp import LRP, LRPResult
 from temporal_attr.attributions._memory import Memory
 from temporal_attr.attributions._objectives import Objective, ObjectiveName, resolve_target
 from temporal_attr.attributions._results import PixelResult, Result, Run
+from temporal_attr.attributions._shuffle_probe import ShuffleProbe
+from temporal_attr.attributions._shuffle_results import (
+    ShuffleCurve,
+    ShuffleProbeResult,
+    ShuffleSet,
+)
 from temporal_attr.attributions._temporal_gradient import TemporalGradient, TemporalGradientResult
 
 __all__ = [
@@ -21,6 +27,10 @@ __all__ = [
     "PixelResult",
     "Result",
     "Run",
+    "ShuffleCurve",
+    "ShuffleProbe",
+    "ShuffleProbeResult",
+    "ShuffleSet",
     "TemporalGradient",
     "TemporalGradientResult",
     "resolve_target",

@@ -210,7 +210,7 @@ def _row_gradients(
     rows: Tensor, leaves: tuple[Tensor, ...], show_progress: bool
 ) -> Iterator[tuple[Tensor, ...]]:
     if not rows.requires_grad:
-        raise _cut_graph()
+        raise cut_graph()
     last = rows.shape[1] - 1
     bar = tqdm(range(last + 1), "gradients", disable=not show_progress or not last, delay=2)
     reached = False
@@ -221,14 +221,15 @@ def _row_gradients(
         # An input that a row does not read has gradient zero; but some row must read some input,
         # or the graph was cut on the way.
         if row == last and not reached:
-            raise _cut_graph()
+            raise cut_graph()
         yield tuple(
             torch.zeros_like(leaf) if gradient is None else gradient
             for leaf, gradient in zip(leaves, found, strict=True)
         )
 
 
-def _cut_graph() -> ModelError:
+def cut_graph() -> ModelError:
+    """The error of a model whose output does not lead back to the clip."""
     return ModelError(
         "an output that depends on the clip through differentiable operations",
         "one that carries no gradient",
@@ -267,7 +268,7 @@ def _framewise_chunks(question: Question, clip: Tensor, size: int) -> Answer:
     assert isinstance(model, FramewiseModel)
     chunks = model.to_layout(clip).split(size)
     with torch.no_grad():
-        encoded = [_encode(model, chunk.clone()) for chunk in chunks]
+        encoded = [encode_frames(model, chunk.clone()) for chunk in chunks]
     leaves = tuple(features.detach().requires_grad_() for features in encoded)
     output = question.of_features(torch.cat(leaves).unflatten(0, clip.shape[:2]))
     at_features = _chunk_gradients(question.rows(output), leaves)
@@ -297,7 +298,7 @@ def _chunk_gradients(rows: Tensor, leaves: tuple[Tensor, ...]) -> Iterator[list[
         yield from ([gradient] for gradient in found)
         return
     if not rows.requires_grad:
-        raise _cut_graph()
+        raise cut_graph()
     reached = False
     for place, leaf in enumerate(leaves):
         found = [
@@ -306,7 +307,7 @@ def _chunk_gradients(rows: Tensor, leaves: tuple[Tensor, ...]) -> Iterator[list[
         ]
         reached = reached or any(gradient is not None for gradient in found)
         if place == len(leaves) - 1 and not reached:
-            raise _cut_graph()
+            raise cut_graph()
         yield [torch.zeros_like(leaf) if gradient is None else gradient for gradient in found]
 
 
@@ -319,9 +320,9 @@ def _through_encoder(question: Question, chunk: Tensor, at_features: list[Tensor
     model = question.model
     assert isinstance(model, FramewiseModel)
     leaf = chunk.detach().requires_grad_()
-    encoded = _encode(model, leaf.clone())
+    encoded = encode_frames(model, leaf.clone())
     if not encoded.requires_grad:
-        raise _cut_graph()
+        raise cut_graph()
     reads = torch.stack([gradient.flatten(1).any(1) for gradient in at_features])
     kept = question.keep(torch.zeros_like(leaf))
     kept = kept.expand(len(at_features), *kept.shape).clone()
@@ -352,7 +353,8 @@ def _disjoint(reads: Tensor) -> list[list[int]]:
     return [rows for rows, _ in groups]
 
 
-def _encode(model: FramewiseModel, frames: Tensor) -> Tensor:
+def encode_frames(model: FramewiseModel, frames: Tensor) -> Tensor:
+    """Features of frames, with recurrence that can be differentiated."""
     with native_recurrence(frames.is_cuda):
         return model.encode(frames)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import math
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, is_dataclass
 from importlib.metadata import version
 from typing import Any, ClassVar
 
@@ -107,7 +107,7 @@ class Result:
         if isinstance(value, Tensor) and name in self.large:
             norm = torch.linalg.vector_norm(value.double()).item()
             return {"shape": list(value.shape), "norm": _json_number(norm)}
-        return _plain(value)
+        return plain(value)
 
     def _details(self, example: int) -> list[str]:
         """Lines of the summary that only this method has."""
@@ -149,15 +149,16 @@ class PixelResult(Result):
         return ", ".join(f"{frame} ({scores[frame].item() / total:.0%})" for frame in order)
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401
+def plain(value: Any) -> Any:  # noqa: ANN401
+    """Plain Python from tensors and records; numbers that JSON lacks become None."""
     if isinstance(value, Tensor):
-        return _plain(value.tolist())
-    if isinstance(value, Run):
-        return {entry.name: _plain(getattr(value, entry.name)) for entry in fields(value)}
+        return plain(value.tolist())
+    if is_dataclass(value) and not isinstance(value, type):
+        return {entry.name: plain(getattr(value, entry.name)) for entry in fields(value)}
     if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
+        return {key: plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(entry) for entry in value]
+        return [plain(entry) for entry in value]
     return _json_number(value) if isinstance(value, float) else value
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from temporal_attr._errors import TemporalAttrError
 
-METHODS = ("contrastive-lrp", "lrp", "temporal-gradient")
+METHODS = ("contrastive-lrp", "lrp", "shuffle-probe", "temporal-gradient")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,7 +48,13 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     explain = commands.add_parser("explain", help="explain a model's prediction for a video")
     explain.set_defaults(run=_run_explain)
-    explain.add_argument("video", type=Path, help="the video file")
+    explain.add_argument("video", type=Path, nargs="?", help="the video file")
+    explain.add_argument(
+        "--video-dir",
+        type=Path,
+        help="a folder of videos instead of one: each is explained in a folder of its own, and "
+        "shuffle-probe adds a table with a row for each, their means, and a picture",
+    )
     explain.add_argument(
         "--model",
         required=True,
@@ -71,7 +77,9 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--stride", type=int, default=1, help="for dense sampling")
     explain.add_argument("--start", type=int, default=0, help="for dense sampling")
     explain.add_argument("--device", default="cpu", help="such as cuda (default: cpu)")
-    explain.add_argument("--seed", type=int, default=0, help="of random weights, without --weights")
+    explain.add_argument(
+        "--seed", type=int, default=0, help="of random weights, without --weights, and of shuffles"
+    )
     _add_method_options(explain)
     demo = commands.add_parser(
         "demo", help="explain what two trained models see in a clip that is drawn here"
@@ -90,7 +98,7 @@ def _add_method_options(explain: argparse.ArgumentParser) -> None:
         "--chunk-size",
         type=int,
         help="of temporal-gradient: frames at a time, on the framewise path; of contrastive-lrp: "
-        "timesteps at a time",
+        "timesteps at a time; of shuffle-probe: frames at a time",
     )
     group.add_argument(
         "--sigma", type=float, help="of contrastive-lrp: share of a row in a range (default: 0.975)"
@@ -101,13 +109,33 @@ def _add_method_options(explain: argparse.ArgumentParser) -> None:
         default=None,
         help="of contrastive-lrp: whether to subtract what speaks against the class (default: yes)",
     )
+    group.add_argument("--shuffles", type=int, help="of shuffle-probe: orders (default: 20)")
+    group.add_argument(
+        "--shuffling",
+        help="of shuffle-probe: full (default), reversal, block:LENGTH or local:RADIUS",
+    )
+    group.add_argument(
+        "--flow",
+        choices=("farneback", "dis", "none"),
+        help="of shuffle-probe: the optical flow (default: farneback)",
+    )
+    group.add_argument(
+        "--window",
+        type=int,
+        help="of shuffle-probe: also in windows of so many frames, half of them overlapping",
+    )
 
 
-# These two import what is slow to import; a wrong option or --help should not wait for it.
+# These import what is slow to import; a wrong option or --help should not wait for it.
 def _run_explain(**options: object) -> None:
     from temporal_attr.cli._explain import Settings, explain_video  # noqa: PLC0415
+    from temporal_attr.cli._folder import explain_folder  # noqa: PLC0415
 
-    explain_video(Settings(**options))  # type: ignore[arg-type]
+    settings = Settings(**options)  # type: ignore[arg-type]
+    if settings.video is None and settings.video_dir is not None:
+        explain_folder(settings, settings.video_dir)
+    else:
+        explain_video(settings)
 
 
 def _run_demo(out: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from tqdm import tqdm
 from temporal_attr import views
 from temporal_attr._errors import OptionError
 from temporal_attr.attributions import PixelResult, Result
-from temporal_attr.cli._methods import METHODS, OUTPUTS
+from temporal_attr.cli._methods import METHODS, OUTPUTS, MethodFace
 from temporal_attr.clips import Clip, Sampling, load_clip
 from temporal_attr.models import VideoModel, check_logits, class_names, load_model
 from temporal_attr.zoo import load_pretrained, pretrained_card
@@ -27,9 +27,10 @@ from temporal_attr.zoo import load_pretrained, pretrained_card
 class Settings:
     """What `explain` was asked for; the names are those of its options."""
 
-    video: Path
+    video: Path | None
     model: str
     out: Path
+    video_dir: Path | None = None
     weights: Path | None = None
     classes: Path | None = None
     method: str = "temporal-gradient"
@@ -45,6 +46,10 @@ class Settings:
     chunk_size: int | None = None
     sigma: float | None = None
     contrastive: bool | None = None
+    shuffles: int | None = None
+    shuffling: str | None = None
+    flow: str | None = None
+    window: int | None = None
 
 
 @dataclass(frozen=True)
@@ -56,35 +61,67 @@ class Explained:
     names: list[str]
 
 
+@dataclass(frozen=True)
+class Ready:
+    """All that one video after another needs."""
+
+    method: MethodFace
+    options: dict[str, Any]
+    model: nn.Module
+    names: list[str]
+    device: torch.device
+
+
 def explain_video(settings: Settings) -> Explained:
-    """Decode, explain, write and draw, as `temporal-attr explain` does."""
+    """Decode, explain, write and draw, as `temporal-attr explain VIDEO` does."""
+    if settings.video is None or settings.video_dir is not None:
+        raise OptionError(
+            "one video, or --video-dir and a folder of them",
+            "both" if settings.video else "neither",
+            "Name one of them.",
+        )
+    ready = prepare(settings)
+    explained = explain_one(ready, settings, settings.video, settings.out)
+    if settings.weights is None and settings.model.startswith(("torchvision:", "timm:")):
+        print("The weights are random, so this explains no trained model; pass --weights FILE.")
+    print(f"written to {settings.out}")
+    return explained
+
+
+def prepare(settings: Settings) -> Ready:
+    """Check the options, make the folder and load the model: what can fail before the work."""
     method = METHODS[settings.method]
     options = _method_options(settings, method.options)
+    if method.seeded:
+        options["seed"] = settings.seed
     make_folder(settings.out)
     device = _device(settings.device)
     model, names = _model_and_names(settings)
-    model = model.to(device)
-    say(f"decoding {settings.frames} frames of {settings.video}")
+    return Ready(method, options, model.to(device), names, device)
+
+
+def explain_one(ready: Ready, settings: Settings, video: Path, out: Path) -> Explained:
+    """Explain one video, and write what was found to a folder."""
+    model = ready.model
+    say(f"decoding {settings.frames} frames of {video}")
     clip = load_clip(
-        settings.video,
+        video,
         settings.frames,
         settings.sampling,
         stride=settings.stride,
         start=settings.start,
         preprocessing=model.preprocessing if isinstance(model, VideoModel) else None,
         show_progress=True,
-    ).to(device)
-    target = _target(settings, model, clip, names)
+    ).to(ready.device)
+    target = _target(settings, model, clip, ready.names)
     say("explaining the prediction")
-    result = method.explain(model, clip, target, options)
-    _write(result, clip, settings, names)
-    _draw(result, clip, settings)
+    result = ready.method.explain(model, clip, target, ready.options)
+    make_folder(out)
+    _write(result, clip, replace(settings, video=video, out=out), ready.names)
+    _draw(result, clip, ready.method, out)
     print(result.summary())
-    print("top classes: " + ", ".join(top_classes(result, names)))
-    if settings.weights is None and settings.model.startswith(("torchvision:", "timm:")):
-        print("The weights are random, so this explains no trained model; pass --weights FILE.")
-    print(f"written to {settings.out}")
-    return Explained(result, clip, names)
+    print("top classes: " + ", ".join(top_classes(result, ready.names)))
+    return Explained(result, clip, ready.names)
 
 
 def _method_options(settings: Settings, known: tuple[str, ...]) -> dict[str, Any]:
@@ -187,13 +224,12 @@ def _write(result: Result, clip: Clip, settings: Settings, names: list[str]) -> 
     save_file(tensors, settings.out / "tensors.safetensors")
 
 
-def _draw(result: Result, clip: Clip, settings: Settings) -> None:
+def _draw(result: Result, clip: Clip, method: MethodFace, out: Path) -> None:
     say("drawing the pictures")
-    figures = METHODS[settings.method].figures(result, clip)
-    for name, draw in tqdm(figures.items(), "drawing", delay=2):
-        draw().savefig(settings.out / name, dpi=120)
+    for name, draw in tqdm(method.figures(result, clip).items(), "drawing", delay=2):
+        draw().savefig(out / name, dpi=120)
     if isinstance(result, PixelResult):
-        views.overlay_video(result, clip, settings.out / "overlay.webm")
+        views.overlay_video(result, clip, out / "overlay.webm")
 
 
 def top_classes(result: Result, names: list[str]) -> list[str]:

@@ -9,11 +9,39 @@ from temporal_attr.measures._atr import (
     ranges,
     shortest_runs,
 )
-from temporal_attr.measures._frame_scores import frame_scores
+from temporal_attr.measures._bootstrap import (
+    Interval,
+    Statistic,
+    bootstrap,
+    hierarchical_bootstrap,
+    natural_order_p_value,
+    paired_permutation_test,
+)
+from temporal_attr.measures._categories import (
+    context_category,
+    reliance_category,
+    tracking_category,
+)
+from temporal_attr.measures._flow import FlowAlgorithm, flow_magnitude, optical_flow
+from temporal_attr.measures._frame_scores import Norm, frame_scores
+from temporal_attr.measures._reliance import (
+    flow_correlations,
+    median_log_ratio,
+    motion_reliance_ratio,
+    profile_correlations,
+    rising_share,
+    score_ratios,
+)
+from temporal_attr.measures._shuffle_measures import (
+    SHUFFLE_MEASURES,
+    ShuffleMeasure,
+    shuffle_samples,
+)
 from temporal_attr.measures._statistics import (
     Correlation,
     Overlap,
     correlation,
+    rank_correlation,
     temporal_overlap,
 )
 from temporal_attr.measures._window_bounds import window_bounds, windowed_clip
@@ -24,20 +52,43 @@ from temporal_attr.measures._windows import (
 )
 
 __all__ = [
+    "SHUFFLE_MEASURES",
     "Correlation",
+    "FlowAlgorithm",
+    "Interval",
     "MatrixAverage",
+    "Norm",
     "Overlap",
+    "ShuffleMeasure",
+    "Statistic",
     "WindowAccuracy",
     "accuracy_by_window",
     "average_by_class",
     "average_matrices",
     "average_range",
+    "bootstrap",
+    "context_category",
     "correlation",
+    "flow_correlations",
+    "flow_magnitude",
     "frame_scores",
+    "hierarchical_bootstrap",
     "maximum_range",
+    "median_log_ratio",
+    "motion_reliance_ratio",
+    "natural_order_p_value",
+    "optical_flow",
+    "paired_permutation_test",
+    "profile_correlations",
     "ranges",
+    "rank_correlation",
+    "reliance_category",
+    "rising_share",
+    "score_ratios",
     "shortest_runs",
+    "shuffle_samples",
     "temporal_overlap",
+    "tracking_category",
     "window_bounds",
     "windowed_clip",
     "windowed_logits",

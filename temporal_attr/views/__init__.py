@@ -4,18 +4,27 @@ from temporal_attr.views._influence import influence_map
 from temporal_attr.views._overlay import overlay_grid, overlay_video
 from temporal_attr.views._planted import planted_sheet
 from temporal_attr.views._relevance import average_heatmap, relevance_heatmap
+from temporal_attr.views._shuffle import flow_profile, ratio_distribution, shuffle_profile
+from temporal_attr.views._shuffle_range import range_curve
+from temporal_attr.views._shuffle_sets import clip_overview, window_timeline
 from temporal_attr.views._side_by_side import side_by_side
 from temporal_attr.views._strip import frame_strip
 from temporal_attr.views._window_accuracy import window_accuracy
 
 __all__ = [
     "average_heatmap",
+    "clip_overview",
+    "flow_profile",
     "frame_strip",
     "influence_map",
     "overlay_grid",
     "overlay_video",
     "planted_sheet",
+    "range_curve",
+    "ratio_distribution",
     "relevance_heatmap",
+    "shuffle_profile",
     "side_by_side",
     "window_accuracy",
+    "window_timeline",
 ]

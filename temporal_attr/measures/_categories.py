@@ -1,0 +1,73 @@
+"""What the numbers of a shuffled clip are called in words."""
+
+from __future__ import annotations
+
+import math
+
+from temporal_attr._require import require_within
+
+_UNDEFINED = "not defined"
+
+_RELIANCE = (
+    (1.1, "order changes the model's sensitivity, but not downwards"),
+    (0.9, "very high appearance reliance"),
+    (0.7, "high appearance reliance"),
+    (0.5, "mixed reliance on appearance and motion"),
+    (0.3, "moderate motion reliance"),
+    (-math.inf, "high motion reliance"),
+)
+_CONTEXT = (
+    (0.3, "strong temporal context"),
+    (0.1, "moderate temporal context"),
+    (-math.inf, "weak temporal context"),
+)
+_TRACKING = (
+    (0.2, "strongly tracks motion"),
+    (0.05, "moderately tracks motion"),
+    (-math.inf, "weakly tracks motion"),
+)
+
+
+def reliance_category(motion_reliance_ratio: float) -> str:
+    """What a motion reliance ratio is called.
+
+    Above 0.9 very high appearance reliance, (0.7, 0.9] high appearance, (0.5, 0.7] mixed,
+    (0.3, 0.5] moderate motion, up to 0.3 high motion. Above 1.1 the published table would still
+    speak of appearance, though shuffling raised the sensitivity; here it is called that.
+
+    Raises:
+        OptionError: If the ratio is negative.
+
+    Example:
+        >>> reliance_category(0.42), reliance_category(float("nan"))
+        ('moderate motion reliance', 'not defined')
+    """
+    if not math.isnan(motion_reliance_ratio):
+        require_within("motion_reliance_ratio", motion_reliance_ratio, 0)
+    return _named(motion_reliance_ratio, _RELIANCE)
+
+
+def context_category(relative_drop: float) -> str:
+    """What a relative drop is called: above 0.3 strong, (0.1, 0.3] moderate, else weak context.
+
+    Example:
+        >>> context_category(0.3)
+        'moderate temporal context'
+    """
+    return _named(relative_drop, _CONTEXT)
+
+
+def tracking_category(flow_correlation_drop: float) -> str:
+    """What a flow correlation drop is called: strongly (> 0.2), moderately (> 0.05), or weakly.
+
+    Example:
+        >>> tracking_category(0.06)
+        'moderately tracks motion'
+    """
+    return _named(flow_correlation_drop, _TRACKING)
+
+
+def _named(value: float, table: tuple[tuple[float, str], ...]) -> str:
+    if math.isnan(value):
+        return _UNDEFINED
+    return next(name for above, name in table if value > above or above == -math.inf)

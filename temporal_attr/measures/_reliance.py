@@ -1,0 +1,139 @@
+"""How much of a model's sensitivity hangs on the order of the frames: numbers from frame scores.
+
+G is `(batch, time)`, each frame's score in the natural order; G^s is `(batch, shuffles, time)`,
+each frame's score in a shuffled clip, aligned: column t belongs to the same frame in both.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from temporal_attr._typing import FrameScores, PerExample, ShuffledScores
+
+
+def score_ratios(ordered: FrameScores, shuffled: ShuffledScores) -> ShuffledScores:
+    """R_t^s = G_t^s / G_t: what is left of a frame's score when the clip is shuffled.
+
+    The definition adds a small epsilon to G_t; then a frame whose score is zero or rounding only
+    has a ratio of rounding over epsilon, which can be anything. Here such a frame, one whose G_t is
+    at most the precision of its type times the largest G of the clip, has no ratio: NaN.
+
+    Args:
+        ordered: G, `(batch, time)`, 0 or more.
+        shuffled: G^s, `(batch, shuffles, time)`, 0 or more, aligned.
+
+    Returns:
+        `(batch, shuffles, time)`, 0 or more, without a unit; NaN for frames without a ratio.
+
+    Example:
+        >>> score_ratios(torch.tensor([[2.0, 0.0]]), torch.tensor([[[1.0, 1.0]]]))
+        tensor([[[0.5000,    nan]]])
+    """
+    noise = torch.finfo(ordered.dtype).eps * ordered.amax(1, keepdim=True)
+    counted = torch.where(ordered > noise, ordered, torch.nan)
+    return shuffled / counted.unsqueeze(1)
+
+
+def motion_reliance_ratio(ratios: ShuffledScores) -> PerExample:
+    """MRR: the median of the ratios of a clip over frames and shuffles; NaN if it has none.
+
+    1 where the order changes no score. It has no upper bound, and frames that rise hide frames that
+    fall: see `median_log_ratio` and `rising_share`.
+
+    Example:
+        >>> motion_reliance_ratio(torch.tensor([[[0.5, 1.0, torch.nan, 0.7]]]))
+        tensor([0.7000], dtype=torch.float64)
+    """
+    return _median(ratios)
+
+
+def median_log_ratio(ratios: ShuffledScores) -> PerExample:
+    """The median of |log R|, natural: how much a score changes, up or down; 0 where none does.
+
+    A ratio of 0, a score that vanishes, counts as infinitely far.
+
+    Example:
+        >>> ratios = torch.tensor([[[0.5, 1.0, 2.0]]])  # the median of these is 1
+        >>> round(median_log_ratio(ratios).item(), 3)
+        0.693
+    """
+    return _median(ratios.double().log().abs())
+
+
+def rising_share(ratios: ShuffledScores) -> PerExample:
+    """The share of ratios above 1, in [0, 1]; NaN if there are none.
+
+    A rise counts when at least half of the digits say so: for float32 above 1.0003.
+
+    Example:
+        >>> rising_share(torch.tensor([[[0.5, 1.0, 2.0, 3.0]]]))
+        tensor([0.5000], dtype=torch.float64)
+    """
+    known = ~ratios.isnan()
+    rising = ratios > 1 + torch.finfo(ratios.dtype).eps ** 0.5
+    share: Tensor = rising.double().sum((1, 2)) / known.double().sum((1, 2))
+    return share
+
+
+def profile_correlations(
+    ordered: FrameScores, shuffled: ShuffledScores
+) -> Float[Tensor, "batch shuffles"]:
+    """Spearman's rank correlation of each shuffled profile with the natural one, in [-1, 1].
+
+    1 where the frames keep their ranks. NaN where a profile is constant.
+
+    Example:
+        >>> ordered = torch.tensor([[1.0, 2.0, 3.0]])
+        >>> profile_correlations(ordered, torch.tensor([[[1.0, 5.0, 9.0], [3.0, 2.0, 1.0]]]))
+        tensor([[ 1., -1.]], dtype=torch.float64)
+    """
+    ranks = [_ranks(scores) for scores in (ordered.unsqueeze(1), shuffled)]
+    return pearson(*ranks)
+
+
+def flow_correlations(
+    flow: Float[Tensor, "batch pairs"], scores: Float[Tensor, "batch shuffles time"]
+) -> Float[Tensor, "batch shuffles"]:
+    """Pearson's correlation of the flow into a frame with that frame's score, in [-1, 1].
+
+    corr(OF_1..T-1, G_2..T): OF_t is the mean magnitude of the flow from frame t to t + 1 of the
+    clip in its natural order. NaN where the flow or the scores are constant. The flow correlation
+    drop (FCD, in [-2, 2]) is that of the scores in order less the mean of those shuffled: how much
+    better the scores follow the motion while the frames are in order.
+
+    Example:
+        >>> flow = torch.tensor([[1.0, 2.0, 3.0]])
+        >>> flow_correlations(flow, torch.tensor([[[9.0, 2.0, 4.0, 6.0]]]))
+        tensor([[1.]], dtype=torch.float64)
+    """
+    return pearson(flow.unsqueeze(1), scores[..., 1:])
+
+
+def pearson(first: Float[Tensor, "... n"], second: Float[Tensor, "... n"]) -> Tensor:
+    """Pearson's correlation along the last axis, in float64; NaN where a side is constant."""
+    sides = []
+    for side in (first, second):
+        noise = torch.finfo(side.dtype).eps * side.shape[-1] ** 0.5
+        values = side.double()
+        centred = values - values.mean(-1, keepdim=True)
+        length = torch.linalg.vector_norm(centred, dim=-1, keepdim=True)
+        # What differs by rounding only is constant, and would correlate by that rounding.
+        constant = length <= noise * values.abs().amax(-1, keepdim=True)
+        sides.append(centred / torch.where(constant, torch.nan, length))
+    return (sides[0] * sides[1]).sum(-1).clamp(-1, 1)
+
+
+def _ranks(scores: Tensor) -> Tensor:
+    ranks: np.ndarray = scipy.stats.rankdata(scores.detach().cpu().numpy(), axis=-1)
+    return torch.from_numpy(ranks).to(scores.device)
+
+
+def _median(ratios: ShuffledScores) -> PerExample:
+    values = ratios.double().flatten(1)
+    # Half of each: between two infinite numbers there is none to interpolate.
+    low, high = (values.nanquantile(0.5, 1, interpolation=side) for side in ("lower", "higher"))
+    return low / 2 + high / 2
