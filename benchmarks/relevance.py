@@ -67,14 +67,19 @@ def model_and_clip(setting: Setting) -> tuple[VideoModel, Tensor]:
     torch.manual_seed(0)
     model = setting.build()
     clip = torch.rand(setting.shape) * (HIGH - LOW) + LOW
+    calibrate(model, clip[:, :16])
+    return model, clip
+
+
+def calibrate(model: VideoModel, clip: Tensor) -> None:
+    """Give batch norm the statistics of a clip, and leave the model ready to be explained."""
     norms = [part for part in model.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
     for norm in norms:
         norm.train()
         norm.momentum = None
     with torch.no_grad():
-        model(clip[:, :16])
+        model(clip)
     model.eval().requires_grad_(False)
-    return model, clip
 
 
 def plain_gradients(model: VideoModel, clip: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from temporal_attr._typing import FrameScores, PerExample, Target
-from temporal_attr.attributions._shuffle_scores import OrderScores
+from temporal_attr.attributions._score_sources import OrderScores
 from temporal_attr.measures import (
     SHUFFLE_MEASURES,
     bootstrap,

@@ -19,6 +19,13 @@ from temporal_attr._typing import ClipTensor, FrameScores, Orders, TargetLike
 from temporal_attr.attributions._base import VideoMethod
 from temporal_attr.attributions._objectives import resolve_target
 from temporal_attr.attributions._results import Run
+from temporal_attr.attributions._score_sources import (
+    GradientSource,
+    MethodSource,
+    OrderScores,
+    Reduce,
+    ScoreSource,
+)
 from temporal_attr.attributions._shuffle_numbers import (
     curve_of,
     frame_ratios,
@@ -29,14 +36,7 @@ from temporal_attr.attributions._shuffle_results import (
     ShuffleProbeResult,
     ShuffleSet,
 )
-from temporal_attr.attributions._shuffle_scores import (
-    GradientSource,
-    MethodSource,
-    OrderScores,
-    Reduce,
-    ScoreSource,
-    scores_of_orders,
-)
+from temporal_attr.attributions._shuffle_scores import scores_of_orders
 from temporal_attr.attributions._temporal_gradient import TemporalGradient
 from temporal_attr.clips import (
     BlockShuffle,
@@ -110,8 +110,8 @@ class ShuffleProbe(VideoMethod, PerturbationAttribution):  # type: ignore[misc]
     Example:
         >>> from temporal_attr.zoo import build_model
         >>> clip = torch.rand(1, 8, 3, 32, 32)
-        >>> blind = build_model("late-fusion", classes=4, pooling="max", widths=(4, 8))
-        >>> ShuffleProbe(blind).attribute(clip, target=1)
+        >>> blind = build_model("late-fusion", classes=4, pooling="attention", widths=(4, 8))
+        >>> ShuffleProbe(blind).attribute(clip, target=1).round(decimals=4)
         tensor([[1., 1., 1., 1., 1., 1., 1., 1.]])
         >>> sees = build_model("inflated-resnet", classes=4, widths=(4, 8))
         >>> result = ShuffleProbe(sees, shuffles=10).explain(clip, target=1)

@@ -17,8 +17,9 @@ from temporal_attr._typing import ClipTensor
 FlowAlgorithm: TypeAlias = Literal["farneback", "dis"]
 
 # Farneback fits its polynomial over 11 pixels each way and trusts the outer 5 less. OpenCV takes
-# smaller frames, and finds nothing up to 5 pixels and noise up to about 8. DIS raises below 12, and
-# ends the whole process where one side is below 16 and the other is long: 16 is safe for any shape.
+# smaller frames, and finds nothing up to 5 pixels and noise up to about 8. DIS raises where both
+# sides are below 12, and raises, gives NaN or ends the whole process where frames are lower than 16
+# and wide: from 16 on, every shape works.
 _SMALLEST = {"farneback": 11, "dis": 16}
 
 _FARNEBACK = {

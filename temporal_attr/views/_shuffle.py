@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Num
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
@@ -26,7 +26,7 @@ from temporal_attr.views._shuffle_common import (
     stated,
 )
 
-Series = Float[np.ndarray, "time"]
+Series = Num[np.ndarray, "time"]
 
 BOUNDS = (0.3, 0.5, 0.7, 0.9, 1.1)
 """Between these a motion reliance ratio has another name: see `reliance_category`."""
@@ -60,8 +60,8 @@ def shuffle_profile(
         >>> result = ShuffleProbe(model, shuffles=5).explain(torch.rand(1, 8, 3, 32, 32), target=2)
         >>> print(shuffle_profile(result).get_suptitle())
         Frames in order and shuffled, class 2
-        Motion Reliance Ratio 1.00 (95 %: 1.00 to 1.00)
-        fall of the target's probability 0.00 (95 %: 0.00 to 0.00)
+        Motion Reliance Ratio 1.00 (95 % 1.00 to 1.00)
+        fall of the target's probability 0.00 (95 % 0.00 to 0.00)
     """
     _require(result, clip, example)
     figure = Picture(figsize=(7.0, 3.9), layout="constrained")
@@ -105,9 +105,8 @@ def ratio_distribution(result: ShuffleProbeResult, *, example: int = 0) -> Figur
         >>> from temporal_attr.zoo import build_model
         >>> model = build_model("inflated-resnet", classes=4, widths=(4, 8))
         >>> result = ShuffleProbe(model, shuffles=5).explain(torch.rand(1, 8, 3, 32, 32), target=2)
-        >>> counted = ratio_distribution(result).axes[0].patches
-        >>> int(sum(bar.get_height() for bar in counted if bar.get_height() > 0)) >= 38
-        True
+        >>> ratio_distribution(result).get_suptitle().splitlines()[-1][:9]
+        '40 ratios'
     """
     _require(result, None, example)
     ratios = _array(result.ratios[example]).ravel()
@@ -263,6 +262,8 @@ def _draw_bounds(axes: Axes, span: float) -> None:
     """Separators of the categories with their numbers above; `span` is the axis in log units."""
     for bound in BOUNDS:
         axes.axvline(bound, color=MUTED_COLOUR, linewidth=0.7, alpha=0.7, zorder=0.5)
+    # Where the axis is very long, the numbers between would touch.
+    for bound in BOUNDS if span < 14 else (BOUNDS[0], BOUNDS[-1]):
         axes.text(
             bound,
             1.02,
@@ -290,6 +291,7 @@ def _ratio_headline(
     counts = {
         "exactly 0 and not drawn": int((ratios == 0).sum()),
         "beyond the axis": beyond,
+        "infinite": int(np.isinf(ratios).sum()),
         "not defined": int(np.isnan(ratios).sum()),
     }
     special = [f"{count} {what}" for what, count in counts.items() if count]

@@ -55,13 +55,17 @@ def require_measures(measures: Sequence[str], known: Iterable[str]) -> None:
 
 
 def draw_frame_axis(axes: Axes, clip: Clip | None, frames: int) -> Num[np.ndarray, "time"]:
-    """Name the x axis of frames; give back where each of them lies on it."""
+    """Name the x axis of frames, with room for all; give back where each of them lies on it."""
     if clip is None:
+        times = np.arange(frames)
         axes.set_xlabel("frame")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        return np.arange(frames)
-    axes.set_xlabel("time in the video (s)")
-    return np.asarray(clip.timestamps)
+    else:
+        times = np.asarray(clip.timestamps[:frames])
+        axes.set_xlabel("time in the video (s)")
+    room = 0.04 * float(times.max() - times.min()) or 0.5
+    axes.set_xlim(times.min() - room, times.max() + room)
+    return times
 
 
 def stated(found: Interval) -> str:

@@ -49,8 +49,9 @@ def range_curve(
 ) -> Figure:
     r"""At which range order matters: measures over block lengths or radii.
 
-    The band is the 95 % interval over orders. The dashed line is what a measure is where order
-    changes nothing. Where a length has fewer orders than others, their number is below it.
+    The band is the 95 % interval over orders; of one order it has no width. The dashed line is what
+    a measure is where order changes nothing. Where a length has fewer orders than others, their
+    number is in brackets below it.
 
     Args:
         curve: Of `ShuffleProbe.curve`; or one for each model, by name.
@@ -71,7 +72,7 @@ def range_curve(
         >>> model = build_model("inflated-resnet", classes=4, widths=(4, 8))
         >>> curve = ShuffleProbe(model, shuffles=5).curve(torch.rand(1, 8, 3, 32, 32), target=2)
         >>> [text.get_text() for text in range_curve(curve).axes[0].get_xticklabels()]
-        ['1', '2', '4\n1 order']
+        ['1', '2', '4\n(1)']
     """
     curves = {"": curve} if isinstance(curve, ShuffleCurve) else dict(curve)
     _require_curves(curves, example, measures)
@@ -89,8 +90,9 @@ def range_curve(
         axes.set_title(SHUFFLE_MEASURES[name].label, fontsize=9, wrap=True)
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8)
-        _length_ticks(axes, curves)
-        axes.set_xlabel(f"{kind} (frames)", fontsize=9)
+        fewer = _length_ticks(axes, curves)
+        brackets = "\nin brackets: orders, where fewer" if fewer else ""
+        axes.set_xlabel(f"{kind} (frames){brackets}", fontsize=8)
     legend_below(figure, parts)
     headline(figure, *READING[kind])
     return figure
@@ -135,8 +137,8 @@ def _draw_curve(
     return shown
 
 
-def _length_ticks(axes: Axes, curves: Mapping[str, ShuffleCurve]) -> None:
-    """Each length on a logarithmic axis, with how many orders it has if others have more."""
+def _length_ticks(axes: Axes, curves: Mapping[str, ShuffleCurve]) -> bool:
+    """Each length, and how many orders it has if others have more; whether any has fewer."""
     fewer: dict[int, set[int]] = {}
     for one in curves.values():
         for length, count in zip(one.lengths, one.orders, strict=True):
@@ -146,17 +148,13 @@ def _length_ticks(axes: Axes, curves: Mapping[str, ShuffleCurve]) -> None:
     axes.set_xlim(lengths[0] / 1.3, lengths[-1] * 1.3)
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_locator(FixedLocator(lengths))
-    width = np.log2(1.69 * lengths[-1] / lengths[0])
+    # A label takes so much of the axis; one that would touch the last is left out.
+    width = 0.06 * np.log2(1.69 * lengths[-1] / lengths[0])
     labels, end = [], -np.inf
     for length in lengths:
-        counts = sorted(fewer[length])
-        text = f"{length}"
-        if counts:
-            noun = "order" if counts == [1] else "orders"
-            text += f"\n{' or '.join(map(str, counts))} {noun}"
-        # A label takes so much of the axis; one that would touch the last is left out.
-        half = width * (0.1 if counts else 0.05)
-        free = np.log2(length) - half >= end
-        labels.append(text if free else "")
-        end = np.log2(length) + half if free else end
+        counts = ", ".join(map(str, sorted(fewer[length])))
+        free = np.log2(length) - width >= end
+        labels.append((f"{length}\n({counts})" if counts else f"{length}") if free else "")
+        end = np.log2(length) + width if free else end
     axes.set_xticklabels(labels, fontsize=7)
+    return any(fewer.values())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -135,7 +134,7 @@ def clip_overview(clips: ShuffleSet, measure: str = "mrr") -> Figure:
     axes.axhline(rows[-1] - 0.7, color="black", linewidth=0.6)
     each, all_of_them = slice(None, -1), slice(-1, None)
     _draw_clips(axes, rows[each], values[each], bands[each], ("o", SHUFFLED_COLOUR, "one clip"))
-    style = ("D", BAR_COLOUR, "mean, with its 95 % interval")
+    style = ("D", BAR_COLOUR, "mean over clips")
     _draw_clips(axes, rows[all_of_them], values[all_of_them], bands[all_of_them], style)
     points = 72 * (height - 1.5) / len(names)
     axes.set_yticks(rows, [_shortened(name) for name in names], fontsize=min(8.0, 0.7 * points))
@@ -146,7 +145,7 @@ def clip_overview(clips: ShuffleSet, measure: str = "mrr") -> Figure:
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.set_xlabel(SHUFFLE_MEASURES[measure].label)
     legend_below(figure, [axes])
-    headline(figure, f"{SHUFFLE_MEASURES[measure].label} of each clip", f"mean {stated(mean)}")
+    headline(figure, f"{SHUFFLE_MEASURES[measure].label}, clip by clip", f"mean {stated(mean)}")
     return figure
 
 
@@ -209,8 +208,8 @@ def _draw_clips(
     )
     for row, value in zip(rows[~known], values[~known], strict=True):
         word = "not defined" if np.isnan(value) else "infinite"
-        style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8, "color": "#4a5568"}
-        axes.text(0.5, row, word, transform=axes.get_yaxis_transform(), **style)
+        across = axes.get_yaxis_transform()
+        axes.text(0.5, row, word, transform=across, ha="center", va="center", fontsize=8)
 
 
 def _strokes(

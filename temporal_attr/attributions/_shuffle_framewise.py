@@ -1,0 +1,122 @@
+"""Frame scores of a clip in many orders for a framewise model, which encodes no frame twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from temporal_attr._typing import ClipTensor, Orders
+from temporal_attr.attributions._memory import (
+    DEFAULT_CHUNK,
+    Question,
+    cut_graph,
+    encode_frames,
+    is_out_of_memory,
+)
+from temporal_attr.attributions._products import pull_rows
+from temporal_attr.attributions._score_sources import (
+    Choose,
+    GradientSource,
+    OrderScores,
+    require_scores,
+)
+from temporal_attr.models import FramewiseModel
+
+HEADS = 64
+"""Orders whose features go through the head at a time."""
+
+
+def framewise_scores(
+    source: GradientSource,
+    clip: ClipTensor,
+    choose: Choose,
+    orders: Orders,
+    chunk_size: int | None,
+    show_progress: bool,
+) -> OrderScores:
+    """Without a chunk size, chunks shrink until one fits."""
+    size = chunk_size or DEFAULT_CHUNK
+    tried: list[str] = []
+    while True:
+        try:
+            groups = list(_framewise_groups(source, clip, choose, orders, size, show_progress))
+        except Exception as error:
+            if chunk_size is not None or size == 1 or not is_out_of_memory(error):
+                raise
+            tried.append(f"framewise with {size} frames")
+            size //= 2
+            torch.cuda.empty_cache()
+        else:
+            break
+    scores, logits = (torch.cat(parts, 1) for parts in zip(*groups, strict=True))
+    chunked = clip.shape[0] * clip.shape[1] > size
+    evaluations = len(groups) + int(chunked)
+    return OrderScores(scores, logits, "framewise", evaluations, size, tried=tuple(tried))
+
+
+def _framewise_groups(
+    source: GradientSource,
+    clip: ClipTensor,
+    choose: Choose,
+    orders: Orders,
+    size: int,
+    show_progress: bool,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Scores and logits of some orders at a time: frames are encoded, not shuffled clips."""
+    model = source.model
+    assert isinstance(model, FramewiseModel)
+    chunks = model.to_layout(clip).split(size)
+    graphs: list[tuple[Tensor, Tensor]] = []
+    if len(chunks) == 1:
+        # The graph of the one chunk serves the features and the way back.
+        graphs.append(_graph(model, chunks[0]))
+        encoded = graphs[0][1].detach()
+    else:
+        with torch.no_grad():
+            encoded = torch.cat([encode_frames(model, chunk.clone()) for chunk in chunks])
+    features = encoded.unflatten(0, clip.shape[:2])
+    question = Question(model, source.rows(choose))
+    total = -(-len(orders) // HEADS) * len(chunks)
+    with tqdm(total=total, desc="frames", disable=not show_progress, delay=2) as bar:
+        for group in orders.split(HEADS):
+            rows, logits = _at_features(question, features, group)
+            parts = []
+            for chunk, vectors in zip(chunks, rows.flatten(1, 2).split(size, 1), strict=True):
+                leaf, graph = graphs.pop() if graphs else _graph(model, chunk)
+                products = pull_rows(graph, leaf, vectors)
+                parts.append(torch.stack([source.of_frames(product) for product in products]))
+                bar.update()
+            scores = torch.cat(parts, 1).unflatten(1, clip.shape[:2]).transpose(0, 1)
+            yield require_scores(scores, scores.shape), logits.to(clip.dtype)
+
+
+def _graph(model: FramewiseModel, frames: Tensor) -> tuple[Tensor, Tensor]:
+    """Frames as a leaf, and their features."""
+    leaf = frames.detach().requires_grad_()
+    encoded = encode_frames(model, leaf.clone())
+    if not encoded.requires_grad:
+        raise cut_graph()
+    return leaf, encoded
+
+
+def _at_features(question: Question, features: Tensor, orders: Orders) -> tuple[Tensor, Tensor]:
+    """The gradient of the objective at each frame's features, `(orders, batch, time, ...)`.
+
+    And logits `(batch, orders, classes)`. The heads of all orders run as one batch.
+    """
+    batch, count = len(features), len(orders)
+    shown = features[:, orders].transpose(0, 1).flatten(0, 1).detach().requires_grad_()
+    output = question.of_features(shown)
+    assert isinstance(output, Tensor)
+    by_order = output.unflatten(0, (count, batch))
+    total = torch.stack([question.rows(logits).sum() for logits in by_order]).sum()
+    if not total.requires_grad:
+        raise cut_graph()
+    (found,) = torch.autograd.grad(total, shown)
+    rows = torch.empty_like(found).unflatten(0, (count, batch))
+    for order, at_frames, at_places in zip(orders, rows, found.split(batch), strict=True):
+        at_frames[:, order] = at_places
+    return rows, by_order.transpose(0, 1).detach()
