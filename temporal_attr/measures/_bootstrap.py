@@ -45,8 +45,10 @@ class Interval:
     def __str__(self) -> str:
         if np.isnan(self.value):
             return "not defined"
-        ends = "no interval" if np.isnan(self.low) else f"{self.low:.2f} to {self.high:.2f}"
-        return f"{self.value:.2f} ({100 * self.confidence:.4g} % {ends})"
+        # What rounds to zero has no sign.
+        value, low, high = (f"{round(x, 2) + 0.0:.2f}" for x in (self.value, self.low, self.high))
+        ends = "no interval" if np.isnan(self.low) else f"{low} to {high}"
+        return f"{value} ({100 * self.confidence:.4g} % {ends})"
 
 
 def bootstrap(

@@ -24,7 +24,8 @@ _CONTEXT = (
 _TRACKING = (
     (0.2, "strongly tracks motion"),
     (0.05, "moderately tracks motion"),
-    (-math.inf, "weakly tracks motion"),
+    (-0.05, "weakly tracks motion"),
+    (-math.inf, "follows motion less in order than shuffled"),
 )
 
 
@@ -59,6 +60,9 @@ def context_category(relative_drop: float) -> str:
 
 def tracking_category(flow_correlation_drop: float) -> str:
     """What a flow correlation drop is called: strongly (> 0.2), moderately (> 0.05), or weakly.
+
+    The published table ends there; at -0.05 and below, the scores follow the motion less in order
+    than shuffled, and it is called that.
 
     Example:
         >>> tracking_category(0.06)

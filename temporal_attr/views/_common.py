@@ -37,12 +37,17 @@ class Picture(Figure):
         return buffer.getvalue()
 
 
-def require_example(example: int, batch: int, clip: Clip, frames: int) -> None:
-    """Raise unless an example is there and the clip has the frames that were explained."""
+def require_index(example: int, batch: int) -> None:
+    """Raise unless the batch has such an example."""
     if not 0 <= example < batch:
         raise OptionError(
             f"an example from 0 to {batch - 1}", str(example), "The batch has no such clip."
         )
+
+
+def require_example(example: int, batch: int, clip: Clip, frames: int) -> None:
+    """Raise unless an example is there and the clip has the frames that were explained."""
+    require_index(example, batch)
     if clip.tensor.shape[1] != frames:
         raise ClipError(
             f"the clip that was explained, with {frames} frames",

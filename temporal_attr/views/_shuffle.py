@@ -15,15 +15,19 @@ from temporal_attr._errors import OptionError
 from temporal_attr.attributions import ShuffleProbeResult
 from temporal_attr.clips import Clip
 from temporal_attr.measures import SHUFFLE_MEASURES, flow_correlations
-from temporal_attr.views._common import BAR_COLOUR, MUTED_COLOUR, Picture, require_example
+from temporal_attr.views._common import (
+    BAR_COLOUR,
+    MUTED_COLOUR,
+    Picture,
+    require_example,
+    require_index,
+)
 from temporal_attr.views._shuffle_common import (
     FLOW_COLOUR,
     SHUFFLED_COLOUR,
     draw_frame_axis,
     headline,
     legend_below,
-    require_index,
-    stated,
 )
 
 Series = Num[np.ndarray, "time"]
@@ -76,7 +80,7 @@ def shuffle_profile(
         axes.plot(times[~known], place, "x", **style, transform=at_zero, label="no ratio")
     legend_below(figure, [axes])
     shown = [
-        f"{SHUFFLE_MEASURES[name].label} {stated(result.interval(name, example))}"
+        f"{SHUFFLE_MEASURES[name].label} {result.interval(name, example)}"
         for name in ("mrr", "probability_fall")
     ]
     headline(figure, f"Frames in order and shuffled, class {int(result.target[example])}", *shown)
@@ -285,7 +289,7 @@ def _ratio_headline(
     figure: Figure, result: ShuffleProbeResult, example: int, ratios: np.ndarray, beyond: int
 ) -> None:
     mrr, rising, change = (
-        f"{SHUFFLE_MEASURES[name].label} {stated(result.interval(name, example))}"
+        f"{SHUFFLE_MEASURES[name].label} {result.interval(name, example)}"
         for name in ("mrr", "rising_share", "median_log_ratio")
     )
     counts = {
@@ -312,4 +316,4 @@ def _correlation_lines(result: ShuffleProbeResult, example: int) -> list[str]:
     correlations = flow_correlations(result.flow[one], scores.unsqueeze(0))[0]
     in_order, others = correlations[0].item(), correlations[1:].mean().item()
     apart = f"r = {in_order:.2f} in order, {others:.2f} in the mean of shuffled clips"
-    return [f"{label} {stated(found)}", apart]
+    return [f"{label} {found}", apart]

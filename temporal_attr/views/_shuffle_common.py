@@ -13,7 +13,6 @@ from matplotlib.ticker import MaxNLocator
 
 from temporal_attr._errors import OptionError
 from temporal_attr.clips import Clip
-from temporal_attr.measures import Interval
 from temporal_attr.views._window_accuracy import CURVE_COLOURS
 
 SHUFFLED_COLOUR, FLOW_COLOUR = CURVE_COLOURS[1], CURVE_COLOURS[3]
@@ -32,14 +31,6 @@ UNCHANGED = {
 
 NARROWEST = 0.1
 """An axis shows at least so much: rounding is not enlarged until it looks like a finding."""
-
-
-def require_index(example: int, batch: int) -> None:
-    """Raise unless the batch has such an example."""
-    if not 0 <= example < batch:
-        raise OptionError(
-            f"an example from 0 to {batch - 1}", str(example), "The batch has no such clip."
-        )
 
 
 def require_measures(measures: Sequence[str], known: Iterable[str]) -> None:
@@ -66,12 +57,6 @@ def draw_frame_axis(axes: Axes, clip: Clip | None, frames: int) -> Num[np.ndarra
     room = 0.04 * float(times.max() - times.min()) or 0.5
     axes.set_xlim(times.min() - room, times.max() + room)
     return times
-
-
-def stated(found: Interval) -> str:
-    """A number and its interval; what rounds to zero has no sign."""
-    value, low, high = (round(end, 2) + 0.0 for end in (found.value, found.low, found.high))
-    return str(Interval(value, low, high, found.confidence))
 
 
 def limits(*values: float | np.ndarray) -> tuple[float, float]:

@@ -13,13 +13,12 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from temporal_attr._errors import OptionError
 from temporal_attr.attributions import ShuffleCurve
 from temporal_attr.measures import SHUFFLE_MEASURES
-from temporal_attr.views._common import MUTED_COLOUR, Picture
+from temporal_attr.views._common import MUTED_COLOUR, Picture, require_index
 from temporal_attr.views._shuffle_common import (
     UNCHANGED,
     headline,
     legend_below,
     limits,
-    require_index,
     require_measures,
 )
 from temporal_attr.views._window_accuracy import CURVE_COLOURS

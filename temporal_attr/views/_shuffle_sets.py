@@ -21,7 +21,6 @@ from temporal_attr.views._shuffle_common import (
     legend_below,
     limits,
     require_measures,
-    stated,
 )
 
 WINDOW_MEASURES = ("mrr", "flow_correlation_drop", "probability_fall")
@@ -145,7 +144,7 @@ def clip_overview(clips: ShuffleSet, measure: str = "mrr") -> Figure:
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.set_xlabel(SHUFFLE_MEASURES[measure].label)
     legend_below(figure, [axes])
-    headline(figure, f"{SHUFFLE_MEASURES[measure].label}, clip by clip", f"mean {stated(mean)}")
+    headline(figure, f"{SHUFFLE_MEASURES[measure].label}, clip by clip", f"mean {mean}")
     return figure
 
 
@@ -188,7 +187,7 @@ def _draw_windows(
     axes.tick_params(labelsize=8)
     count = windows.defined[name]
     short = "" if count == len(values) else f", over {count} of {len(values)} windows"
-    title = f"{SHUFFLE_MEASURES[name].label}: mean {stated(mean)}{short}"
+    title = f"{SHUFFLE_MEASURES[name].label}: mean {mean}{short}"
     axes.set_title(title, fontsize=9, loc="left")
 
 
