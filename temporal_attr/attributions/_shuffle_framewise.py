@@ -86,8 +86,7 @@ def _framewise_groups(
             parts = []
             for chunk, vectors in zip(chunks, rows.flatten(1, 2).split(size, 1), strict=True):
                 leaf, graph = graphs.pop() if graphs else _graph(model, chunk)
-                products = pull_rows(graph, leaf, vectors)
-                parts.append(torch.stack([source.of_frames(product) for product in products]))
+                parts.append(pull_rows(graph, leaf, vectors, source.of_frames))
                 bar.update()
             scores = torch.cat(parts, 1).unflatten(1, clip.shape[:2]).transpose(0, 1)
             yield require_scores(scores, scores.shape), logits.to(clip.dtype)

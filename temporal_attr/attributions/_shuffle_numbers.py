@@ -72,7 +72,7 @@ def numbers_of(
         "shuffled_logits": shuffled_logits,
         "target": target,
         "static_ratio": _static_ratio(static.scores.cpu(), ordered),
-        "p_value": _p_value(scored.scores.double().mean(2).log(), ordered.dtype),
+        "p_value": _p_value(scored.scores.double().mean(2), ordered.dtype),
         "logit_p_value": _p_value(_of_target(scored.logits, target), logits.dtype),
         "left_out": samples["mrr"][:, 0].isnan().sum(1),
         "flow": flow,
@@ -91,7 +91,7 @@ def values_of(
         measure = SHUFFLE_MEASURES[name]
         values[name] = measure.of(drawn)
         found = [bootstrap(one.numpy(), measure.statistic, seed=seed) for one in drawn]
-        intervals[name] = torch.tensor([[one.low, one.high] for one in found]).double()
+        intervals[name] = torch.tensor([[i.low, i.high] for i in found], dtype=torch.float64)
     return values, intervals
 
 
@@ -111,7 +111,8 @@ def curve_of(scored: OrderScores, target: Target, counts: list[int], seed: int) 
 
 
 def _static_ratio(static: Float[Tensor, "batch 1 time"], ordered: FrameScores) -> PerExample:
-    return static.squeeze(1).double().mean(1) / ordered.double().mean(1)
+    level = ordered.double().mean(1)
+    return static.squeeze(1).double().mean(1) / level.where(level > 0, torch.nan)
 
 
 def _of_target(logits: Float[Tensor, "batch orders classes"], target: Target) -> Tensor:
@@ -121,7 +122,7 @@ def _of_target(logits: Float[Tensor, "batch orders classes"], target: Target) ->
 
 def _p_value(levels: Float[Tensor, "batch orders"], dtype: torch.dtype) -> PerExample:
     # What differs in the last half of the digits is rounding, and counts as equal.
-    tolerance = torch.finfo(dtype).eps ** 0.5 * levels.abs().amax(1).clamp_min(1)
+    tolerance = torch.finfo(dtype).eps ** 0.5 * levels.abs().amax(1)
     return torch.stack(
         [
             natural_order_p_value(level, slack.item())
@@ -159,7 +160,9 @@ def _notes_of(fields: dict[str, Any], example: int) -> Iterator[str]:
     mrr = fields["mrr"][example].item()
     left_out = int(fields["left_out"][example])
     frames = fields["ratios"].shape[2]
-    if left_out:
+    if left_out == frames:
+        yield "no frame has a score in order, so there is no ratio"
+    elif left_out:
         yield f"{left_out} of {frames} frames have no score in order, and no ratio"
     if abs(mrr - 1) <= BOTH_WAYS < fields["median_log_ratio"][example]:
         yield (

@@ -47,6 +47,7 @@ from temporal_attr.clips import (
     count_orders,
     draw_orders,
     window_starts,
+    window_step,
 )
 from temporal_attr.measures import (
     FlowAlgorithm,
@@ -104,8 +105,11 @@ class ShuffleProbe(VideoMethod, PerturbationAttribution):  # type: ignore[misc]
             of shuffles beyond 64 orders' features.
 
     Costs (S shuffles; P = forward and backward pass): S + 1 P, one more for the static ratio. A
-    `FramewiseModel` encodes each frame once, and where its head weighs frames alike (any pooling by
-    the mean, the maximum or attention) goes back once, not S + 1 times.
+    `FramewiseModel` encodes each frame once; where orders give a frame the same gradient bit for
+    bit (pooling by the mean or the maximum), it also goes back once, and not S + 1 times.
+
+    Pooling by the maximum over frames that are equal is not blind to their order: the gradient goes
+    to one of them.
 
     Example:
         >>> from temporal_attr.zoo import build_model
@@ -142,6 +146,13 @@ class ShuffleProbe(VideoMethod, PerturbationAttribution):  # type: ignore[misc]
         require_count("shuffles", shuffles, 1)
         require_count("seed", seed, 0)
         require_count("window", window, SHORTEST)
+        window_step(window, overlap)
+        if not isinstance(shuffling, Shuffling | None):
+            raise OptionError(
+                "shuffling to be FullShuffle(), Reversal(), BlockShuffle(n) or LocalShuffle(n)",
+                repr(shuffling),
+                "They are in temporal_attr.clips.",
+            )
         if chunk_size is not None:
             require_count("chunk_size", chunk_size, 1)
         self.method = method
@@ -229,14 +240,14 @@ class ShuffleProbe(VideoMethod, PerturbationAttribution):  # type: ignore[misc]
         static = self._scored(clip[:, middle : middle + 1].expand_as(clip), *given, natural)
         numbers = numbers_of(scored, static, self._classes(target, scored), magnitude, self.seed)
         parts = self._windows(clip, given, flow, show_progress) if windows else None
-        notes = self._run_notes(clip, given, scored, windows)
+        notes = tuple(self._run_notes(clip, given, scored, windows))
         numbers["notes"] = tuple((*own, *notes) for own in numbers["notes"])
         return ShuffleProbeResult(
             **numbers,
             permutations=orders[1:],
             windows=parts,
             shuffling=repr(self.shuffling),
-            scored_by=f"scored by {self.method.get_name()}",
+            scored_by=self._scored_by(),
             run=_run([scored, static], self.seed, start),
         )
 
@@ -273,6 +284,13 @@ class ShuffleProbe(VideoMethod, PerturbationAttribution):  # type: ignore[misc]
             shufflings = [BlockShuffle(2**n) for n in range(int(math.log2(frames)))]
         kind, lengths = _range_of(shufflings)
         counts = [count_orders(one, frames, self.shuffles) for one in shufflings]
+        for one, count in zip(shufflings, counts, strict=True):
+            if not count:
+                raise OptionError(
+                    f"shufflings that have another order of {frames} frames",
+                    repr(one),
+                    "Leave it out, or take shorter blocks.",
+                )
         orders = _with_natural(frames, shufflings, counts, self.seed)
         scored = self._scored(clip, target, additional_forward_args, orders, show_progress)
         return ShuffleCurve(
@@ -322,6 +340,11 @@ class ShuffleProbe(VideoMethod, PerturbationAttribution):  # type: ignore[misc]
                 self.method.model, self.method.objective, self.method.memory, self.reduce
             )
         return MethodSource(self.method, self.reduce)
+
+    def _scored_by(self) -> str:
+        if isinstance(self.method, TemporalGradient):
+            return f"scored by the gradient of the {self.method.objective_name}"
+        return f"scored by {self.method.get_name()}"
 
     def _classes(self, target: TargetLike, scored: OrderScores) -> Tensor:
         return resolve_target(target, scored.logits[:, 0])

@@ -67,8 +67,9 @@ class ShuffleProbeResult(Result):
         probability_fall: `(batch,)`, the same of its probability, in [-1, 1].
         rank_correlation: `(batch,)`, mean over shuffles of Spearman's correlation of the frames'
             scores with those in order, in [-1, 1].
-        p_value: `(batch,)`, the probability that an order drawn at random has a mean log score as
-            far from that of the others as the natural one; at least 1 / (shuffles + 1).
+        p_value: `(batch,)`, the probability that an order drawn at random has a mean score as far
+            from that of the others as the natural one; at least 1 / (shuffles + 1). It asks whether
+            the natural order is special, and of the level only, not of which frames have it.
         logit_p_value: `(batch,)`, the same for the target's logit.
         left_out: `(batch,)`, frames without a ratio.
         flow: `(batch, time - 1)`, mean magnitude of the flow from frame t to t + 1 in pixels; None
@@ -209,7 +210,13 @@ class ShuffleSet:
                 f"{len(names)} for {len(entries)}",
                 "Give as many names as there are clips in all results.",
             )
-        shared = [name for name in SHUFFLE_MEASURES if all(name in r.intervals for r, _ in entries)]
+        shared = [name for name in SHUFFLE_MEASURES if name in entries[0][0].intervals]
+        if any(list(result.intervals) != shared for result, _ in entries):
+            raise OptionError(
+                "clips of which the same was measured",
+                "some with the optical flow, and some without",
+                "Explain all of them with flow, or none.",
+            )
         values = {
             name: torch.stack([getattr(result, name)[example] for result, example in entries])
             for name in shared
