@@ -47,7 +47,7 @@ from temporal_attr.synthetic import Mixed, PlantedVideo, Task
 from temporal_attr.zoo import load_pretrained, pretrained_card
 
 HERE = Path(__file__).parent
-CLIPS, SHUFFLES = 32, 20
+CLIPS, CURVE_CLIPS, SHUFFLES = 32, 12, 20
 RELIABILITIES = (0.0, 0.25, 0.5, 0.75, 1.0)
 LENGTHS = (1, 2, 3, 4, 5, 6, 8)
 RADII = (1, 2, 3, 4, 6, 8, 12)
@@ -170,7 +170,7 @@ def curves(entry: Recipe, seed: int) -> Curves:
     if not kept.is_file():
         torch.set_num_threads(1)
         model = load_pretrained(entry.name, folder_of(seed))
-        _, frames = drawn(entry.make_task(), CLIPS, TEST_SEED + 77 + seed)
+        _, frames = drawn(entry.make_task(), CURVE_CLIPS, TEST_SEED + 77 + seed)
         clips = values(model, frames)
         found: Curves = {}
         kinds: dict[str, list[Shuffling]] = {
@@ -363,9 +363,10 @@ def report(outcomes: Sequence[Outcome], found: Mapping[str, list[Curves]]) -> st
         "## At which range does order matter?",
         "",
         "Models trained on `order`, where two events at one place decide by which comes first, so "
-        "many frames apart. Mean fall of the target's probability over fresh clips when blocks of "
-        "so many frames are shuffled, and when frames move by so many places at most; last, where "
-        "the curve has come half of the way from its first value to its last.",
+        f"many frames apart. Mean fall of the target's probability over {CURVE_CLIPS} fresh clips "
+        "a model when blocks of so many frames are shuffled, and when frames move by so many "
+        "places at most; last, where the curve has come half of the way from its first value to "
+        "its last.",
         "",
         *curve_table(found, "block length", LENGTHS),
         "",

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from temporal_attr._typing import FrameScores, PerExample, Target
+from temporal_attr._typing import FrameScores, Logits, PerExample, Target
 from temporal_attr.attributions._score_sources import OrderScores
 from temporal_attr.measures import (
     SHUFFLE_MEASURES,
@@ -18,6 +18,7 @@ from temporal_attr.measures import (
     context_category,
     motion_reliance_ratio,
     natural_order_p_value,
+    need_category,
     reliance_category,
     score_ratios,
     shuffle_samples,
@@ -77,7 +78,7 @@ def numbers_of(
         "left_out": samples["mrr"][:, 0].isnan().sum(1),
         "flow": flow,
         "intervals": intervals,
-        "categories": tuple(_categories(values)),
+        "categories": tuple(_categories(values, logits.double().softmax(1), target)),
     }
     return {**fields, "notes": tuple(_notes(fields))}
 
@@ -131,15 +132,19 @@ def _p_value(levels: Float[Tensor, "batch orders"], dtype: torch.dtype) -> PerEx
     )
 
 
-def _categories(values: dict[str, PerExample]) -> Iterator[dict[str, str]]:
-    for example in range(len(values["mrr"])):
-        yield {
-            "mrr": reliance_category(values["mrr"][example].item()),
-            "relative_drop": context_category(values["relative_drop"][example].item()),
-            "flow_correlation_drop": tracking_category(
-                values["flow_correlation_drop"][example].item()
-            ),
-        }
+def _categories(
+    values: dict[str, PerExample], probabilities: Logits, target: Target
+) -> Iterator[dict[str, str]]:
+    named = ("probability_fall", "mrr", "relative_drop", "flow_correlation_drop")
+    for example in range(len(target)):
+        fall, mrr, drop, flow = (values[name][example].item() for name in named)
+        words = (
+            need_category(fall, probabilities[example, target[example]].item()),
+            reliance_category(mrr),
+            context_category(drop),
+            tracking_category(flow),
+        )
+        yield dict(zip(named, words, strict=True))
 
 
 def _notes(fields: dict[str, Any]) -> Iterator[tuple[str, ...]]:

@@ -23,23 +23,10 @@ from temporal_attr.attributions._results import Result, plain
 from temporal_attr.measures import (
     SHUFFLE_MEASURES,
     Interval,
-    context_category,
     hierarchical_bootstrap,
     paired_permutation_test,
-    reliance_category,
     shuffle_samples,
-    tracking_category,
 )
-
-LED_BY = ("mrr", "relative_drop", "flow_correlation_drop")
-BESIDE = (
-    "median_log_ratio",
-    "rising_share",
-    "logit_fall",
-    "probability_fall",
-    "rank_correlation",
-)
-"""Measures in the order of a summary."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +63,7 @@ class ShuffleProbeResult(Result):
             if it was not asked for.
         intervals: By the name of a field: `(batch, 2)`, the ends of its 95 % bootstrap interval
             over shuffles.
-        categories: For each clip, what its MRR, RD and FCD are called.
+        categories: For each clip, what its probability fall, MRR, RD and FCD are called, by field.
         notes: For each clip, what a reader should know before believing the numbers.
         windows: For each clip, the same numbers window by window; None if not asked for.
         shuffling: The family of orders.
@@ -138,7 +125,10 @@ class ShuffleProbeResult(Result):
     def _details(self, example: int) -> list[str]:
         frames, shuffles = self.ratios.shape[2], self.ratios.shape[1]
         lines = [f"{frames} frames, {shuffles} orders by {self.shuffling}, {self.scored_by}"]
-        lines += _lines({name: self.interval(name, example) for name in self.intervals})
+        called = self.categories[example]
+        for name in self.intervals:
+            line = f"{SHUFFLE_MEASURES[name].label}: {self.interval(name, example)}"
+            lines.append(f"{line}: {called[name]}" if name in called else line)
         lines.append(f"static ratio: {self.static_ratio[example]:.2f}")
         lines.append(
             "natural against random orders: "
@@ -146,7 +136,6 @@ class ShuffleProbeResult(Result):
             f"{self.logit_p_value[example]:.2g} for the logit (smallest possible "
             f"{1 / (shuffles + 1):.2g})"
         )
-        lines.append("in words: " + "; ".join(self.categories[example].values()))
         lines += [f"note: {note}" for note in self.notes[example]]
         if self.windows is not None:
             lines += self.windows[example].summary().splitlines()
@@ -240,7 +229,7 @@ class ShuffleSet:
         """The means in a few lines of text."""
         what = "clips" if self.size is None else f"windows of {self.size} frames"
         lines = [f"mean over {len(self.names)} {what}"]
-        lines += [f"  {line}" for line in _lines(self.means)]
+        lines += [f"  {SHUFFLE_MEASURES[name].label}: {mean}" for name, mean in self.means.items()]
         short = {name: count for name, count in self.defined.items() if count < len(self.names)}
         lines += [
             f"  note: {SHUFFLE_MEASURES[name].label} is defined for {count} of {len(self.names)}"
@@ -255,7 +244,7 @@ class ShuffleSet:
     def table(self) -> str:
         """One row a clip: its name, and each measure as text, under a line of headings."""
         wide = max(len(name) for name in ("clip", *self.names))
-        shown = [name for name in (*LED_BY, *BESIDE) if name in self.values]
+        shown = list(self.values)
         lines = ["  ".join(["clip".ljust(wide), *shown])]
         for place, name in enumerate(self.names):
             cells = [f"{self.values[one][place]:.2f}".rjust(len(one)) for one in shown]
@@ -323,18 +312,3 @@ def _level_test(entries: list[tuple[ShuffleProbeResult, int]], seed: int) -> flo
     if known.sum() < 2:
         return math.nan
     return paired_permutation_test(ordered[known], shuffled[known], seed)
-
-
-def _lines(numbers: dict[str, Interval]) -> list[str]:
-    """Measures with their intervals, the leading ones first, and what they are called."""
-    words = {
-        "mrr": reliance_category,
-        "relative_drop": context_category,
-        "flow_correlation_drop": tracking_category,
-    }
-    lines = []
-    for name in (*LED_BY, *BESIDE):
-        if name in numbers:
-            called = f": {words[name](numbers[name].value)}" if name in words else ""
-            lines.append(f"{SHUFFLE_MEASURES[name].label}: {numbers[name]}{called}")
-    return lines

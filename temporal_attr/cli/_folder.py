@@ -8,7 +8,7 @@ from pathlib import Path
 
 from temporal_attr import views
 from temporal_attr._errors import OptionError, VideoError
-from temporal_attr.attributions import Result, ShuffleSet
+from temporal_attr.attributions import Result, ShuffleProbeResult, ShuffleSet
 from temporal_attr.cli._explain import Settings, explain_one, prepare, say
 
 SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
@@ -18,8 +18,8 @@ TABLE, RECORD, PICTURE = "clips.csv", "clips.json", "clips.png"
 def explain_folder(settings: Settings, folder: Path) -> None:
     """Explain every video of a folder, as `temporal-attr explain --video-dir` does.
 
-    A video that cannot be read is named and left out. The table of all is written anew after each
-    video, so that a run that is stopped leaves those that are done.
+    A video that cannot be read is named and left out. Each that is done has its folder, and its row
+    in the table, before the next one starts.
     """
     videos = _videos(folder)
     ready = prepare(settings)
@@ -30,23 +30,20 @@ def explain_folder(settings: Settings, folder: Path) -> None:
     for number, video in enumerate(videos, 1):
         print(f"\n{video.name} ({number} of {len(videos)})")
         try:
-            explained = explain_one(ready, settings, video, settings.out / video.name)
+            result = explain_one(ready, settings, video, settings.out / video.name).result
         except VideoError as error:
             say(f"left out: {error}")
             failed.append(video.name)
             continue
-        done[video.name] = explained.result
-        if ready.method.gather is not None:
-            _write_table(ready.method.gather(list(done.values()), list(done)), settings.out)
+        done[video.name] = result
+        if isinstance(result, ShuffleProbeResult):
+            _append_row(settings.out / TABLE, video.name, result)
     if not done:
         raise OptionError(
             f"a video that can be read in {folder}", f"{len(failed)} that cannot", "See above."
         )
     if ready.method.gather is not None:
-        together = ready.method.gather(list(done.values()), list(done))
-        views.clip_overview(together).savefig(settings.out / PICTURE, dpi=120)
-        print("\n" + together.table())
-        print(together.summary())
+        _write_together(ready.method.gather(list(done.values()), list(done)), settings.out)
     if failed:
         print(f"left out, as they could not be read: {', '.join(failed)}")
     print(f"written to {settings.out}")
@@ -63,21 +60,22 @@ def _videos(folder: Path) -> list[Path]:
     return videos
 
 
-def _write_table(clips: ShuffleSet, out: Path) -> None:
-    """One row a clip, with the ends of each interval; and all numbers as JSON."""
-    columns = [f"{name}{end}" for name in clips.values for end in ("", "_low", "_high")]
-    with (out / TABLE).open("w", newline="", encoding="utf-8") as file:
+def _append_row(table: Path, name: str, result: ShuffleProbeResult) -> None:
+    """A clip's numbers with the ends of their intervals, under a line of headings."""
+    fresh = not table.exists()
+    with table.open("a", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["clip", *columns])
-        for place, name in enumerate(clips.names):
-            cells = [
-                number
-                for measure in clips.values
-                for number in (
-                    clips.values[measure][place].item(),
-                    *clips.intervals[measure][place].tolist(),
-                )
-            ]
-            writer.writerow([name, *cells])
+        if fresh:
+            ends = ("", "_low", "_high")
+            writer.writerow(["clip", *(f"{one}{end}" for one in result.intervals for end in ends)])
+        found = [result.interval(one) for one in result.intervals]
+        writer.writerow([name, *(x for one in found for x in (one.value, one.low, one.high))])
+
+
+def _write_together(clips: ShuffleSet, out: Path) -> None:
+    """What the clips say together: numbers, a picture and text."""
     text = json.dumps(clips.to_dict(), indent=1, allow_nan=False)
     (out / RECORD).write_text(text + "\n", encoding="utf-8")
+    views.clip_overview(clips, "probability_fall").savefig(out / PICTURE, dpi=120)
+    print("\n" + clips.table())
+    print(clips.summary())

@@ -19,6 +19,7 @@ from temporal_attr.measures._bootstrap import (
 )
 from temporal_attr.measures._categories import (
     context_category,
+    need_category,
     reliance_category,
     tracking_category,
 )
@@ -77,6 +78,7 @@ __all__ = [
     "median_log_ratio",
     "motion_reliance_ratio",
     "natural_order_p_value",
+    "need_category",
     "optical_flow",
     "paired_permutation_test",
     "profile_correlations",

@@ -8,6 +8,12 @@ from temporal_attr._require import require_within
 
 _UNDEFINED = "not defined"
 
+_NEED = (
+    (0.5, "the prediction hangs on the order"),
+    (0.1, "the prediction leans on the order"),
+    (-0.1, "the prediction hardly needs the order"),
+    (-math.inf, "the prediction is surer when shuffled"),
+)
 _RELIANCE = (
     (1.1, "order changes the model's sensitivity, but not downwards"),
     (0.9, "very high appearance reliance"),
@@ -27,6 +33,24 @@ _TRACKING = (
     (-0.05, "weakly tracks motion"),
     (-math.inf, "follows motion less in order than shuffled"),
 )
+
+
+def need_category(probability_fall: float, probability: float) -> str:
+    """What a fall of the target's probability is called, by the share of it that is lost.
+
+    More than half: the prediction hangs on the order; (0.1, 0.5]: it leans on it; (-0.1, 0.1]: it
+    hardly needs it; at -0.1 and below: it is surer when shuffled. These bounds are ours.
+
+    Args:
+        probability_fall: The probability in order less its mean over shuffles.
+        probability: In order.
+
+    Example:
+        >>> need_category(0.5, probability=0.9), need_category(0.02, probability=0.9)
+        ('the prediction hangs on the order', 'the prediction hardly needs the order')
+    """
+    require_within("probability", probability, 0, 1)
+    return _named(probability_fall / probability if probability else math.nan, _NEED)
 
 
 def reliance_category(motion_reliance_ratio: float) -> str:

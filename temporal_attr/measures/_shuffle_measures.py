@@ -58,16 +58,16 @@ def _relative_drop(ratios: Samples) -> PerExample:
 
 
 SHUFFLE_MEASURES: Mapping[str, ShuffleMeasure] = {
+    "probability_fall": ShuffleMeasure("fall of the target's probability", _mean),
     "mrr": ShuffleMeasure("Motion Reliance Ratio", motion_reliance_ratio),
     "relative_drop": ShuffleMeasure("Relative Drop", _relative_drop),
     "flow_correlation_drop": ShuffleMeasure("Flow Correlation Drop", _mean),
     "median_log_ratio": ShuffleMeasure("median |log R|", median_log_ratio),
     "rising_share": ShuffleMeasure("share of scores that rise", rising_share),
     "logit_fall": ShuffleMeasure("fall of the target's logit", _mean),
-    "probability_fall": ShuffleMeasure("fall of the target's probability", _mean),
     "rank_correlation": ShuffleMeasure("rank correlation with the profile in order", _mean),
 }
-"""The numbers that have an interval over shuffles."""
+"""The numbers that have an interval over shuffles, first the one that separates models best."""
 
 
 def shuffle_samples(
