@@ -118,7 +118,7 @@ def drawn(task: Task, count: int, seed: int) -> tuple[list[PlantedVideo], Tensor
 
 def outcome(entry: Recipe, seed: int) -> Outcome:
     """Measure one model, or read what was measured before."""
-    kept = folder_of(seed) / f"{entry.name}-shuffle.json"
+    kept = folder_of(seed) / f"{entry.name}-shuffle-{CLIPS}x{SHUFFLES}.json"
     if kept.is_file():
         return Outcome(**json.loads(kept.read_text()))
     torch.set_num_threads(1)
@@ -166,7 +166,7 @@ Curves = dict[str, dict[str, list[list[float]]]]
 
 def curves(entry: Recipe, seed: int) -> Curves:
     """The curves over block lengths and radii of one model on `order`."""
-    kept = folder_of(seed) / f"{entry.name}-curve.json"
+    kept = folder_of(seed) / f"{entry.name}-curve-{CURVE_CLIPS}x{SHUFFLES}.json"
     if not kept.is_file():
         torch.set_num_threads(1)
         model = load_pretrained(entry.name, folder_of(seed))
@@ -310,30 +310,32 @@ def learned(entry: Recipe, seed: int) -> bool:
     return pretrained_card(entry.name, folder_of(seed)).accuracy >= LEARNED
 
 
-def turn(lengths: Sequence[int], curve: Sequence[float]) -> float:
-    """Where a curve crosses half of its greater end, on the straight line between two lengths.
+def crossing(lengths: Sequence[int], curve: Sequence[float], full: float) -> float:
+    """Where a curve first crosses half of what shuffling all frames does.
 
-    That end is nearest to shuffling all frames: the shortest blocks, the longest radius. NaN if the
-    curve does not cross.
+    On the straight line between two lengths; NaN if it does not, or if it starts beyond and ends
+    beyond.
     """
-    half = max(curve[0], curve[-1]) / 2
     for (low, before), (high, after) in pairwise(zip(lengths, curve, strict=True)):
-        if (before - half) * (after - half) <= 0 and before != after:
-            return low + (half - before) / (after - before) * (high - low)
+        if (before - full / 2) * (after - full / 2) <= 0 and before != after:
+            return low + (full / 2 - before) / (after - before) * (high - low)
     return float("nan")
 
 
 def curve_table(found: Mapping[str, list[Curves]], kind: str, lengths: Sequence[int]) -> list[str]:
-    """Means over seeds of the probability's fall, and where each curve turns."""
+    """Means over seeds of the probability's fall, and where each curve is half-way."""
     lines = [
         f"| distance | seeds | {' | '.join(f'{kind} {n}' for n in lengths)} | half-way at |",
         "|---" * (3 + len(lengths)) + "|",
     ]
     for name, of_seeds in found.items():
-        means = [np.mean(one[kind]["probability_fall"], 0) for one in of_seeds]
-        cells = [str(interval([float(mean[i]) for mean in means])) for i in range(len(lengths))]
-        turns = [turn(lengths, mean.tolist()) for mean in means]
-        where = "nowhere" if np.isnan(turns).any() else str(interval(turns))
+        means = [np.mean(one[kind]["probability_fall"], 0).tolist() for one in of_seeds]
+        cells = [str(interval([mean[i] for mean in means])) for i in range(len(lengths))]
+        # Blocks of one frame are a full shuffle, whatever the kind of the curve.
+        full = [np.mean(one["block length"]["probability_fall"], 0)[0] for one in of_seeds]
+        at = [crossing(lengths, *pair) for pair in zip(means, full, strict=True)]
+        known = [place for place in at if np.isfinite(place)]
+        where = f"{np.median(known):.1f} (median of {len(known)})" if known else "nowhere"
         lines.append(f"| {name} | {len(of_seeds)} | {' | '.join(cells)} | {where} |")
     return lines
 
@@ -356,7 +358,8 @@ def report(outcomes: Sequence[Outcome], found: Mapping[str, list[Curves]]) -> st
         "0.5 is chance, below it the measure points the other way. For the pair they are the "
         "models trained on `motion` and on `appearance`; of the mixed models those that follow the "
         "direction, or the shape, where both disagree. From one clip, or from the mean over "
-        f"{CLIPS} clips of a model. Intervals: seeds drawn again, 1000 times. Last, for each seed, "
+        f"{CLIPS} clips of a model. Intervals: seeds drawn again, 1000 times (one without width "
+        "says that no seeds overlap, not that none could). Last, for each seed, "
         "Spearman's correlation over the five mixed models with how often they follow the "
         "direction (its sign turned so that 1 is as expected).",
         "",
@@ -367,9 +370,10 @@ def report(outcomes: Sequence[Outcome], found: Mapping[str, list[Curves]]) -> st
         "Models trained on `order`, where two events at one place decide by which comes first, so "
         f"many frames apart. Mean fall of the target's probability over {CURVE_CLIPS} fresh clips "
         "a model when blocks of so many frames are shuffled, and when frames move by so many "
-        "places at most; last, where the curve crosses half of its greater end, mean over seeds. "
-        "With blocks of 8 frames the one other order exchanges the halves of the clip, which "
-        "turns around two events 8 frames apart: there the curve does not come back.",
+        "places at most; last, where the curve crosses half of what a full shuffle does, in as "
+        "many seeds as it does. Two blocks of 8 frames have one other order, which exchanges the "
+        "halves of the clip, and with them two events that are 8 frames apart: there every "
+        "prediction is turned around.",
         "",
         *curve_table(found, "block length", LENGTHS),
         "",

@@ -4,8 +4,8 @@
 
 The loop is what a user would write: one plain gradient of the bare model for the clip in order and
 for each shuffled clip. Captum's is the same loop with `Saliency`. The floor of a framewise model is
-one forward pass of the encoder and a backward pass for each order; where the heads weigh frames
-alike our own count of backward passes is below that. Other models have no cheaper way than the
+one forward pass of the encoder and a backward pass for each order; where the orders give a frame
+one and the same gradient (late fusion), ours has fewer. Other models have no cheaper way than the
 loop, which is their floor. All take turns in one process; numbers are medians over rounds. Memory
 is the high-water mark of a process of its own, less what was resident before. Writes
 results/shuffle_speed.md. Linux only.
@@ -33,6 +33,7 @@ from tqdm import tqdm
 from temporal_attr import FrameRecurrent, LateFusion, ShuffleProbe, VideoModel, wrap
 from temporal_attr.clips import FullShuffle, draw_orders
 from temporal_attr.models import FramewiseModel
+from temporal_attr.zoo import build_model
 
 RESULTS = Path(__file__).parent / "results"
 SHUFFLES = 20
@@ -75,6 +76,7 @@ SETTINGS = {
     "resnet18 + LSTM(256)": Setting(cnn_lstm, 1.6),
     "resnet18, late fusion": Setting(late_fusion, 1.6),
     "r3d_18": Setting(r3d, 1.0),
+    "zoo inflated-resnet": Setting(lambda: build_model("inflated-resnet", classes=8), 1.0),
 }
 
 
@@ -115,11 +117,8 @@ def captum_loop(model: VideoModel, clip: Tensor) -> Tensor:
     return found[1:] / found[0]
 
 
-def floor(model: VideoModel, clip: Tensor) -> None:
+def floor(model: FramewiseModel, clip: Tensor) -> None:
     """One forward pass of the encoder, and a backward pass for each order."""
-    if not isinstance(model, FramewiseModel):
-        loop(model, clip)
-        return
     leaf = clip[0].clone().requires_grad_()
     encoded = model.encode(leaf)
     vectors = torch.randn(SHUFFLES + 1, *encoded.shape)
@@ -139,16 +138,18 @@ def time_setting(name: str, rounds: int) -> str:
     model, clip = model_and_clip(name)
     error = (ours(model, clip)[0] - loop(model, clip).quantile(0.5, dim=0)).abs().max().item()
     contenders: dict[str, Callable[[], object]] = {
-        "floor": lambda: floor(model, clip),
         "ours": lambda: ours(model, clip),
         "loop": lambda: loop(model, clip),
         "captum": lambda: captum_loop(model, clip),
     }
+    if isinstance(model, FramewiseModel):
+        contenders["floor"] = lambda: floor(model, clip)
     times: dict[str, list[float]] = {key: [] for key in contenders}
     for _ in tqdm(range(rounds), name):
         for key, call in contenders.items():
             times[key].append(seconds(call))
-    cells = [f"{statistics.median(times[key]):.2f}" for key in contenders]
+    times.setdefault("floor", times["loop"])
+    cells = [f"{statistics.median(times[key]):.2f}" for key in ("floor", "ours", "loop", "captum")]
     for over, under in (("ours", "floor"), ("loop", "ours"), ("captum", "ours")):
         ratios = [a / b for a, b in zip(times[over], times[under], strict=True)]
         cells.append(f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
@@ -192,7 +193,7 @@ def main() -> None:
         f"{torch.get_num_threads()} threads, {platform.machine()}; one clip of {FRAMES} frames of "
         f"{SIZE} x {SIZE} pixels, {SHUFFLES} shuffles; medians of {options.rounds} rounds, all "
         "taking turns, and in brackets the range over rounds. Seconds: the floor is one forward "
-        "pass of the frame encoder and a backward pass for each order (for r3d_18 the loop); the "
+        "pass of the frame encoder and a backward pass for each order (3D networks: the loop); the "
         "loop is a plain gradient for each order; Captum's is `Saliency` in the same loop. The "
         "error is that of the frame ratios against the loop's.",
         "",

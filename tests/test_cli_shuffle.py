@@ -59,7 +59,7 @@ def test_a_folder_of_videos(folder, tmp_path, capsys):
     assert main(arguments) == 0
     said = capsys.readouterr()
     assert "left out: expected" in said.err
-    assert "left out, as they could not be read: broken.mp4" in said.out
+    assert "left out, as they could not be explained: broken.mp4" in said.out
     assert "mean over 2 clips" in said.out
     with (tmp_path / "clips.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -110,7 +110,7 @@ def test_a_folder_by_a_method_that_says_nothing_of_several(folder, tmp_path, cap
     [
         (["--video-dir=nowhere"], "--video-dir to be a folder, got nowhere"),
         (["--video-dir=empty"], "videos .* in empty, got none"),
-        (["--video-dir=bad"], "a video that can be read in bad, got 1 that cannot"),
+        (["--video-dir=bad"], "a video that can be explained in bad, got 1 that cannot"),
         ([], "one video, or --video-dir and a folder of them, got neither"),
         (["VIDEO", "--video-dir=empty"], "and a folder of them, got both"),
         (["VIDEO", "--shuffling=block"], "full, reversal, block:LENGTH or local:RADIUS, got block"),

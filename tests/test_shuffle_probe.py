@@ -918,7 +918,7 @@ def test_curve_over_radii_and_by_default(frames):
     assert curve.lengths == tuple(radii)
     assert curve.orders == tuple(count_orders(LocalShuffle(r), frames, limit=4) for r in radii)
     default = probe.curve(clip, target=1)
-    lengths = [length for length in (1, 2, 4, 8) if length <= frames / 2]
+    lengths = [length for length in (1, 2, 4, 8) if length <= frames / 3]
     assert default.lengths == tuple(lengths)
     assert default.kind == "block length"
     one = ShuffleProbe(model, shuffles=4, shuffling=BlockShuffle(1)).explain(clip, 1, flow=None)
@@ -1031,7 +1031,9 @@ def test_a_set_of_clips():
         np.testing.assert_array_equal(whole.intervals[field], ends)
     assert 0 < whole.p_value <= 1
     alone = ShuffleSet.of([(first, 1)])
-    assert math.isnan(alone.p_value)
+    # Of one clip it is the clip's own.
+    assert alone.p_value == first.p_value[1].item()
+    assert alone.logit_p_value == first.logit_p_value[1].item()
     assert whole.starts is None
     json.dumps(whole.to_dict(), allow_nan=False)
     assert whole.summary()

@@ -378,6 +378,7 @@ def curve_of(lengths=(1, 2, 4, 8), kind="block length", orders=(20, 20, 20, 1), 
         lengths=lengths,
         kind=kind,
         orders=orders,
+        target=torch.zeros(len(next(iter(values.values()))), dtype=torch.long),
         values=values,
         intervals={name: value[..., None] + ends for name, value in values.items()},
     )
@@ -486,6 +487,8 @@ def set_of(count=5, names=tuple(SHUFFLE_MEASURES), starts=None, size=None):
         },
         defined=dict.fromkeys(names, count),
         p_value=0.5,
+        logit_p_value=0.5,
+        notes=(),
         starts=starts,
         size=size,
     )
@@ -629,7 +632,9 @@ def test_clips_that_are_all_the_same_have_an_axis_about_them():
     values = {"mrr": torch.full((3,), 1 - 1e-8).double()}
     ends = {"mrr": torch.full((3, 2), 1 - 1e-8).double()}
     means = {"mrr": Interval(1.0, 1.0, 1.0, 0.95)}
-    clips = ShuffleSet(("a", "b", "c"), values, ends, means, {"mrr": 3}, 1.0, (0, 6, 12), 12)
+    clips = ShuffleSet(
+        ("a", "b", "c"), values, ends, means, {"mrr": 3}, 1.0, 1.0, (), (0, 6, 12), 12
+    )
     (axes,) = views.clip_overview(clips).axes
     assert axes.get_xlim() == pytest.approx((0.95, 1.05))
     (axes,) = views.window_timeline(clips).axes
@@ -743,7 +748,7 @@ def test_curves_that_cannot_be_drawn_together():
         views.range_curve(mixed)
     with pytest.raises(OptionError, match="got 'flow_correlation_drop'. Choose"):
         views.range_curve(curve_of(), measures=("mrr", "flow_correlation_drop"))
-    with pytest.raises(OptionError, match="measures of these: mrr, .*, got none"):
+    with pytest.raises(OptionError, match="measures of these: probability_fall, .*, got none"):
         views.range_curve(curve_of(), measures=())
     for example in (-1, 1):
         both = {"two": curve_of(), "one": curve_of(batch=1)}

@@ -26,7 +26,8 @@ class Run:
         memory: The memory path that was taken; see `TemporalGradient`.
         tried: The paths that ran out of memory before it.
         precision: `"full"` for that of the clip, or `"bfloat16"`.
-        evaluations: How many times the whole clip went forward through the model.
+        evaluations: How many times the whole clip went forward through the model; without those
+            that another library's method makes by itself.
         chunk_size: Frames encoded, or rows of relevance sent back, at a time, where there are any.
         seconds: Wall-clock time.
         seed: The seed of the method's own random numbers; None if it draws none.

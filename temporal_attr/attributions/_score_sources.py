@@ -87,10 +87,13 @@ class MethodSource(ScoreSource):
 
     method: Attribution
     reduce: Reduce
+    options: dict[str, Any]
 
     def of_clips(self, clips: ClipTensor, choose: Choose, arguments: tuple[Any, ...]) -> Answer:
-        """One forward pass, and what the method takes."""
-        given = {"additional_forward_args": arguments} if arguments else {}
+        """One forward pass, and those of the method, which are not counted."""
+        given = dict(self.options)
+        if arguments:
+            given["additional_forward_args"] = arguments
         with own_graph((clips,)) as (own,):
             with torch.no_grad():
                 output = self.method.forward_func(own.clone(), *arguments)

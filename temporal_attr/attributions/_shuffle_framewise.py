@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -26,7 +26,7 @@ from temporal_attr.attributions._score_sources import (
 from temporal_attr.models import FramewiseModel
 
 HEADS = 64
-"""Orders whose features go through the head at a time."""
+"""Clips, each in an order of its own, whose features go through the head at a time."""
 
 
 def framewise_scores(
@@ -38,19 +38,23 @@ def framewise_scores(
     show_progress: bool,
 ) -> OrderScores:
     """Without a chunk size, chunks shrink until one fits."""
-    size = chunk_size or DEFAULT_CHUNK
+    size, heads = chunk_size or DEFAULT_CHUNK, max(1, HEADS // len(clip))
     tried: list[str] = []
     while True:
         try:
-            groups = list(_framewise_groups(source, clip, choose, orders, size, show_progress))
+            found = _framewise_groups(
+                source, clip, choose, orders.split(heads), size, show_progress
+            )
+            groups = list(found)
         except Exception as error:
             if chunk_size is not None or size == 1 or not is_out_of_memory(error):
                 raise
-            tried.append(f"framewise with {size} frames")
-            size //= 2
-            torch.cuda.empty_cache()
         else:
             break
+        # Only here is the error, which holds the graph, gone.
+        tried.append(f"framewise with {size} frames")
+        size, heads = size // 2, max(1, heads // 2)
+        torch.cuda.empty_cache()
     scores, logits = (torch.cat(parts, 1) for parts in zip(*groups, strict=True))
     chunked = clip.shape[0] * clip.shape[1] > size
     evaluations = len(groups) + int(chunked)
@@ -61,7 +65,7 @@ def _framewise_groups(
     source: GradientSource,
     clip: ClipTensor,
     choose: Choose,
-    orders: Orders,
+    groups: Sequence[Tensor],
     size: int,
     show_progress: bool,
 ) -> Iterator[tuple[Tensor, Tensor]]:
@@ -79,9 +83,9 @@ def _framewise_groups(
             encoded = torch.cat([encode_frames(model, chunk.clone()) for chunk in chunks])
     features = encoded.unflatten(0, clip.shape[:2])
     question = Question(model, source.rows(choose))
-    total = -(-len(orders) // HEADS) * len(chunks)
+    total = len(groups) * len(chunks)
     with tqdm(total=total, desc="frames", disable=not show_progress, delay=2) as bar:
-        for group in orders.split(HEADS):
+        for group in groups:
             rows, logits = _at_features(question, features, group)
             parts = []
             for chunk, vectors in zip(chunks, rows.flatten(1, 2).split(size, 1), strict=True):
@@ -108,13 +112,16 @@ def _at_features(question: Question, features: Tensor, orders: Orders) -> tuple[
     """
     batch, count = len(features), len(orders)
     shown = features[:, orders].transpose(0, 1).flatten(0, 1).detach().requires_grad_()
-    output = question.of_features(shown)
+    # A copy, so that a head that works in place does not trip over a leaf.
+    output = question.of_features(shown.clone())
     assert isinstance(output, Tensor)
     by_order = output.unflatten(0, (count, batch))
     total = torch.stack([question.rows(logits).sum() for logits in by_order]).sum()
     if not total.requires_grad:
         raise cut_graph()
-    (found,) = torch.autograd.grad(total, shown)
+    (found,) = torch.autograd.grad(total, shown, allow_unused=True)
+    if found is None:
+        raise cut_graph()
     rows = torch.empty_like(found).unflatten(0, (count, batch))
     for order, at_frames, at_places in zip(orders, rows, found.split(batch), strict=True):
         at_frames[:, order] = at_places

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from temporal_attr._typing import FrameScores, Logits, PerExample, Target
+from temporal_attr._typing import FrameScores, PerExample, Target
 from temporal_attr.attributions._score_sources import OrderScores
 from temporal_attr.measures import (
     SHUFFLE_MEASURES,
@@ -27,9 +27,6 @@ from temporal_attr.measures import (
 
 FEW_FRAMES, FEW_SHUFFLES = 6, 10
 """Below these a number means little, and a note says so."""
-
-BOTH_WAYS = 0.1
-"""|log R| of scores that change by a tenth."""
 
 
 def frame_ratios(scored: OrderScores) -> FrameScores:
@@ -78,9 +75,8 @@ def numbers_of(
         "left_out": samples["mrr"][:, 0].isnan().sum(1),
         "flow": flow,
         "intervals": intervals,
-        "categories": tuple(_categories(values, logits.double().softmax(1), target)),
     }
-    return {**fields, "notes": tuple(_notes(fields))}
+    return {**fields, "categories": tuple(_categories(fields)), "notes": tuple(_notes(fields))}
 
 
 def values_of(
@@ -132,19 +128,30 @@ def _p_value(levels: Float[Tensor, "batch orders"], dtype: torch.dtype) -> PerEx
     )
 
 
-def _categories(
-    values: dict[str, PerExample], probabilities: Logits, target: Target
-) -> Iterator[dict[str, str]]:
-    named = ("probability_fall", "mrr", "relative_drop", "flow_correlation_drop")
-    for example in range(len(target)):
-        fall, mrr, drop, flow = (values[name][example].item() for name in named)
-        words = (
-            need_category(fall, probabilities[example, target[example]].item()),
-            reliance_category(mrr),
-            context_category(drop),
-            tracking_category(flow),
+def _categories(fields: dict[str, Any]) -> Iterator[dict[str, str]]:
+    probabilities = fields["logits"].double().softmax(1)
+    frames = fields["ratios"].shape[2]
+    for example, target in enumerate(fields["target"].tolist()):
+        fall, mrr, drop, flow, change = (
+            fields[name][example].item()
+            for name in (
+                "probability_fall",
+                "mrr",
+                "relative_drop",
+                "flow_correlation_drop",
+                "median_log_ratio",
+            )
         )
-        yield dict(zip(named, words, strict=True))
+        words = {
+            "probability_fall": need_category(fall, probabilities[example, target].item()),
+            "mrr": reliance_category(mrr, change),
+            "relative_drop": context_category(drop),
+            "flow_correlation_drop": tracking_category(flow),
+        }
+        if 2 * fields["left_out"][example] > frames:
+            few = "not said, as most frames have no ratio"
+            words |= {"mrr": few, "relative_drop": few}
+        yield words
 
 
 def _notes(fields: dict[str, Any]) -> Iterator[tuple[str, ...]]:
@@ -153,26 +160,26 @@ def _notes(fields: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     if frames < FEW_FRAMES:
         shared.append(f"{frames} frames are few: a median over them, and a correlation, say little")
     if shuffles < FEW_SHUFFLES:
+        # A single other order is always as far from the mean of both as the natural one.
+        smallest = 1 / (shuffles + 1) if shuffles > 1 else 1
         shared.append(
-            f"{shuffles} orders are few: the intervals are too narrow, and no p-value can be below "
-            f"{1 / (shuffles + 1):.2g}"
+            f"{shuffles} order(s) are few: the intervals are too narrow, and no p-value can be "
+            f"below {smallest:.2g}"
         )
     for example in range(len(fields["mrr"])):
         yield (*shared, *_notes_of(fields, example))
 
 
 def _notes_of(fields: dict[str, Any], example: int) -> Iterator[str]:
-    mrr = fields["mrr"][example].item()
-    left_out = int(fields["left_out"][example])
-    frames = fields["ratios"].shape[2]
-    if left_out == frames:
+    ratios = fields["ratios"][example]
+    without = ratios[0].isnan()
+    if without.all():
         yield "no frame has a score in order, so there is no ratio"
-    elif left_out:
-        yield f"{left_out} of {frames} frames have no score in order, and no ratio"
-    if abs(mrr - 1) <= BOTH_WAYS < fields["median_log_ratio"][example]:
+    elif without.any():
+        gained = int((fields["shuffled_scores"][example][:, without] > 0).any(0).sum())
         yield (
-            "the median ratio is near 1 because frames that rise hide frames that fall, not "
-            "because order changes nothing: see |log R|"
+            f"{int(without.sum())} of {len(without)} frames have no score in order, and no ratio; "
+            f"{gained} of them get one when shuffled, which no ratio shows"
         )
     flow = fields["flow"]
     if flow is not None and fields["flow_correlation_drop"][example].isnan():

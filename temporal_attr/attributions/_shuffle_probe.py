@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -58,6 +59,7 @@ from temporal_attr.measures import (
 from temporal_attr.models import VideoModel
 
 SHORTEST = 3
+SIZES = ("l2", "l1", "max")
 
 
 class ShuffleProbe(VideoMethod, PerturbationAttribution):  # type: ignore[misc]
@@ -101,8 +103,10 @@ class ShuffleProbe(VideoMethod, PerturbationAttribution):  # type: ignore[misc]
         window: Frames in a window, for `explain(windows=True)`.
         overlap: The share of a window that the next one repeats, in [0, 1).
         chunk_size: Frames that go through the model at a time: of a `FramewiseModel` any number,
-            of others whole clips, at least one. By default 16. Memory does not grow with the number
-            of shuffles beyond 64 orders' features.
+            of others whole clips, at least one. By default that of a `TemporalGradient` given, or
+            16. Memory does not grow with the number of shuffles beyond the features of 64 clips.
+        method_arguments: Handed to the method's `attribute` by name, such as `baselines` or
+            `sliding_window_shapes`.
 
     Costs (S shuffles; P = forward and backward pass): S + 1 P, one more for the static ratio. A
     `FramewiseModel` encodes each frame once; where orders give a frame the same gradient bit for
@@ -136,6 +140,7 @@ class ShuffleProbe(VideoMethod, PerturbationAttribution):  # type: ignore[misc]
         window: int = 12,
         overlap: float = 0.5,
         chunk_size: int | None = None,
+        method_arguments: Mapping[str, Any] | None = None,
     ) -> None:
         method = (
             model_or_method
@@ -155,7 +160,13 @@ class ShuffleProbe(VideoMethod, PerturbationAttribution):  # type: ignore[misc]
             )
         if chunk_size is not None:
             require_count("chunk_size", chunk_size, 1)
+        if not callable(reduce) and reduce not in SIZES:
+            names = ", ".join(f'"{size}"' for size in SIZES)
+            raise OptionError(f"reduce to be {names} or a function", repr(reduce), "Choose one.")
+        if chunk_size is None and isinstance(method, TemporalGradient):
+            chunk_size = method.chunk_size
         self.method = method
+        self.method_arguments = dict(method_arguments or {})
         self.shuffles = shuffles
         self.seed = seed
         self.shuffling = FullShuffle() if shuffling is None else shuffling
@@ -230,26 +241,17 @@ class ShuffleProbe(VideoMethod, PerturbationAttribution):  # type: ignore[misc]
             OptionError: If flow is asked for and nothing says how pixels became input values.
             ClipError: And the others, as for `attribute`.
         """
-        start = time.perf_counter()
         clip = self._long_enough(inputs)
         magnitude = self._flow(clip, flow)
-        orders = self._orders(clip)
         given = (target, additional_forward_args)
-        scored = self._scored(clip, *given, orders, show_progress)
-        natural, middle = orders[:1], clip.shape[1] // 2
-        static = self._scored(clip[:, middle : middle + 1].expand_as(clip), *given, natural)
-        numbers = numbers_of(scored, static, self._classes(target, scored), magnitude, self.seed)
-        parts = self._windows(clip, given, flow, show_progress) if windows else None
-        notes = tuple(self._run_notes(clip, given, scored, windows))
-        numbers["notes"] = tuple((*own, *notes) for own in numbers["notes"])
-        return ShuffleProbeResult(
-            **numbers,
-            permutations=orders[1:],
-            windows=parts,
-            shuffling=repr(self.shuffling),
-            scored_by=self._scored_by(),
-            run=_run([scored, static], self.seed, start),
-        )
+        # First, as this is what a model of one fixed length refuses.
+        parts = self._windows(clip, given, magnitude, show_progress) if windows else None
+        found = self._explained(clip, given, magnitude, show_progress)
+        if windows and parts is None:
+            note = f"{clip.shape[1]} frames are no more than a window of {self.window}: "
+            notes = tuple((*own, f"{note}analysed whole") for own in found.notes)
+            return replace(found, notes=notes)
+        return replace(found, windows=parts)
 
     def curve(
         self,
@@ -271,8 +273,8 @@ class ShuffleProbe(VideoMethod, PerturbationAttribution):  # type: ignore[misc]
             additional_forward_args: As for `attribute`.
             show_progress: As for `attribute`.
             shufflings: `BlockShuffle`s or `LocalShuffle`s; by default blocks of 1, 2, 4, ... frames
-                up to half of the clip. Each gets `shuffles` orders, or all that it has if those
-                are fewer.
+                up to a third of the clip (two blocks have one other order, which is no sample).
+                Each gets `shuffles` orders, or all that it has if those are fewer.
 
         Raises:
             OptionError: If the shufflings are not all of one of these kinds.
@@ -281,7 +283,7 @@ class ShuffleProbe(VideoMethod, PerturbationAttribution):  # type: ignore[misc]
         clip = self._long_enough(inputs)
         frames = clip.shape[1]
         if shufflings is None:
-            shufflings = [BlockShuffle(2**n) for n in range(int(math.log2(frames)))]
+            shufflings = [BlockShuffle(2**n) for n in range(1 + int(math.log2(frames / 3)))]
         kind, lengths = _range_of(shufflings)
         counts = [count_orders(one, frames, self.shuffles) for one in shufflings]
         for one, count in zip(shufflings, counts, strict=True):
@@ -298,6 +300,7 @@ class ShuffleProbe(VideoMethod, PerturbationAttribution):  # type: ignore[misc]
             lengths=lengths,
             kind=kind,
             orders=tuple(counts),
+            target=self._classes(target, scored).cpu(),
             **curve_of(scored, self._classes(target, scored), counts, self.seed),
         )
 
@@ -335,11 +338,12 @@ class ShuffleProbe(VideoMethod, PerturbationAttribution):  # type: ignore[misc]
 
     def _source(self) -> ScoreSource:
         """What scores frames: the plain gradient has cheaper ways than its `attribute`."""
-        if type(self.method) is TemporalGradient and not callable(self.reduce):
+        plain = type(self.method) is TemporalGradient and not self.method_arguments
+        if plain and not callable(self.reduce):
             return GradientSource(
                 self.method.model, self.method.objective, self.method.memory, self.reduce
             )
-        return MethodSource(self.method, self.reduce)
+        return MethodSource(self.method, self.reduce, self.method_arguments)
 
     def _scored_by(self) -> str:
         if isinstance(self.method, TemporalGradient):
@@ -359,45 +363,75 @@ class ShuffleProbe(VideoMethod, PerturbationAttribution):  # type: ignore[misc]
                 "a model that does not know its normalization",
                 "Give ShuffleProbe(..., normalization=), or go without: explain(..., flow=None).",
             )
-        return flow_magnitude(self.normalization.invert(clip.detach()), algorithm).cpu()
+        try:
+            return flow_magnitude(self.normalization.invert(clip.detach()), algorithm).cpu()
+        except ClipError as error:
+            remedy = f"{error.remedy} Or go without flow: explain(..., flow=None)."
+            raise ClipError(error.expected, error.got, remedy) from None
+
+    def _explained(
+        self,
+        clip: Tensor,
+        given: tuple[TargetLike, Any],
+        flow: Tensor | None,
+        show_progress: bool = False,
+    ) -> ShuffleProbeResult:
+        start = time.perf_counter()
+        orders = self._orders(clip)
+        scored = self._scored(clip, *given, orders, show_progress)
+        natural, middle = orders[:1], clip.shape[1] // 2
+        static = self._scored(clip[:, middle : middle + 1].expand_as(clip), *given, natural)
+        numbers = numbers_of(scored, static, self._classes(given[0], scored), flow, self.seed)
+        runs = [scored, static]
+        if not isinstance(self.method, TemporalGradient):
+            runs.append(self._scored(clip, *given, natural))
+            noise = self._noise(scored, runs[-1])
+            numbers["notes"] = tuple((*own, *noise) for own in numbers["notes"])
+        return ShuffleProbeResult(
+            **numbers,
+            permutations=orders[1:],
+            windows=None,
+            shuffling=repr(self.shuffling),
+            scored_by=self._scored_by(),
+            run=_run(runs, self.seed, start),
+        )
 
     def _windows(
         self,
         clip: Tensor,
         given: tuple[TargetLike, Any],
-        flow: FlowAlgorithm | None,
+        flow: Tensor | None,
         show_progress: bool,
     ) -> tuple[ShuffleSet, ...] | None:
         """The same for each window, gathered for each clip; None if the clip is one window."""
-        frames = clip.shape[1]
-        if frames <= self.window:
+        frames, size = clip.shape[1], self.window
+        if frames <= size:
             return None
-        starts = window_starts(frames, self.window, self.overlap)
+        starts = window_starts(frames, size, self.overlap)
         found = [
-            self.explain(clip[:, start : start + self.window], *given, False, flow)
+            self._explained(
+                clip[:, start : start + size],
+                given,
+                None if flow is None else flow[:, start : start + size - 1],
+            )
             for start in tqdm(starts, "windows", disable=not show_progress, delay=2)
         ]
-        names = [f"frames {start} to {start + self.window - 1}" for start in starts]
+        names = [f"frames {start} to {start + size - 1}" for start in starts]
         return tuple(
-            ShuffleSet.of([(one, example) for one in found], names, starts, self.window, self.seed)
+            ShuffleSet.of([(one, example) for one in found], names, starts, size, self.seed)
             for example in range(len(clip))
         )
 
-    def _run_notes(
-        self, clip: Tensor, given: tuple[TargetLike, Any], scored: OrderScores, windows: bool
-    ) -> Iterator[str]:
-        frames = clip.shape[1]
-        if windows and frames <= self.window:
-            yield f"{frames} frames are no more than a window of {self.window}: analysed whole"
-        if not isinstance(self.method, TemporalGradient):
-            natural = torch.arange(frames)[None]
-            again = self._scored(clip, *given, natural).scores[:, 0]
-            change = median_log_ratio(score_ratios(scored.scores[:, 0], again.unsqueeze(1))).max()
-            if change > torch.finfo(again.dtype).eps ** 0.5:
-                yield (
-                    f"{self.method.get_name()} draws random numbers: the same clip twice has "
-                    f"|log R| of {change:.2g}, which is in every ratio"
-                )
+    def _noise(self, scored: OrderScores, again: OrderScores) -> tuple[str, ...]:
+        """A note, if the same clip has other scores the second time."""
+        ratios = score_ratios(scored.scores[:, 0], again.scores)
+        change = median_log_ratio(ratios).nan_to_num().max().item()
+        if change <= torch.finfo(ratios.dtype).eps ** 0.5:
+            return ()
+        return (
+            f"{self.method.get_name()} draws random numbers: the same clip twice has |log R| of "
+            f"{change:.2g}, which is in every ratio",
+        )
 
 
 def _with_natural(

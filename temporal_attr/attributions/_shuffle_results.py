@@ -18,15 +18,19 @@ from temporal_attr._typing import (
     PerExample,
     ShuffledLogits,
     ShuffledScores,
+    Target,
 )
 from temporal_attr.attributions._results import Result, plain
 from temporal_attr.measures import (
     SHUFFLE_MEASURES,
     Interval,
     hierarchical_bootstrap,
-    paired_permutation_test,
+    natural_order_p_value,
     shuffle_samples,
 )
+
+ROUNDING = 3e-4
+"""Differences of levels, relative to them, that count as none: half of the digits of float32."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,10 +113,18 @@ class ShuffleProbeResult(Result):
         )
 
     def levels(self, example: int) -> Float[Tensor, "orders"]:
-        """The logarithm of a clip's mean score: in natural order first, then for each shuffle."""
+        """A clip's mean score over its mean in all orders: the natural one first, then the others.
+
+        NaN if all scores are zero.
+        """
         ordered = self.ordered_scores[example : example + 1]
-        scores = torch.cat([ordered, self.shuffled_scores[example]])
-        return scores.double().mean(1).log()
+        scores = torch.cat([ordered, self.shuffled_scores[example]]).double().mean(1)
+        return scores / scores.mean()
+
+    def target_logits(self, example: int) -> Float[Tensor, "orders"]:
+        """The target's logit of a clip: in natural order first, then in the others."""
+        shown = torch.cat([self.logits[example : example + 1], self.shuffled_logits[example]])
+        return shown[:, self.target[example]].double()
 
     def interval(self, name: str, example: int = 0) -> Interval:
         """A measure of one clip with its interval; the names are those of the fields."""
@@ -133,8 +145,7 @@ class ShuffleProbeResult(Result):
         lines.append(
             "natural against random orders: "
             f"p = {self.p_value[example]:.2g} for the sensitivity, "
-            f"{self.logit_p_value[example]:.2g} for the logit (smallest possible "
-            f"{1 / (shuffles + 1):.2g})"
+            f"{self.logit_p_value[example]:.2g} for the logit"
         )
         lines += [f"note: {note}" for note in self.notes[example]]
         if self.windows is not None:
@@ -153,9 +164,11 @@ class ShuffleSet:
         means: The mean over clips of each measure where it is defined, with its interval by
             hierarchical bootstrap over clips and shuffles.
         defined: For how many clips each measure is.
-        p_value: Of a paired permutation test, over clips, that the logarithm of the score shuffled
-            and in order are alike; NaN for one clip. Windows that overlap, and clips of one video,
-            are not independent: it is too small for them.
+        p_value: The probability that an order drawn at random has a mean score (over that of its
+            clip, averaged over clips) as far from that of the others as the natural order; NaN
+            where clips were shown in different numbers of orders, or have no scores.
+        logit_p_value: The same for the target's logit.
+        notes: What the clips' own notes say, and of how many clips.
         starts: Where each window begins, in frames of the clip; None for clips.
         size: Frames in a window; None for clips.
     """
@@ -166,6 +179,8 @@ class ShuffleSet:
     means: dict[str, Interval]
     defined: dict[str, int]
     p_value: float
+    logit_p_value: float
+    notes: tuple[str, ...]
     starts: tuple[int, ...] | None = None
     size: int | None = None
 
@@ -189,7 +204,8 @@ class ShuffleSet:
             seed: Of the bootstrap and the permutation test.
 
         Raises:
-            OptionError: If there is no clip, or not one name for each.
+            OptionError: If there is no clip, not one name for each, or they were not all shuffled
+                and scored in the same way.
         """
         entries = [pair for clip in clips for pair in _entries(clip)]
         names = [str(number) for number in range(len(entries))] if names is None else names
@@ -199,28 +215,27 @@ class ShuffleSet:
                 f"{len(names)} for {len(entries)}",
                 "Give as many names as there are clips in all results.",
             )
-        shared = [name for name in SHUFFLE_MEASURES if name in entries[0][0].intervals]
-        if any(list(result.intervals) != shared for result, _ in entries):
-            raise OptionError(
-                "clips of which the same was measured",
-                "some with the optical flow, and some without",
-                "Explain all of them with flow, or none.",
-            )
+        _require_alike([result for result, _ in entries])
+        measured = list(entries[0][0].intervals)
         values = {
             name: torch.stack([getattr(result, name)[example] for result, example in entries])
-            for name in shared
+            for name in measured
         }
         samples = [result.samples(example) for result, example in entries]
+        orders = entries[0][0].permutations
+        shared = all(torch.equal(result.permutations, orders) for result, _ in entries)
         return cls(
             names=tuple(names),
             values=values,
             intervals={
                 name: torch.stack([result.intervals[name][example] for result, example in entries])
-                for name in shared
+                for name in measured
             },
-            means={name: _mean(name, values[name], samples, seed) for name in shared},
-            defined={name: int(values[name].isfinite().sum()) for name in shared},
-            p_value=_level_test(entries, seed),
+            means={name: _mean(name, values[name], samples, shared, seed) for name in measured},
+            defined={name: int(values[name].isfinite().sum()) for name in measured},
+            p_value=_p_value([result.levels(example) for result, example in entries]),
+            logit_p_value=_p_value([result.target_logits(example) for result, example in entries]),
+            notes=_counted([result.notes[example] for result, example in entries]),
             starts=None if starts is None else tuple(starts),
             size=size,
         )
@@ -235,10 +250,13 @@ class ShuffleSet:
             f"  note: {SHUFFLE_MEASURES[name].label} is defined for {count} of {len(self.names)}"
             for name, count in short.items()
         ]
-        if not math.isnan(self.p_value):
-            dependent = "" if self.size is None else " (windows overlap: too small)"
-            lines.append(f"  p = {self.p_value:.2g} that order leaves the sensitivity as it is")
-            lines[-1] += dependent
+        lines.append(
+            "  natural against random orders: "
+            f"p = {self.p_value:.2g} for the sensitivity, {self.logit_p_value:.2g} for the logit"
+        )
+        lines += [f"  note: {note}" for note in self.notes]
+        if self.size is not None:
+            lines.append("  note: windows overlap, so intervals over them are too narrow")
         return "\n".join(lines)
 
     def table(self) -> str:
@@ -267,6 +285,7 @@ class ShuffleCurve:
         kind: `"block length"` or `"radius"`, what the lengths are.
         orders: How many orders of each there were; fewer than were asked for where there are no
             more.
+        target: `(batch,)`, the class that was explained.
         values: By the name of a measure: `(batch, shufflings)`.
         intervals: By the name of a measure: `(batch, shufflings, 2)`, 95 % over shuffles.
     """
@@ -275,8 +294,24 @@ class ShuffleCurve:
     lengths: tuple[int, ...]
     kind: str
     orders: tuple[int, ...]
+    target: Target
     values: dict[str, Float[Tensor, "batch shufflings"]]
     intervals: dict[str, Float[Tensor, "batch shufflings 2"]]
+
+    def summary(self) -> str:
+        """A table for each clip: a line for each length."""
+        shown = list(self.values)
+        lines = []
+        for example, target in enumerate(self.target.tolist()):
+            lines.append(f"clip {example}: target {target}")
+            lines.append("  ".join([self.kind, "orders", *shown]))
+            for place, (length, count) in enumerate(zip(self.lengths, self.orders, strict=True)):
+                cells = [f"{self.values[one][example, place]:.2f}".rjust(len(one)) for one in shown]
+                first = [f"{length}".rjust(len(self.kind)), f"{count}".rjust(len("orders"))]
+                lines.append("  ".join([*first, *cells]))
+        if min(self.orders) < max(self.orders):
+            lines.append("note: fewer orders than asked for at some lengths; there are no more")
+        return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain Python, ready for JSON."""
@@ -292,23 +327,41 @@ def _entries(
     return [(clip, example) for example in range(len(clip.target))]
 
 
-def _mean(name: str, values: Tensor, samples: list[dict[str, Tensor]], seed: int) -> Interval:
+def _require_alike(results: Sequence[ShuffleProbeResult]) -> None:
+    """Raise unless numbers of all results mean the same."""
+    kinds = {
+        (one.shuffling, one.scored_by, "without" if one.flow is None else "with") for one in results
+    }
+    if len(kinds) > 1:
+        raise OptionError(
+            "clips that were shuffled and scored in the same way",
+            "; ".join(f"{how}, {scored}, {flow} flow" for how, scored, flow in sorted(kinds)),
+            "Put together those that are alike.",
+        )
+
+
+def _mean(
+    name: str, values: Tensor, samples: list[dict[str, Tensor]], shared: bool, seed: int
+) -> Interval:
     """The mean of a measure over the clips for which it is defined."""
-    measure = SHUFFLE_MEASURES[name]
     groups = [
         one[name][0].numpy() for one, value in zip(samples, values, strict=True) if value.isfinite()
     ]
     if not groups:
         return Interval(math.nan, math.nan, math.nan, 0.95)
-    return hierarchical_bootstrap(groups, measure.statistic, seed=seed)
+    statistic = SHUFFLE_MEASURES[name].statistic
+    return hierarchical_bootstrap(groups, statistic, seed=seed, shared=shared)
 
 
-def _level_test(entries: list[tuple[ShuffleProbeResult, int]], seed: int) -> float:
-    """Whether the clips' mean log scores differ between natural order and shuffles."""
-    pairs = [result.levels(example) for result, example in entries]
-    ordered = torch.stack([levels[0] for levels in pairs])
-    shuffled = torch.stack([levels[1:].mean() for levels in pairs])
-    known = ordered.isfinite() & shuffled.isfinite()
-    if known.sum() < 2:
+def _p_value(levels: list[Float[Tensor, "orders"]]) -> float:
+    """The natural order's place among the others, in the mean over clips."""
+    if len({len(one) for one in levels}) > 1 or not all(one.isfinite().all() for one in levels):
         return math.nan
-    return paired_permutation_test(ordered[known], shuffled[known], seed)
+    mean = torch.stack(levels).mean(0)
+    return natural_order_p_value(mean, ROUNDING * mean.abs().max().item()).item()
+
+
+def _counted(notes: list[tuple[str, ...]]) -> tuple[str, ...]:
+    """Each note once, with the number of clips that have it."""
+    found = dict.fromkeys(note for own in notes for note in own)
+    return tuple(f"{sum(note in own for own in notes)} of {len(notes)}: {note}" for note in found)

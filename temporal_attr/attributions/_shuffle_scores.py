@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -21,6 +22,8 @@ from temporal_attr.attributions._score_sources import (
 from temporal_attr.attributions._shuffle_framewise import framewise_scores
 from temporal_attr.models import FramewiseModel
 
+SINGLE = 32
+
 
 def scores_of_orders(
     source: ScoreSource,
@@ -38,7 +41,7 @@ def scores_of_orders(
         clip: `(batch, time, channel, height, width)`.
         choose: From logits `(batch, classes)` to the class that is explained of each.
         orders: `(orders, time)`.
-        arguments: Handed to the model after the clip; tensors as long as the batch go with it.
+        arguments: Handed to the model after the clips; then all clips of the batch go at a time.
         chunk_size: Frames that go through the model at a time, and at least one clip unless it is
             a `FramewiseModel`; by default 16, and there fewer if those do not fit.
         show_progress: Show a bar on anything over two seconds.
@@ -47,8 +50,13 @@ def scores_of_orders(
     if _is_framewise(source):
         assert isinstance(source, GradientSource)
         with own_graph((clip,)) as (own,):
-            return framewise_scores(source, own, choose, orders, chunk_size, show_progress)
-    return _clip_by_clip(source, clip, choose, orders, arguments, chunk_size, show_progress)
+            found = framewise_scores(source, own, choose, orders, chunk_size, show_progress)
+    else:
+        found = _clip_by_clip(source, clip, choose, orders, arguments, chunk_size, show_progress)
+    if torch.finfo(found.scores.dtype).bits < SINGLE:
+        # Statistics are of single precision at least.
+        return replace(found, scores=found.scores.float(), logits=found.logits.float())
+    return found
 
 
 def _is_framewise(source: ScoreSource) -> bool:
@@ -69,30 +77,67 @@ def _clip_by_clip(
     show_progress: bool,
 ) -> OrderScores:
     """Every shuffled clip through the model, a few at a time."""
-    batch, frames = clip.shape[:2]
     size = chunk_size or DEFAULT_CHUNK
-    jobs = torch.cartesian_prod(torch.arange(batch), torch.arange(len(orders))).to(clip.device)
-    chunks = jobs.reshape(-1, 2).split(max(1, size // frames))
-    answers, scores = [], []
+    kept = _Kept(len(clip) * len(orders), clip.shape[1])
+    chunks = _jobs(len(clip), len(orders), size // clip.shape[1], whole_batch=bool(arguments))
     for job in tqdm(chunks, "shuffled clips", disable=not show_progress, delay=2):
-        example, order = job[:, 0], orders[job[:, 1]]
-        chosen = _choose_some(choose, batch, example)
-        answer = source.of_clips(
-            clip[example[:, None], order], chosen, _go_with(arguments, batch, example)
-        )
-        answers.append(answer)
-        scores.append(align(require_scores(answer.gradients[0][0], order.shape), order))
-    first = answers[0]
-    logits = torch.cat([_logits(answer) for answer in answers])
+        example, place = job.to(clip.device).unbind(1)
+        order = orders[place]
+        chosen = _choose_some(choose, len(clip), example)
+        answer = source.of_clips(clip[example[:, None], order], chosen, arguments)
+        scores = require_scores(answer.gradients[0][0], order.shape)
+        kept.take(example * len(orders) + place, align(scores, order), answer)
+    assert kept.scores is not None and kept.logits is not None  # noqa: PT018
     return OrderScores(
-        scores=torch.cat(scores).unflatten(0, (batch, len(orders))),
-        logits=logits.unflatten(0, (batch, len(orders))),
-        path=first.path,
-        precision="full" if all(a.precision == "full" for a in answers) else "bfloat16",
-        evaluations=len(orders) * first.evaluations,
+        scores=kept.scores.unflatten(0, (len(clip), len(orders))),
+        logits=kept.logits.unflatten(0, (len(clip), len(orders))),
+        path=kept.path,
+        precision=kept.precision,
+        evaluations=kept.evaluations * len(orders),
         chunk_size=size,
-        tried=tuple(dict.fromkeys(name for answer in answers for name in answer.tried)),
+        tried=tuple(kept.tried),
     )
+
+
+def _jobs(batch: int, orders: int, clips: int, whole_batch: bool) -> list[Tensor]:
+    """Pairs (example, order) in chunks of some clips, or of the whole batch in one order.
+
+    What a model takes besides clips belongs to the batch as it was given, so with such arguments it
+    gets that batch each time.
+    """
+    if whole_batch:
+        jobs = [(example, order) for order in range(orders) for example in range(batch)]
+        return list(torch.tensor(jobs).split(batch))
+    jobs = [(example, order) for example in range(batch) for order in range(orders)]
+    return list(torch.tensor(jobs).split(max(1, clips)))
+
+
+class _Kept:
+    """What stays of each answer, in tensors made once.
+
+    Kept answers would lie between what is freed, and keep the allocator from using it again: memory
+    would grow with the number of orders.
+    """
+
+    def __init__(self, clips: int, frames: int) -> None:
+        self.clips, self.frames = clips, frames
+        self.scores: Tensor | None = None
+        self.logits: Tensor | None = None
+        self.path, self.precision, self.evaluations = "", "full", 0
+        self.tried: dict[str, None] = {}
+
+    def take(self, rows: Tensor, scores: Tensor, answer: Answer) -> None:
+        """Copy some clips' scores and logits to their rows."""
+        assert isinstance(answer.output, Tensor)
+        if self.scores is None or self.logits is None:
+            self.scores = scores.new_empty(self.clips, self.frames)
+            self.logits = answer.output.new_empty(self.clips, answer.output.shape[1])
+        self.scores[rows] = scores
+        self.logits[rows] = answer.output
+        self.path, self.evaluations = answer.path, answer.evaluations
+        if answer.precision != "full":
+            self.precision = answer.precision
+        self.tried.update(dict.fromkeys(answer.tried))
 
 
 def align(scores: Tensor, orders: Tensor) -> Tensor:
@@ -103,17 +148,3 @@ def align(scores: Tensor, orders: Tensor) -> Tensor:
 def _choose_some(choose: Choose, batch: int, example: Tensor) -> Choose:
     """The classes of some examples' copies, from their logits."""
     return lambda logits: choose(logits.new_empty(batch, logits.shape[1]))[example]
-
-
-def _go_with(arguments: tuple[Any, ...], batch: int, example: Tensor) -> tuple[Any, ...]:
-    """Arguments for copies of examples: a tensor as long as the batch is one for each example."""
-
-    def is_batched(value: object) -> bool:
-        return isinstance(value, Tensor) and value.ndim > 0 and len(value) == batch
-
-    return tuple(value[example] if is_batched(value) else value for value in arguments)
-
-
-def _logits(answer: Answer) -> Tensor:
-    assert isinstance(answer.output, Tensor)
-    return answer.output

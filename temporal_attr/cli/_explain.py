@@ -82,10 +82,15 @@ def explain_video(settings: Settings) -> Explained:
         )
     ready = prepare(settings)
     explained = explain_one(ready, settings, settings.video, settings.out)
+    finish(settings)
+    return explained
+
+
+def finish(settings: Settings) -> None:
+    """Say where the results are, and if they are of no trained model."""
     if settings.weights is None and settings.model.startswith(("torchvision:", "timm:")):
         print("The weights are random, so this explains no trained model; pass --weights FILE.")
     print(f"written to {settings.out}")
-    return explained
 
 
 def prepare(settings: Settings) -> Ready:

@@ -7,9 +7,9 @@ import json
 from pathlib import Path
 
 from temporal_attr import views
-from temporal_attr._errors import OptionError, VideoError
+from temporal_attr._errors import OptionError, TargetError, TemporalAttrError
 from temporal_attr.attributions import Result, ShuffleProbeResult, ShuffleSet
-from temporal_attr.cli._explain import Settings, explain_one, prepare, say
+from temporal_attr.cli._explain import Settings, explain_one, finish, prepare, say
 
 SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
 TABLE, RECORD, PICTURE = "clips.csv", "clips.json", "clips.png"
@@ -18,10 +18,14 @@ TABLE, RECORD, PICTURE = "clips.csv", "clips.json", "clips.png"
 def explain_folder(settings: Settings, folder: Path) -> None:
     """Explain every video of a folder, as `temporal-attr explain --video-dir` does.
 
-    A video that cannot be read is named and left out. Each that is done has its folder, and its row
-    in the table, before the next one starts.
+    A video that cannot be explained is named and left out. Each that is done has its folder, and
+    its row in the table, before the next one starts.
     """
     videos = _videos(folder)
+    if settings.out.resolve() == folder.resolve():
+        raise OptionError(
+            "--out to be another folder than that of the videos", str(folder), "Try out."
+        )
     ready = prepare(settings)
     for name in (TABLE, RECORD, PICTURE):
         (settings.out / name).unlink(missing_ok=True)
@@ -31,7 +35,9 @@ def explain_folder(settings: Settings, folder: Path) -> None:
         print(f"\n{video.name} ({number} of {len(videos)})")
         try:
             result = explain_one(ready, settings, video, settings.out / video.name).result
-        except VideoError as error:
+        except (OptionError, TargetError):
+            raise  # the same for every video
+        except TemporalAttrError as error:
             say(f"left out: {error}")
             failed.append(video.name)
             continue
@@ -40,19 +46,21 @@ def explain_folder(settings: Settings, folder: Path) -> None:
             _append_row(settings.out / TABLE, video.name, result)
     if not done:
         raise OptionError(
-            f"a video that can be read in {folder}", f"{len(failed)} that cannot", "See above."
+            f"a video that can be explained in {folder}", f"{len(failed)} that cannot", "See above."
         )
     if ready.method.gather is not None:
         _write_together(ready.method.gather(list(done.values()), list(done)), settings.out)
     if failed:
-        print(f"left out, as they could not be read: {', '.join(failed)}")
-    print(f"written to {settings.out}")
+        print(f"left out, as they could not be explained: {', '.join(failed)}")
+    finish(settings)
 
 
 def _videos(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise OptionError("--video-dir to be a folder", str(folder), "Name one that is there.")
-    videos = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    videos = sorted(
+        path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in SUFFIXES
+    )
     if not videos:
         raise OptionError(
             f"videos ({', '.join(SUFFIXES)}) in {folder}", "none", "Name another folder."

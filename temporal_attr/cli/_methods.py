@@ -102,6 +102,8 @@ def _explain_shuffles(
     flow = given.pop("flow", "farneback")
     if "shuffling" in given:
         given["shuffling"] = _shuffling(given["shuffling"])
+        if given["shuffling"] == Reversal():
+            given.setdefault("shuffles", 1)
     if not isinstance(model, VideoModel):
         given["normalization"] = clip.normalization
     return ShuffleProbe(model, **given).explain(

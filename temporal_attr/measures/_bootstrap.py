@@ -98,6 +98,7 @@ def hierarchical_bootstrap(
     confidence: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,
+    shared: bool = False,
 ) -> Interval:
     """The mean over groups of a statistic of their samples, where groups are drawn as well.
 
@@ -115,13 +116,18 @@ def hierarchical_bootstrap(
         confidence: Of the interval, in (0, 1).
         resamples: How many resamples to draw.
         seed: The same seed draws the same resamples.
+        shared: Whether sample i of one group belongs with sample i of every other, such as one
+            order of frames shown for all clips. Then samples are not nested in groups but crossed
+            with them, and each resample draws the same ones for all groups, as in section 3 of
+            :cite:t:`owen2007`: what they have in common does not average out over groups.
 
     Returns:
         The mean over the groups as they are, and its interval, in the statistic's unit.
 
     Raises:
         OptionError: If there is no group or one without a sample, the statistic of a group is NaN,
-            infinite or not `(resamples,)`, or an option is out of its range.
+            infinite or not `(resamples,)`, shared samples differ in number, or an option is out of
+            its range.
 
     Example:
         >>> classes = [np.array([0.9, 0.8, 1.0]), np.array([0.2, 0.4]), np.array([0.6, 0.5])]
@@ -137,15 +143,39 @@ def hierarchical_bootstrap(
         got = "NaN of " + ", ".join(f"group {at}" for at in undefined)
         raise OptionError("a statistic of every group", got, "Leave those groups out.")
     chosen = random.integers(0, len(values), (resamples, len(values)))
-    drawn = np.empty(chosen.shape)
-    for place, group in enumerate(groups):
-        # Every time the group was drawn, in any resample, gets samples of its own.
-        here = chosen == place
-        drawn[here] = _replicates(group, statistic, int(here.sum()), random)
+    if shared:
+        drawn = _shared_replicates(groups, statistic, chosen, random)
+    else:
+        drawn = np.empty(chosen.shape)
+        for place, group in enumerate(groups):
+            # Every time the group was drawn, in any resample, gets samples of its own.
+            here = chosen == place
+            drawn[here] = _replicates(group, statistic, int(here.sum()), random)
     known = ~np.isnan(drawn)
     some = known.any(1)
     replicates = np.where(known, drawn, 0)[some].sum(1) / known[some].sum(1)
     return _percentiles(float(np.mean(values)), replicates, confidence)
+
+
+def _shared_replicates(
+    groups: Sequence[np.ndarray],
+    statistic: Statistic,
+    chosen: np.ndarray,
+    random: np.random.Generator,
+) -> np.ndarray:
+    """The statistic of the groups drawn, all with the same samples in a resample."""
+    counts = {len(group) for group in groups}
+    if len(counts) != 1:
+        raise OptionError(
+            "shared samples, as many in each group",
+            ", ".join(str(count) for count in sorted(counts)),
+            "Draw them for each group: shared=False.",
+        )
+    (samples,) = counts
+    rows = random.integers(0, samples, (len(chosen), samples))
+    of_groups = np.stack([_replicates_of(group, statistic, rows) for group in groups], 1)
+    drawn: np.ndarray = np.take_along_axis(of_groups, chosen, 1)
+    return drawn
 
 
 def natural_order_p_value(
@@ -264,12 +294,16 @@ def _replicates(
 ) -> np.ndarray:
     """`(resamples,)`: the statistic of samples drawn with replacement."""
     samples = len(values)
+    # scipy.stats.bootstrap draws the same, but warns where the statistic is not always defined.
+    return _replicates_of(values, statistic, random.integers(0, samples, (resamples, samples)))
+
+
+def _replicates_of(values: np.ndarray, statistic: Statistic, rows: np.ndarray) -> np.ndarray:
+    """`(resamples,)`: the statistic of the samples that are named, a bounded number at a time."""
     batch = max(1, _BATCH // max(1, values.size))
     parts = [np.empty(0)]
-    # scipy.stats.bootstrap draws the same, but warns where the statistic is not always defined.
-    for done in range(0, resamples, batch):
-        rows = random.integers(0, samples, (min(batch, resamples - done), samples))
-        parts.append(_measured(statistic, values[rows]))
+    for done in range(0, len(rows), batch):
+        parts.append(_measured(statistic, values[rows[done : done + batch]]))
     return np.concatenate(parts)
 
 

@@ -133,7 +133,7 @@ def pearson(first: Float[Tensor, "... n"], second: Float[Tensor, "... n"]) -> Te
 
 
 def _ranks(scores: Tensor) -> Tensor:
-    ranks: np.ndarray = scipy.stats.rankdata(scores.detach().cpu().numpy(), axis=-1)
+    ranks: np.ndarray = scipy.stats.rankdata(scores.detach().cpu().double().numpy(), axis=-1)
     return torch.from_numpy(ranks).to(scores.device)
 
 

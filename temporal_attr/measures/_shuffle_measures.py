@@ -67,7 +67,7 @@ SHUFFLE_MEASURES: Mapping[str, ShuffleMeasure] = {
     "logit_fall": ShuffleMeasure("fall of the target's logit", _mean),
     "rank_correlation": ShuffleMeasure("rank correlation with the profile in order", _mean),
 }
-"""The numbers that have an interval over shuffles, first the one that separates models best."""
+"""The numbers that have an interval over shuffles, first what becomes of the prediction."""
 
 
 def shuffle_samples(

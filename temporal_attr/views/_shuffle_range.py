@@ -67,9 +67,12 @@ def range_curve(
     Example:
         >>> import torch
         >>> from temporal_attr import ShuffleProbe
+        >>> from temporal_attr.clips import BlockShuffle
         >>> from temporal_attr.zoo import build_model
         >>> model = build_model("inflated-resnet", classes=4, widths=(4, 8))
-        >>> curve = ShuffleProbe(model, shuffles=5).curve(torch.rand(1, 8, 3, 32, 32), target=2)
+        >>> blocks = [BlockShuffle(length) for length in (1, 2, 4)]
+        >>> probe = ShuffleProbe(model, shuffles=5)
+        >>> curve = probe.curve(torch.rand(1, 8, 3, 32, 32), target=2, shufflings=blocks)
         >>> [text.get_text() for text in range_curve(curve).axes[0].get_xticklabels()]
         ['1', '2', '4\n(1)']
     """
