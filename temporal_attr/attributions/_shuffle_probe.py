@@ -85,8 +85,9 @@ class ShuffleProbe(VideoMethod, PerturbationAttribution):  # type: ignore[misc]
     to :math:`G_t`; here a frame whose score is zero or rounding only has no ratio (NaN), and is
     counted in `left_out`.
 
-    A sensitivity that rises when frames are shuffled is no sign of appearance: see
-    `median_log_ratio`, and `probability_fall`, which ask whether anything changed.
+    Of planted models MRR did not say which use motion, as sensitivity may rise or fall when frames
+    are shuffled; the fall of the target's probability did
+    (`benchmarks/results/shuffle_probe.md`), so a summary leads with it.
 
     Args:
         model_or_method: A model, whose gradient is then taken, or a method that is made already: a
