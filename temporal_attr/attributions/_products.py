@@ -34,7 +34,7 @@ def pull_rows(
     """
     distinct = [torch.unique(vectors, dim=0, return_inverse=True) for vectors in rows.unbind(1)]
     passes = max(len(vectors) for vectors, _ in distinct)
-    kept = []
+    kept: Tensor | None = None
     for place in range(passes):
         # A frame that has fewer distinct vectors goes along with its first one again.
         vectors = torch.stack([own[place if place < len(own) else 0] for own, _ in distinct])
@@ -42,6 +42,11 @@ def pull_rows(
         (pulled,) = torch.autograd.grad(
             encoded, leaf, vectors, retain_graph=more, allow_unused=True
         )
-        kept.append(keep(torch.zeros_like(leaf) if pulled is None else pulled))
+        found = keep(torch.zeros_like(leaf) if pulled is None else pulled)
+        if kept is None:
+            # Made once: small results lying between what is freed would fragment the heap.
+            kept = found.new_empty(passes, *found.shape)
+        kept[place] = found
+    assert kept is not None
     which = torch.stack([inverse for _, inverse in distinct], 1)
-    return torch.stack(kept)[which, torch.arange(len(leaf), device=leaf.device)]
+    return kept[which, torch.arange(len(leaf), device=leaf.device)]
