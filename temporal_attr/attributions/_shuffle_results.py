@@ -52,7 +52,7 @@ class ShuffleProbeResult(Result):
             [-2, 2]; NaN where it is not defined (see `notes`).
         static_ratio: `(batch,)`, mean score of the clip made of its middle frame only, over the
             mean score of the clip.
-        median_log_ratio: `(batch,)`, the median of |log R|: how much scores change, up or down.
+        median_log_ratio: `(batch,)`, the median of `|log R|`: how much scores change, up or down.
         rising_share: `(batch,)`, the share of ratios above 1, in [0, 1].
         logit_fall: `(batch,)`, the target's logit in order less its mean over shuffles.
         probability_fall: `(batch,)`, the same of its probability, in [-1, 1].

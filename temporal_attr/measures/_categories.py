@@ -68,7 +68,7 @@ def reliance_category(motion_reliance_ratio: float, median_log_ratio: float = 0.
 
     Args:
         motion_reliance_ratio: MRR, 0 or more.
-        median_log_ratio: The median |log R|; above 0.1 an MRR near 1 hides rises and falls.
+        median_log_ratio: The median `|log R|`; above 0.1 an MRR near 1 hides rises and falls.
 
     Raises:
         OptionError: If the ratio is negative.

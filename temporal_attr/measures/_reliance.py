@@ -54,9 +54,9 @@ def motion_reliance_ratio(ratios: ShuffledScores) -> PerExample:
 
 
 def median_log_ratio(ratios: ShuffledScores) -> PerExample:
-    """The median of |log R|, natural: how much a score changes, up or down; 0 where none does.
+    """The median of `|log R|`, natural: how much a score changes, up or down; 0 where none does.
 
-    A score that vanishes is known to the precision of its type only, so that |log R| is at most
+    A score that vanishes is known to the precision of its type only, so that `|log R|` is at most
     log(1 / eps): 15.9 for float32, 36.0 for float64.
 
     Example:
