@@ -8,6 +8,7 @@ from captum.attr import Attribution
 from temporal_attr import (
     LRP,
     ContrastiveLRPTemporal,
+    FrameMaskingTSR,
     ShuffleProbe,
     TemporalGradient,
     frame_scores,
@@ -86,5 +87,17 @@ METHODS = [
             chunk_size=chunk,
         ),
         input_shaped=False,
+    ),
+    Method(
+        "tsr",
+        lambda model, chunk=None: FrameMaskingTSR(TemporalGradient(model), chunk_size=chunk),
+        is_sensitivity=False,
+    ),
+    Method(
+        "tsr_in_two_steps",
+        lambda model, chunk=None: FrameMaskingTSR(
+            TemporalGradient(model), "two", block=(8, 16), chunk_size=chunk
+        ),
+        is_sensitivity=False,
     ),
 ]

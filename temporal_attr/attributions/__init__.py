@@ -4,6 +4,7 @@ from temporal_attr.attributions._contrastive_lrp import (
     ContrastiveLRPTemporal,
     ContrastiveLRPTemporalResult,
 )
+from temporal_attr.attributions._frame_masking_tsr import FrameMaskingTSR, FrameMaskingTSRResult
 from temporal_attr.attributions._lrp import LRP, LRPResult
 from temporal_attr.attributions._memory import Memory
 from temporal_attr.attributions._objectives import Objective, ObjectiveName, resolve_target
@@ -20,6 +21,8 @@ __all__ = [
     "LRP",
     "ContrastiveLRPTemporal",
     "ContrastiveLRPTemporalResult",
+    "FrameMaskingTSR",
+    "FrameMaskingTSRResult",
     "LRPResult",
     "Memory",
     "Objective",

@@ -1,5 +1,11 @@
 """Numbers computed from attributions and clips."""
 
+from temporal_attr.measures._agreement import (
+    Agreement,
+    FlowAgreement,
+    flow_agreement,
+    saliency_video,
+)
 from temporal_attr.measures._atr import (
     MatrixAverage,
     average_by_class,
@@ -25,6 +31,13 @@ from temporal_attr.measures._categories import (
 )
 from temporal_attr.measures._flow import FlowAlgorithm, flow_magnitude, optical_flow
 from temporal_attr.measures._frame_scores import Norm, frame_scores
+from temporal_attr.measures._keyframes import (
+    KeyframeAgreement,
+    frame_changes,
+    histogram_changes,
+    keyframe_agreement,
+    keyframes,
+)
 from temporal_attr.measures._reliance import (
     flow_correlations,
     median_log_ratio,
@@ -54,9 +67,12 @@ from temporal_attr.measures._windows import (
 
 __all__ = [
     "SHUFFLE_MEASURES",
+    "Agreement",
     "Correlation",
+    "FlowAgreement",
     "FlowAlgorithm",
     "Interval",
+    "KeyframeAgreement",
     "MatrixAverage",
     "Norm",
     "Overlap",
@@ -70,10 +86,15 @@ __all__ = [
     "bootstrap",
     "context_category",
     "correlation",
+    "flow_agreement",
     "flow_correlations",
     "flow_magnitude",
+    "frame_changes",
     "frame_scores",
     "hierarchical_bootstrap",
+    "histogram_changes",
+    "keyframe_agreement",
+    "keyframes",
     "maximum_range",
     "median_log_ratio",
     "motion_reliance_ratio",
@@ -86,6 +107,7 @@ __all__ = [
     "rank_correlation",
     "reliance_category",
     "rising_share",
+    "saliency_video",
     "score_ratios",
     "shortest_runs",
     "shuffle_samples",

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from temporal_attr._errors import ClipError, OptionError
@@ -106,6 +106,18 @@ def flow_magnitude(
     return magnitude.to(pixels.device)
 
 
+def still_pairs(pixels: ClipTensor) -> Bool[Tensor, "batch pairs"]:
+    """Which frames are the same picture to the flow as the one before: no byte of grey differs.
+
+    Example:
+        >>> still_pairs(torch.tensor([0.5, 0.5001, 0.6]).reshape(1, 3, 1, 1, 1))
+        tensor([[ True, False]])
+    """
+    batch, time = pixels.shape[:2]
+    same = [np.array_equal(*pair) for clip in pixels for pair in pairwise(map(_grey, clip))]
+    return torch.tensor(same, dtype=torch.bool, device=pixels.device).reshape(batch, time - 1)
+
+
 def _fields(clip: Tensor, algorithm: FlowAlgorithm) -> Iterator[np.ndarray]:
     """The flow `(height, width, 2)` of each pair of neighbouring frames."""
     import cv2  # noqa: PLC0415 - `import temporal_attr` must work without OpenCV's libraries
@@ -134,22 +146,36 @@ def _grey(frame: Tensor) -> np.ndarray:
     return grey
 
 
-def _require_frames(pixels: Tensor, algorithm: FlowAlgorithm) -> None:
-    if algorithm not in _SMALLEST:
-        names = " or ".join(f'"{name}"' for name in _SMALLEST)
-        raise OptionError(f"algorithm to be {names}", repr(algorithm), "Choose one of them.")
+def require_pictures(pixels: Tensor, measure: str) -> None:
+    """Raise unless pixels are clips of at least 2 frames, RGB or grey, of finite floats.
+
+    Raises:
+        ClipError: With what is wrong; `measure` names what is taken from one frame to the next.
+    """
     if pixels.ndim != 5 or pixels.shape[2] not in (1, 3):
         raise ClipError(
             "a clip (batch, time, channel, height, width) of 1 or 3 channels",
             f"shape {tuple(pixels.shape)}",
-            "Flow is of one picture's brightness: give RGB or grey frames.",
+            f"{measure} is of pictures: give RGB or grey frames.",
         )
     if not pixels.is_floating_point():
         got = f"{pixels.dtype}"
         raise ClipError("pixels in floating point, 0 to 1", got, "Divide bytes by 255.")
-    _, time, _, height, width = pixels.shape
+    time = pixels.shape[1]
     if time < 2:
-        raise ClipError("at least 2 frames", str(time), "Flow is from one frame to the next.")
+        raise ClipError("at least 2 frames", str(time), f"{measure} is from one frame to the next.")
+    bad = int((~pixels.isfinite()).sum())
+    if bad:
+        got = f"{bad} of {pixels.numel()} NaN or infinite"
+        raise ClipError("finite pixels", got, "Look where they come from.")
+
+
+def _require_frames(pixels: Tensor, algorithm: FlowAlgorithm) -> None:
+    if algorithm not in _SMALLEST:
+        names = " or ".join(f'"{name}"' for name in _SMALLEST)
+        raise OptionError(f"algorithm to be {names}", repr(algorithm), "Choose one of them.")
+    require_pictures(pixels, "Flow")
+    height, width = pixels.shape[3:]
     least = _SMALLEST[algorithm]
     if min(height, width) < least:
         raise ClipError(
@@ -157,7 +183,3 @@ def _require_frames(pixels: Tensor, algorithm: FlowAlgorithm) -> None:
             f"{height}x{width}",
             "Take the flow of the frames before they are resized, or enlarge them.",
         )
-    bad = int((~pixels.isfinite()).sum())
-    if bad:
-        got = f"{bad} of {pixels.numel()} NaN or infinite"
-        raise ClipError("finite pixels", got, "Look where they come from.")

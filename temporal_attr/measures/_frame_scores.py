@@ -47,10 +47,19 @@ def frame_scores(attribution: ClipTensor, norm: Norm = "l2") -> FrameScores:
     if norm not in _NORMS:
         names = ", ".join(f'"{name}"' for name in _NORMS)
         raise OptionError(f"norm to be {names}", repr(norm), "Choose one of them.")
+    require_attribution(attribution)
+    return _NORMS[norm](attribution)
+
+
+def require_attribution(attribution: Tensor) -> None:
+    """Raise unless an attribution is one of pixels.
+
+    Raises:
+        ClipError: With its shape, if it does not have five axes.
+    """
     if attribution.ndim != len(_PIXELS) + 2:
         raise ClipError(
             "an attribution (batch, time, channel, height, width)",
             f"shape {tuple(attribution.shape)}",
             "Use a method whose attribution is shaped like its input.",
         )
-    return _NORMS[norm](attribution)

@@ -96,8 +96,7 @@ def profile_correlations(
         >>> profile_correlations(ordered, shuffled).round(decimals=3)
         tensor([[ 1., -1.]], dtype=torch.float64)
     """
-    ranks = [_ranks(scores) for scores in (ordered.unsqueeze(1), shuffled)]
-    return pearson(*ranks)
+    return pearson(ranks(ordered.unsqueeze(1)), ranks(shuffled))
 
 
 def flow_correlations(
@@ -120,21 +119,27 @@ def flow_correlations(
 
 def pearson(first: Float[Tensor, "... n"], second: Float[Tensor, "... n"]) -> Tensor:
     """Pearson's correlation along the last axis, in float64; NaN where a side is constant."""
-    sides = []
-    for side in (first, second):
-        noise = torch.finfo(side.dtype).eps * side.shape[-1] ** 0.5
-        values = side.double()
-        centred = values - values.mean(-1, keepdim=True)
-        length = torch.linalg.vector_norm(centred, dim=-1, keepdim=True)
-        # What differs by rounding only is constant, and would correlate by that rounding.
-        constant = length <= noise * values.abs().amax(-1, keepdim=True)
-        sides.append(centred / torch.where(constant, torch.nan, length))
-    return (sides[0] * sides[1]).sum(-1).clamp(-1, 1)
+    return (unit_deviations(first) * unit_deviations(second)).sum(-1).clamp(-1, 1)
 
 
-def _ranks(scores: Tensor) -> Tensor:
-    ranks: np.ndarray = scipy.stats.rankdata(scores.detach().cpu().double().numpy(), axis=-1)
-    return torch.from_numpy(ranks).to(scores.device)
+def unit_deviations(values: Float[Tensor, "... n"]) -> Float[Tensor, "... n"]:
+    """Deviations from the mean along the last axis, of length 1, in float64; NaN where constant.
+
+    The product of two of them is Pearson's correlation.
+    """
+    noise = torch.finfo(values.dtype).eps * values.shape[-1] ** 0.5
+    numbers = values.double()
+    centred = numbers - numbers.mean(-1, keepdim=True)
+    length = torch.linalg.vector_norm(centred, dim=-1, keepdim=True)
+    # What differs by rounding only is constant, and would correlate by that rounding.
+    constant = length <= noise * numbers.abs().amax(-1, keepdim=True)
+    return centred / torch.where(constant, torch.nan, length)
+
+
+def ranks(values: Float[Tensor, "... n"]) -> Float[Tensor, "... n"]:
+    """Ranks along the last axis from 1, in float64; equal values share the mean of their ranks."""
+    found: np.ndarray = scipy.stats.rankdata(values.detach().cpu().double().numpy(), axis=-1)
+    return torch.from_numpy(found).to(values.device)
 
 
 def _median(ratios: ShuffledScores) -> PerExample:

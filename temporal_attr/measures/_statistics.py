@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from temporal_attr._errors import OptionError
@@ -84,12 +84,44 @@ def temporal_overlap(
     listed = set(temporal)
     for number in listed:
         require_count("each temporal class", number, 0, classes - 1)
-    # NaN sorts as the largest: negated values rise, so that it comes last.
-    top = torch.argsort(-values, stable=True)[:k].tolist()
-    hits = len(listed.intersection(top))
-    # At least so many: more than one less.
-    p_value = float(scipy.stats.hypergeom.sf(hits - 1, classes, len(listed), k))
+    hits = len(listed.intersection(falling_order(values)[:k].tolist()))
+    p_value = float(hits_p_value(hits, classes, len(listed), k))
     return Overlap(hits / k, len(listed) / classes, p_value)
+
+
+def falling_order(values: Float[Tensor, "... n"]) -> Int[Tensor, "... n"]:
+    """The places from the largest value to the smallest, NaN last and equal values by place.
+
+    Example:
+        >>> falling_order(torch.tensor([2.0, torch.nan, 5.0, 2.0]))
+        tensor([2, 0, 3, 1])
+    """
+    # NaN sorts as the largest: negated values rise, so that it comes last.
+    return torch.argsort(-values, dim=-1, stable=True)
+
+
+def hits_p_value(
+    hits: int | np.ndarray, among: int, listed: int | np.ndarray, drawn: int | np.ndarray
+) -> np.ndarray:
+    """The probability of at least so many hits by chance, drawn without putting back.
+
+    Args:
+        hits: How many of those drawn are listed.
+        among: How many there are to draw from.
+        listed: How many of them are listed.
+        drawn: How many are drawn.
+
+    Returns:
+        The p-value, of the upper tail of the hypergeometric distribution; in [0, 1], and 0 only
+        where float64 ends. Of the shape of the numbers.
+
+    Example:
+        >>> hits_p_value(np.array([2, 1]), among=4, listed=2, drawn=2).round(4)
+        array([0.1667, 0.8333])
+    """
+    # At least so many: more than one less. What is certain can come out as more than 1 by rounding.
+    tail = scipy.stats.hypergeom.sf(np.asarray(hits) - 1, among, listed, drawn)
+    return np.asarray(np.minimum(tail, 1.0))
 
 
 def correlation(
