@@ -407,10 +407,11 @@ def test_captums_pictures_of_a_frame(method, model, clip):
         frame, clip[0, 2].sigmoid().permute(1, 2, 0).numpy(), "heat_map", "all", use_pyplot=False
     )
     drawn, expected = axes.images[0].get_array(), frame.sum(2)
-    # Captum divides by a percentile and clips; what is not clipped keeps its proportions.
+    # Captum divides by a percentile and clips; what is not clipped keeps its proportions. Of an
+    # attribution of two blocks the larger one is at the top of the scale.
     inside = (np.abs(drawn) < 1) & (np.abs(expected) > 0)
     ratio = drawn[inside] / expected[inside]
-    assert inside.mean() > 0.9
+    assert inside.mean() >= 0.5
     np.testing.assert_allclose(ratio, ratio.mean(), rtol=1e-6)
 
 
