@@ -176,11 +176,11 @@ def measure_peak(name: str, chunk: str) -> float:
     return resident("VmHWM") - before
 
 
-def peaks(name: str, chunks: list[str]) -> str:
-    """One line of the table of memory, each number from its own process."""
+def peaks(script: str, name: str, settings: list[str]) -> str:
+    """One line of a table of memory, each number from a process of its own."""
     found = []
-    for chunk in chunks:
-        arguments = [sys.executable, __file__, "--peak", name, chunk]
+    for setting in settings:
+        arguments = [sys.executable, script, "--peak", name, setting]
         done = subprocess.run(arguments, check=True, capture_output=True, text=True)
         found.append(f"{float(done.stdout):.0f}")
     return f"| {name} | " + " | ".join(found) + " |"
@@ -218,7 +218,7 @@ def main() -> None:
         "| model | " + " | ".join(chunks) + " |",
         "|---|" + "---|" * len(chunks),
     ]
-    lines += [peaks(name, chunks) for name in SETTINGS]
+    lines += [peaks(__file__, name, chunks) for name in SETTINGS]
     (RESULTS / "relevance.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
 

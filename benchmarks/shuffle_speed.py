@@ -16,8 +16,6 @@ from __future__ import annotations
 import argparse
 import platform
 import statistics
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +24,7 @@ import torch
 import torchvision
 from captum.attr import Saliency
 from gradient import resident
-from relevance import TARGET, calibrate, seconds
+from relevance import TARGET, calibrate, peaks, seconds
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -167,16 +165,6 @@ def measure_peak(name: str, shuffles: int) -> float:
     return resident("VmHWM") - before
 
 
-def peaks(name: str, counts: list[int]) -> str:
-    """One line of the table of memory, each number from its own process."""
-    found = []
-    for count in counts:
-        arguments = [sys.executable, __file__, "--peak", name, str(count)]
-        done = subprocess.run(arguments, check=True, capture_output=True, text=True)
-        found.append(f"{float(done.stdout):.0f}")
-    return f"| {name} | " + " | ".join(found) + " |"
-
-
 def main() -> None:
     """Measure, and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -202,16 +190,16 @@ def main() -> None:
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [time_setting(name, options.rounds) for name in SETTINGS]
-    counts = [5, 20, 80, 320]
+    counts = ["5", "20", "80", "320"]
     lines += [
         "",
         "Peak memory added by the call, in MB, by the number of shuffles:",
         "",
-        "| model | " + " | ".join(map(str, counts)) + " |",
+        "| model | " + " | ".join(counts) + " |",
         "|---|" + "---|" * len(counts),
     ]
-    lines += [peaks(name, counts) for name in SETTINGS if name != "r3d_18"]
-    lines += [peaks("r3d_18", counts[:2]) + " | |"]
+    lines += [peaks(__file__, name, counts) for name in SETTINGS if name != "r3d_18"]
+    lines += [peaks(__file__, "r3d_18", counts[:2]) + " | |"]
     (RESULTS / "shuffle_speed.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
 

@@ -254,7 +254,6 @@ class FrameMaskingTSR(VideoMethod, PerturbationAttribution):  # type: ignore[mis
         attribution, masks = self._rescaled(masked, clip, base, frames.moved, kept, show_progress)
         classes = resolve_target(target, logits)
         fall, accuracy = falls(logits, frames.logits, classes)
-        total = 1 + frames.masks + masks
         return FrameMaskingTSRResult(
             logits=logits,
             target=classes,
@@ -262,7 +261,7 @@ class FrameMaskingTSR(VideoMethod, PerturbationAttribution):  # type: ignore[mis
                 memory="masked clips",
                 tried=(),
                 precision="full",
-                evaluations=total,
+                evaluations=2 + frames.masks + masks,
                 chunk_size=masked.chunk_size,
                 seconds=time.perf_counter() - start,
                 seed=self.seed,

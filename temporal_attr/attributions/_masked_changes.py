@@ -15,12 +15,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from temporal_attr._errors import ModelError
-from temporal_attr._typing import ClipTensor, Logits
-from temporal_attr.attributions._graph import own_graph
+from temporal_attr._typing import ClipTensor, Logits, Target
 from temporal_attr.attributions._hiding import Hide, cover, neighbour_of
 from temporal_attr.attributions._memory import DEFAULT_CHUNK
-from temporal_attr.attributions._score_sources import Choose
-from temporal_attr.models import check_logits
+from temporal_attr.attributions._score_sources import Choose, attribute_clips
 
 Copies: TypeAlias = Float[Tensor, "copies time channel height width"]
 """Clips of the batch, each as often as it is masked."""
@@ -143,16 +141,15 @@ class Masked:
         return torch.cat([one for one, _ in single]), torch.cat([said for _, said in single])
 
     def _call(self, shown: ClipTensor, rows: Tensor) -> tuple[ClipTensor, Logits]:
-        given = dict(self.options or {})
-        if self.arguments:
-            given["additional_forward_args"] = self.arguments
-        batch = len(rows) if self.arguments else None
-        with own_graph((shown,)) as (own,), _seeded(self.seed):
-            with torch.no_grad():
-                output = self.method.forward_func(own.clone(), *self.arguments)
-            logits = check_logits(output, len(shown)).detach()
-            target = self.choose(logits)[rows] if batch is None else self.choose(logits)
-            found = self.method.attribute(own.clone().requires_grad_(), target=target, **given)
+        def choose(logits: Logits) -> Target:
+            # With arguments the whole batch is here, and otherwise copies of some of its clips.
+            classes = self.choose(logits)
+            return classes if self.arguments else classes[rows]
+
+        with _seeded(self.seed):
+            found, logits = attribute_clips(
+                self.method, shown, choose, self.arguments, self.options
+            )
         return _require_shaped(found, shown), logits
 
 

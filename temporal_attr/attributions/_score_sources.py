@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -81,6 +81,34 @@ class GradientSource(ScoreSource):
         return lambda logits: self.objective(logits, choose(logits)).unsqueeze(1)
 
 
+def attribute_clips(
+    method: Attribution,
+    clips: ClipTensor,
+    choose: Choose,
+    arguments: tuple[Any, ...] = (),
+    options: Mapping[str, Any] | None = None,
+) -> tuple[Any, Logits]:
+    """What a method that is made already attributes to clips, and their logits.
+
+    Args:
+        method: Of this library or another.
+        clips: `(batch, time, channel, height, width)`; left as they are.
+        choose: From the logits to the class of each that is explained.
+        arguments: Handed to the model after the clips.
+        options: Handed to `attribute` by name.
+    """
+    given = dict(options or {})
+    if arguments:
+        given["additional_forward_args"] = arguments
+    with own_graph((clips,)) as (own,):
+        with torch.no_grad():
+            output = method.forward_func(own.clone(), *arguments)
+        logits = check_logits(output, len(clips)).detach()
+        # A copy that asks for gradients: some of Captum's methods switch them on, and warn.
+        leaf = own.clone().requires_grad_()
+        return method.attribute(leaf, target=choose(logits), **given), logits
+
+
 @dataclass(frozen=True)
 class MethodSource(ScoreSource):
     """The attribution of any method, reduced to frames."""
@@ -91,17 +119,8 @@ class MethodSource(ScoreSource):
 
     def of_clips(self, clips: ClipTensor, choose: Choose, arguments: tuple[Any, ...]) -> Answer:
         """One forward pass, and those of the method, which are not counted."""
-        given = dict(self.options)
-        if arguments:
-            given["additional_forward_args"] = arguments
-        with own_graph((clips,)) as (own,):
-            with torch.no_grad():
-                output = self.method.forward_func(own.clone(), *arguments)
-            logits = check_logits(output, len(clips)).detach()
-            # A copy that asks for gradients: some of Captum's methods switch them on, and warn.
-            leaf = own.clone().requires_grad_()
-            found = self.method.attribute(leaf, target=choose(logits), **given)
-            scores = self._reduced(found, clips)
+        found, logits = attribute_clips(self.method, clips, choose, arguments, self.options)
+        scores = self._reduced(found, clips)
         return Answer((scores.unsqueeze(0),), logits, type(self.method).__name__, evaluations=1)
 
     def _reduced(self, found: Any, clips: Tensor) -> Tensor:  # noqa: ANN401 - the method's
