@@ -319,10 +319,7 @@ def _through_encoder(question: Question, chunk: Tensor, at_features: list[Tensor
     """
     model = question.model
     assert isinstance(model, FramewiseModel)
-    leaf = chunk.detach().requires_grad_()
-    encoded = encode_frames(model, leaf.clone())
-    if not encoded.requires_grad:
-        raise cut_graph()
+    leaf, encoded = frame_graph(model, chunk)
     reads = torch.stack([gradient.flatten(1).any(1) for gradient in at_features])
     kept = question.keep(torch.zeros_like(leaf))
     kept = kept.expand(len(at_features), *kept.shape).clone()
@@ -357,6 +354,15 @@ def encode_frames(model: FramewiseModel, frames: Tensor) -> Tensor:
     """Features of frames, with recurrence that can be differentiated."""
     with native_recurrence(frames.is_cuda):
         return model.encode(frames)
+
+
+def frame_graph(model: FramewiseModel, frames: Tensor) -> tuple[Tensor, Tensor]:
+    """Frames as a leaf, and their features with the graph from it."""
+    leaf = frames.detach().requires_grad_()
+    encoded = encode_frames(model, leaf.clone())
+    if not encoded.requires_grad:
+        raise cut_graph()
+    return leaf, encoded
 
 
 _OUT_OF_MEMORY_TEXTS = (

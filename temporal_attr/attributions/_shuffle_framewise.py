@@ -14,6 +14,7 @@ from temporal_attr.attributions._memory import (
     Question,
     cut_graph,
     encode_frames,
+    frame_graph,
     is_out_of_memory,
 )
 from temporal_attr.attributions._products import pull_rows
@@ -76,7 +77,7 @@ def _framewise_groups(
     graphs: list[tuple[Tensor, Tensor]] = []
     if len(chunks) == 1:
         # The graph of the one chunk serves the features and the way back.
-        graphs.append(_graph(model, chunks[0]))
+        graphs.append(frame_graph(model, chunks[0]))
         encoded = graphs[0][1].detach()
     else:
         with torch.no_grad():
@@ -89,20 +90,11 @@ def _framewise_groups(
             rows, logits = _at_features(question, features, group)
             parts = []
             for chunk, vectors in zip(chunks, rows.flatten(1, 2).split(size, 1), strict=True):
-                leaf, graph = graphs.pop() if graphs else _graph(model, chunk)
+                leaf, graph = graphs.pop() if graphs else frame_graph(model, chunk)
                 parts.append(pull_rows(graph, leaf, vectors, source.of_frames))
                 bar.update()
             scores = torch.cat(parts, 1).unflatten(1, clip.shape[:2]).transpose(0, 1)
             yield require_scores(scores, scores.shape), logits.to(clip.dtype)
-
-
-def _graph(model: FramewiseModel, frames: Tensor) -> tuple[Tensor, Tensor]:
-    """Frames as a leaf, and their features."""
-    leaf = frames.detach().requires_grad_()
-    encoded = encode_frames(model, leaf.clone())
-    if not encoded.requires_grad:
-        raise cut_graph()
-    return leaf, encoded
 
 
 def _at_features(question: Question, features: Tensor, orders: Orders) -> tuple[Tensor, Tensor]:
