@@ -4,7 +4,8 @@ from temporal_attr.attributions._contrastive_lrp import (
     ContrastiveLRPTemporal,
     ContrastiveLRPTemporalResult,
 )
-from temporal_attr.attributions._frame_masking_tsr import FrameMaskingTSR, FrameMaskingTSRResult
+from temporal_attr.attributions._frame_masking_result import FrameMaskingTSRResult
+from temporal_attr.attributions._frame_masking_tsr import FrameMaskingTSR
 from temporal_attr.attributions._lrp import LRP, LRPResult
 from temporal_attr.attributions._memory import Memory
 from temporal_attr.attributions._objectives import Objective, ObjectiveName, resolve_target

@@ -3,90 +3,40 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import torch
 from captum.attr import Attribution, PerturbationAttribution
 from captum.log import log_usage
-from jaxtyping import Bool
 from torch import Tensor
 
 from temporal_attr._errors import ClipError, ModelError, OptionError
 from temporal_attr._require import require_count, require_within
-from temporal_attr._typing import ClipTensor, FrameScores, TargetLike
+from temporal_attr._typing import ClipTensor, TargetLike
 from temporal_attr.attributions._base import VideoMethod
 from temporal_attr.attributions._features import Features, feature_labels
+from temporal_attr.attributions._frame_gradients import frame_gradient
+from temporal_attr.attributions._frame_masking_result import FrameMaskingTSRResult
 from temporal_attr.attributions._hiding import Hide, check_hide
-from temporal_attr.attributions._masked_changes import Masked
+from temporal_attr.attributions._masked_clips import MaskedClips
+from temporal_attr.attributions._masked_frames import TOLERANCE, MaskedFrames
+from temporal_attr.attributions._masks import Changes, MaskedAttribution, OnStop
 from temporal_attr.attributions._objectives import resolve_target
 from temporal_attr.attributions._rescaling import (
+    FeatureChanges,
     falls,
     hide_features,
     hide_frames,
     kept_frames,
     scaled,
 )
-from temporal_attr.attributions._results import PixelResult, Run
+from temporal_attr.attributions._results import Run
 from temporal_attr.clips import Normalization
+from temporal_attr.measures import keyframes
 from temporal_attr.models import VideoModel
 
 Steps: TypeAlias = Literal["one", "two"]
-
-
-@dataclass(frozen=True, eq=False)
-class FrameMaskingTSRResult(PixelResult):
-    """What `FrameMaskingTSR.explain` found.
-
-    Attributes:
-        attribution: `(batch, time, channel, height, width)`, the rescaled attribution.
-        frame_scores: `(batch, time)`, the time relevance Delta_t.
-        base: `(batch, time, channel, height, width)`, R(X), the attribution that was rescaled.
-        time_contribution: `(batch, time)`, how far the target's probability falls when the frame is
-            hidden, in [-1, 1].
-        accuracy_contribution: `(batch, time)`, 1 where the target was the top class and is not
-            without the frame, -1 the other way round, 0 otherwise; of windows a mean.
-        kept: `(batch, time)`, frames whose Delta_t is above the threshold.
-        masks: How many masked clips were attributed.
-        notes: What a reader should know.
-        method_name: The method that was rescaled.
-    """
-
-    large = ("attribution", "base")
-
-    base: ClipTensor
-    time_contribution: FrameScores
-    accuracy_contribution: FrameScores
-    kept: Bool[Tensor, "batch time"]
-    masks: int
-    notes: tuple[str, ...]
-    method_name: str
-
-    @property
-    def time_relevance(self) -> FrameScores:
-        """Delta_t, `(batch, time)`, 0 or more."""
-        return self.frame_scores
-
-    @property
-    def meaning(self) -> str:
-        """The rescaled attribution."""
-        return f"{self.method_name}, rescaled in time"
-
-    @property
-    def frame_meaning(self) -> str:
-        """Delta_t."""
-        return r"$\Delta_t$: how far the attribution" + "\nmoves without the frame"
-
-    def _details(self, example: int) -> list[str]:
-        kept = int(self.kept[example].sum())
-        lines = [f"{self.masks} masked clips; {kept} of {self.kept.shape[1]} frames kept"]
-        if self.frame_scores[example].sum():
-            lines.append(f"frames that move the attribution most: {self._top_frames(example)}")
-        worst = int(self.time_contribution[example].argmax())
-        fall = self.time_contribution[example, worst].item()
-        lines.append(f"the probability falls most, by {fall:.1%}, without frame {worst}")
-        return [*lines, *(f"note: {note}" for note in self.notes)]
 
 
 class FrameMaskingTSR(VideoMethod, PerturbationAttribution):  # type: ignore[misc]
@@ -226,6 +176,7 @@ class FrameMaskingTSR(VideoMethod, PerturbationAttribution):  # type: ignore[mis
         target: TargetLike = None,
         additional_forward_args: Any = None,  # noqa: ANN401 - Captum's
         show_progress: bool = False,
+        on_stop: OnStop = "raise",
     ) -> FrameMaskingTSRResult:
         """The rescaled attribution, and what hiding each frame does.
 
@@ -234,6 +185,8 @@ class FrameMaskingTSR(VideoMethod, PerturbationAttribution):  # type: ignore[mis
             target: As for `attribute`.
             additional_forward_args: As for `attribute`.
             show_progress: As for `attribute`.
+            on_stop: On KeyboardInterrupt in the second step, `"raise"` it, or `"keep"` the frames
+                that are done; those that matter most come first. The result is then not `complete`.
 
         Raises:
             ClipError: And the others, as for `attribute`.
@@ -246,39 +199,55 @@ class FrameMaskingTSR(VideoMethod, PerturbationAttribution):  # type: ignore[mis
                 f"{clip.shape[1]} frames",
                 "Hide fewer frames at once.",
             )
-        masked = self._masked(clip, target, additional_forward_args)
-        base, logits = masked.of_batch(clip)
-        self._require_repeatable(masked, clip, base)
-        frames = hide_frames(masked, clip, base, self.window, show_progress)
+        whole = self._whole_clips(clip, target, additional_forward_args)
+        base, logits = whole.of_batch(clip)
+        self._require_repeatable(whole, clip, base)
+        masked = self._masked(whole, clip.dtype)
+        classes = logits.shape[1]
+        frames = hide_frames(masked, clip, base, classes, self.window, show_progress)
         kept = kept_frames(frames.moved, self.threshold, self.quantile)
-        attribution, masks = self._rescaled(masked, clip, base, frames.moved, kept, show_progress)
-        classes = resolve_target(target, logits)
-        fall, accuracy = falls(logits, frames.logits, classes)
+        features = self._features(
+            masked, clip, base, frames.moved, kept, classes, show_progress, on_stop
+        )
+        changes = [frames.found]
+        if features is not None and features.found is not None:
+            changes.append(features.found)
+        explained = resolve_target(target, logits)
+        fall, accuracy = falls(logits, frames.logits, explained)
+        found_keyframes, remark = self._keyframes(clip)
         return FrameMaskingTSRResult(
             logits=logits,
-            target=classes,
+            target=explained,
             run=Run(
-                memory="masked clips",
+                memory=", then ".join(dict.fromkeys(path for one in changes for path in one.paths)),
                 tried=(),
                 precision="full",
-                evaluations=2 + frames.masks + masks,
-                chunk_size=masked.chunk_size,
+                # The attribution itself was made twice.
+                evaluations=2 + -(-sum(one.frames for one in changes) // clip.shape[1]),
+                chunk_size=self.chunk_size,
                 seconds=time.perf_counter() - start,
                 seed=self.seed,
             ),
-            attribution=attribution,
+            attribution=self._rescaled(base, frames.moved, kept, features),
             frame_scores=frames.moved,
             base=base,
             time_contribution=fall,
             accuracy_contribution=accuracy,
-            kept=kept,
-            masks=frames.masks + masks,
-            notes=tuple(self._notes(clip, kept)),
+            kept=kept if features is None else kept & features.done,
+            keyframes=found_keyframes,
+            masks=sum(int(one.done.sum()) for one in changes),
+            complete=all(bool(one.done.all()) for one in changes),
+            notes=tuple(remark + self._notes(clip, kept, changes)),
             method_name=self.method.get_name(),
         )
 
-    def _masked(self, clip: Tensor, target: TargetLike, additional_forward_args: Any) -> Masked:  # noqa: ANN401
-        return Masked(
+    def _whole_clips(
+        self,
+        clip: Tensor,
+        target: TargetLike,
+        additional_forward_args: Any,  # noqa: ANN401
+    ) -> MaskedClips:
+        return MaskedClips(
             self.method,
             self.hide,
             lambda logits: resolve_target(target, logits.new_empty(len(clip), logits.shape[1])),
@@ -288,7 +257,14 @@ class FrameMaskingTSR(VideoMethod, PerturbationAttribution):  # type: ignore[mis
             self.seed,
         )
 
-    def _require_repeatable(self, masked: Masked, clip: Tensor, base: Tensor) -> None:
+    def _masked(self, whole: MaskedClips, dtype: torch.dtype) -> MaskedAttribution:
+        """The cheapest way to the same numbers."""
+        gradient = frame_gradient(self.method, self.method_arguments)
+        if gradient is None or dtype not in TOLERANCE:
+            return whole
+        return MaskedFrames(gradient, self.hide, whole.choose, self.chunk_size)
+
+    def _require_repeatable(self, masked: MaskedClips, clip: Tensor, base: Tensor) -> None:
         """Raise if the same clip gets another attribution the second time."""
         again, _ = masked.of_batch(clip)
         moved = (again - base).abs().sum().item()
@@ -299,35 +275,64 @@ class FrameMaskingTSR(VideoMethod, PerturbationAttribution):  # type: ignore[mis
                 "Give FrameMaskingTSR(..., seed=0), so that all masked clips see the same ones.",
             )
 
-    def _rescaled(
+    def _features(
         self,
-        masked: Masked,
+        masked: MaskedAttribution,
         clip: Tensor,
         base: Tensor,
         moved: Tensor,
         kept: Tensor,
+        classes: int,
         show_progress: bool,
-    ) -> tuple[Tensor, int]:
-        """The attribution, and how many clips were masked for its second step."""
+        on_stop: OnStop,
+    ) -> FeatureChanges | None:
+        """The second step, if there is one."""
+        if self.steps == "one":
+            return None
+        labels = feature_labels(self.features, clip, self.block, self.segments, self.normalization)
+        # The frames that matter most come first, in case the run is stopped.
+        order = moved.flatten().argsort(descending=True, stable=True)
+        places = [divmod(int(place), clip.shape[1]) for place in order]
+        chosen = [place for place in places if kept[place]]
+        return hide_features(masked, clip, base, classes, labels, chosen, show_progress, on_stop)
+
+    def _rescaled(
+        self, base: Tensor, moved: Tensor, kept: Tensor, features: FeatureChanges | None
+    ) -> Tensor:
         by_frame = scaled(moved, (1,)) if self.normalize else moved
         weight = torch.where(kept, by_frame, 0)[:, :, None, None, None]
-        if self.steps == "one":
-            return base * weight, 0
-        labels = feature_labels(self.features, clip, self.block, self.segments, self.normalization)
-        changed, masks = hide_features(masked, clip, base, labels, kept, show_progress)
-        if self.normalize:
-            changed = scaled(changed, (2, 3))
-        return (changed.unsqueeze(2) * weight).expand_as(clip).contiguous(), masks
+        if features is None:
+            return base * weight
+        changed = scaled(features.moved, (2, 3)) if self.normalize else features.moved
+        return (changed.unsqueeze(2) * weight).expand_as(base).contiguous()
 
-    def _notes(self, clip: Tensor, kept: Tensor) -> Iterator[str]:
+    def _keyframes(self, clip: Tensor) -> tuple[Tensor | None, list[str]]:
+        """Keyframes, or None and the reason."""
+        if self.normalization is None:
+            return None, ["no keyframes, as nothing says how pixels became input values"]
+        try:
+            return keyframes(self.normalization.invert(clip)).to(clip.device), []
+        except ClipError as error:
+            return None, [f"no keyframes: expected {error.expected}, got {error.got}"]
+
+    def _notes(self, clip: Tensor, kept: Tensor, changes: Sequence[Changes]) -> list[str]:
+        notes = []
+        masks = sum(len(one.done) for one in changes)
+        done = sum(int(one.done.sum()) for one in changes)
+        if done < masks:
+            notes.append(f"stopped after {done} of {masks} masked clips; frames not done are 0")
         empty = (~kept.any(1)).nonzero().flatten().tolist()
         if empty:
-            yield f"the threshold keeps no frame of clip(s) {', '.join(map(str, empty))}"
+            clips = ", ".join(map(str, empty))
+            notes.append(f"the threshold keeps no frame of clip(s) {clips}")
         if self.steps == "two" and self.block is not None:
             sides = zip(self.block, clip.shape[3:], strict=True)
             if any(side % size for size, side in sides):
                 height, width = self.block
-                yield f"blocks of {height} x {width} do not divide the frame; the last are smaller"
+                notes.append(
+                    f"blocks of {height} x {width} do not divide the frame; the last are smaller"
+                )
+        return notes
 
 
 def _require_one_threshold(threshold: float | None, quantile: float | None) -> None:

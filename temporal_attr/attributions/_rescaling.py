@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from temporal_attr._typing import ClipTensor, FrameScores, Logits
 from temporal_attr.attributions._features import Labels
-from temporal_attr.attributions._masked_changes import Mask, Masked
+from temporal_attr.attributions._masks import Changes, Mask, MaskedAttribution, OnStop
 
 
 @dataclass(frozen=True)
@@ -21,22 +22,42 @@ class FrameChanges:
         moved: `(batch, time)`, Delta_t: how far the attribution moves when frame t is hidden; for
             windows the mean over those that hide it.
         logits: `(batch, time, classes)`, the same of the logits.
-        masks: How many clips were masked.
+        found: Mask by mask.
     """
 
     moved: FrameScores
     logits: Float[Tensor, "batch time classes"]
-    masks: int
+    found: Changes
+
+
+@dataclass(frozen=True)
+class FeatureChanges:
+    """What hiding parts of frames does.
+
+    Attributes:
+        moved: `(batch, time, height, width)`, Delta_i,t at the pixels of each part i.
+        done: `(batch, time)`, frames of which all parts were hidden.
+        found: Mask by mask; None if there was none.
+    """
+
+    moved: Float[Tensor, "batch time height width"]
+    done: Bool[Tensor, "batch time"]
+    found: Changes | None
 
 
 def hide_frames(
-    masked: Masked, clip: ClipTensor, relevance: ClipTensor, window: int, show_progress: bool
+    masked: MaskedAttribution,
+    clip: ClipTensor,
+    relevance: ClipTensor,
+    classes: int,
+    window: int,
+    show_progress: bool,
 ) -> FrameChanges:
     """Hide every run of `window` frames, and share what that does among them."""
     batch, frames = clip.shape[:2]
     starts = range(frames - window + 1)
     masks = [Mask(example, start, start + window) for example in range(batch) for start in starts]
-    found = masked.changes(clip, relevance, masks, "hidden frames", show_progress)
+    found = masked.changes(clip, relevance, masks, classes, "hidden frames", show_progress)
     covers = torch.zeros(len(starts), frames, dtype=torch.float64)
     for row, start in enumerate(starts):
         covers[row, start : start + window] = 1
@@ -44,35 +65,50 @@ def hide_frames(
     moved = found.moved.unflatten(0, (batch, len(starts))).double() @ shares
     logits = found.logits.unflatten(0, (batch, len(starts))).double()
     spread = torch.einsum("bsk,st->btk", logits, shares)
-    return FrameChanges(moved.to(clip.dtype), spread.to(clip.dtype), len(masks))
+    return FrameChanges(moved.to(clip.dtype), spread.to(clip.dtype), found)
 
 
 def hide_features(
-    masked: Masked,
+    masked: MaskedAttribution,
     clip: ClipTensor,
     relevance: ClipTensor,
+    classes: int,
     labels: Labels,
-    kept: Bool[Tensor, "batch time"],
+    order: Sequence[tuple[int, int]],
     show_progress: bool,
-) -> tuple[Float[Tensor, "batch time height width"], int]:
-    """Delta_i,t at the pixels of each feature i of the frames that are kept, 0 in others.
+    on_stop: OnStop,
+) -> FeatureChanges:
+    """Hide every part of some frames.
 
-    And how many clips were masked.
+    Args:
+        masked: How the attribution moves.
+        clip: `(batch, time, channel, height, width)`.
+        relevance: R(X).
+        classes: Of the model.
+        labels: The parts of each frame.
+        order: The frames, each as example and place; a run that is stopped has done the first ones.
+        show_progress: Show a bar.
+        on_stop: See `MaskedAttribution.changes`.
     """
-    places: list[tuple[int, int, int]] = []
-    masks: list[Mask] = []
-    for example, frame in kept.nonzero().tolist():
-        for label in labels[example, frame].unique().tolist():
-            places.append((example, frame, label))
-            part = labels[example, frame] == label
-            masks.append(Mask(example, frame, frame + 1, part))
     changed = clip.new_zeros(labels.shape)
-    if masks:
-        found = masked.changes(clip, relevance, masks, "hidden features", show_progress)
-        for (example, frame, _), mask, moved in zip(places, masks, found.moved, strict=True):
-            assert mask.part is not None
-            changed[example, frame][mask.part] = moved
-    return changed, len(masks)
+    done = torch.zeros(clip.shape[:2], dtype=torch.bool, device=clip.device)
+    parts = [labels[place].unique(return_inverse=True) for place in order]
+    masks = [
+        Mask(example, frame, frame + 1, labels[example, frame], int(label))
+        for (example, frame), (numbers, _) in zip(order, parts, strict=True)
+        for label in numbers
+    ]
+    if not masks:
+        return FeatureChanges(changed, done, None)
+    found = masked.changes(
+        clip, relevance, masks, classes, "hidden features", show_progress, on_stop
+    )
+    sizes = [len(numbers) for numbers, _ in parts]
+    pieces = zip(order, parts, found.moved.split(sizes), found.done.split(sizes), strict=True)
+    for place, (_, inverse), moved, finished in pieces:
+        if finished.all():
+            changed[place], done[place] = moved[inverse], True
+    return FeatureChanges(changed, done, found)
 
 
 def kept_frames(

@@ -1,4 +1,4 @@
-"""How far an attribution moves when parts of a clip are hidden, one after another."""
+"""How far any attribution moves when parts of a clip are hidden: every masked clip anew."""
 
 from __future__ import annotations
 
@@ -10,55 +10,24 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from captum.attr import Attribution
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
 from temporal_attr._errors import ModelError
 from temporal_attr._typing import ClipTensor, Logits, Target
-from temporal_attr.attributions._hiding import Hide, cover, neighbour_of
+from temporal_attr.attributions._hiding import Hide, cover
+from temporal_attr.attributions._masks import Mask, MaskedAttribution, Piece
 from temporal_attr.attributions._memory import DEFAULT_CHUNK
 from temporal_attr.attributions._score_sources import Choose, attribute_clips
 
 Copies: TypeAlias = Float[Tensor, "copies time channel height width"]
 """Clips of the batch, each as often as it is masked."""
 
-Region: TypeAlias = Bool[Tensor, "height width"]
-
 
 @dataclass(frozen=True)
-class Mask:
-    """What is hidden of one clip: all of some frames, or a part of them.
-
-    Attributes:
-        example: Which clip of the batch.
-        first: The first frame.
-        end: The one after the last.
-        part: `(height, width)`, what is hidden of each; None for all.
-    """
-
-    example: int
-    first: int
-    end: int
-    part: Region | None = None
-
-
-@dataclass(frozen=True)
-class Changes:
-    """What hiding did, mask by mask.
-
-    Attributes:
-        moved: `(masks,)`, the sum over all values of |R(X) - R(X masked)|.
-        logits: `(masks, classes)`, of the masked clips.
-    """
-
-    moved: Float[Tensor, "masks"]
-    logits: Float[Tensor, "masks classes"]
-
-
-@dataclass(frozen=True)
-class Masked:
-    """An attribution method, and how clips are put before it.
+class MaskedClips(MaskedAttribution):
+    """Any attribution method, before which every masked clip is put.
 
     Attributes:
         method: Whose attribution is shaped like the clip.
@@ -82,48 +51,32 @@ class Masked:
         """R(X) and the logits of the clips as they are."""
         return self._attributed(clip, clip, torch.arange(len(clip)))
 
-    def changes(
+    def pieces(
         self,
         clip: ClipTensor,
         relevance: ClipTensor,
         masks: Sequence[Mask],
         title: str,
-        show_progress: bool = False,
-    ) -> Changes:
-        """Attribute every masked clip, a few at a time.
-
-        Args:
-            clip: `(batch, time, channel, height, width)`.
-            relevance: R(X), of the clips as they are.
-            masks: What to hide.
-            title: Of the bar.
-            show_progress: Show a bar, with the time left, on anything over two seconds.
-        """
+        show_progress: bool,
+    ) -> Iterator[Piece]:
+        """Attribute every masked clip, a few at a time."""
         hidden = None if self.hide == "neighbour" else cover(clip, self.hide)
-        # Made once: small results lying between what is freed would fragment the heap.
-        moved = relevance.new_empty(len(masks))
-        logits: Tensor | None = None
         with tqdm(total=len(masks), desc=title, disable=not show_progress, delay=2) as bar:
-            for chunk in self._chunks(clip, masks):
-                rows = torch.tensor([mask.example for _, mask in chunk])
-                shown = torch.stack([_masked(clip, hidden, mask) for _, mask in chunk])
-                found, said = self._attributed(shown, clip, rows)
-                places = torch.tensor([place for place, _ in chunk])
-                moved[places] = (found - relevance[rows]).abs().sum((1, 2, 3, 4))
-                if logits is None:
-                    logits = said.new_empty(len(masks), said.shape[1])
-                logits[places] = said
+            for places in torch.arange(len(masks)).split(self._clips_at_a_time(clip)):
+                chunk = [masks[place] for place in places.tolist()]
+                rows = torch.tensor([mask.example for mask in chunk], device=clip.device)
+                shown = clip[rows]
+                for copy, mask in zip(shown, chunk, strict=True):
+                    copy[mask.first : mask.end] = mask.applied(clip, hidden)
+                found, logits = self._attributed(shown, clip, rows)
+                moved = (found - relevance[rows]).abs().sum((1, 2, 3, 4))
+                yield Piece(places, moved, logits, len(chunk) * clip.shape[1], "masked clips")
                 bar.update(len(chunk))
-        assert logits is not None
-        return Changes(moved, logits)
 
-    def _chunks(self, clip: ClipTensor, masks: Sequence[Mask]) -> Iterator[list[tuple[int, Mask]]]:
-        clips = max(1, (self.chunk_size or DEFAULT_CHUNK) // clip.shape[1])
+    def _clips_at_a_time(self, clip: ClipTensor) -> int:
         if self.seed is not None or self.arguments:
-            clips = 1
-        numbered = list(enumerate(masks))
-        for start in range(0, len(numbered), clips):
-            yield numbered[start : start + clips]
+            return 1
+        return max(1, (self.chunk_size or DEFAULT_CHUNK) // clip.shape[1])
 
     def _attributed(
         self, shown: Copies, clip: ClipTensor, rows: Tensor
@@ -168,21 +121,6 @@ def _seeded(seed: int | None) -> Iterator[None]:
             yield
         finally:
             np.random.set_state(state)
-
-
-def _masked(clip: ClipTensor, hidden: ClipTensor | None, mask: Mask) -> Tensor:
-    """One clip with a part hidden."""
-    shown = clip[mask.example].clone()
-    for frame in range(mask.first, mask.end):
-        if hidden is None:
-            cover_of_frame = clip[mask.example, neighbour_of(mask.first, mask.end, clip.shape[1])]
-        else:
-            cover_of_frame = hidden[mask.example, frame]
-        if mask.part is None:
-            shown[frame] = cover_of_frame
-        else:
-            shown[frame] = torch.where(mask.part, cover_of_frame, shown[frame])
-    return shown
 
 
 def _require_shaped(found: Any, clips: ClipTensor) -> ClipTensor:  # noqa: ANN401 - the method's

@@ -1,0 +1,75 @@
+"""What temporal saliency rescaling found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jaxtyping import Bool
+from torch import Tensor
+
+from temporal_attr._typing import ClipTensor, FrameScores
+from temporal_attr.attributions._results import PixelResult
+
+
+@dataclass(frozen=True, eq=False)
+class FrameMaskingTSRResult(PixelResult):
+    """What `FrameMaskingTSR.explain` found.
+
+    Attributes:
+        attribution: `(batch, time, channel, height, width)`, the rescaled attribution.
+        frame_scores: `(batch, time)`, the time relevance Delta_t.
+        base: `(batch, time, channel, height, width)`, R(X), the attribution that was rescaled.
+        time_contribution: `(batch, time)`, how far the target's probability falls when the frame is
+            hidden, in [-1, 1].
+        accuracy_contribution: `(batch, time)`, 1 where the target was the top class and is not
+            without the frame, -1 the other way round, 0 otherwise; of windows a mean.
+        kept: `(batch, time)`, frames whose Delta_t is above the threshold.
+        keyframes: `(batch, time)`, frames at which the clip changes: see
+            `temporal_attr.measures.keyframes`; None where it cannot be told, and a note says why.
+        masks: How many masked clips there were.
+        complete: False if the run was stopped; frames that were not done by then are not kept.
+        notes: What a reader should know.
+        method_name: The method that was rescaled.
+    """
+
+    large = ("attribution", "base")
+
+    base: ClipTensor
+    time_contribution: FrameScores
+    accuracy_contribution: FrameScores
+    kept: Bool[Tensor, "batch time"]
+    keyframes: Bool[Tensor, "batch time"] | None
+    masks: int
+    complete: bool
+    notes: tuple[str, ...]
+    method_name: str
+
+    @property
+    def time_relevance(self) -> FrameScores:
+        """Delta_t, `(batch, time)`, 0 or more."""
+        return self.frame_scores
+
+    @property
+    def evaluations(self) -> int:
+        """How many times the whole clip went forward through the model: see `Run`."""
+        return self.run.evaluations
+
+    @property
+    def meaning(self) -> str:
+        """The rescaled attribution."""
+        return f"{self.method_name}, rescaled in time"
+
+    @property
+    def frame_meaning(self) -> str:
+        """Delta_t."""
+        return r"$\Delta_t$: how far the attribution" + "\nmoves without the frame"
+
+    def _details(self, example: int) -> list[str]:
+        kept = int(self.kept[example].sum())
+        lines = [f"{self.masks} masked clips; {kept} of {self.kept.shape[1]} frames kept"]
+        if self.frame_scores[example].sum():
+            lines.append(f"frames that move the attribution most: {self._top_frames(example)}")
+        worst = int(self.time_contribution[example].argmax())
+        fall = self.time_contribution[example, worst].item()
+        lines.append(f"the probability falls most, by {fall:.1%}, without frame {worst}")
+        return [*lines, *(f"note: {note}" for note in self.notes)]
