@@ -15,7 +15,7 @@ from temporal_attr._errors import ClipError, ModelError, OptionError
 from temporal_attr._require import require_count, require_within
 from temporal_attr._typing import ClipTensor, TargetLike
 from temporal_attr.attributions._base import VideoMethod
-from temporal_attr.attributions._features import Features, feature_labels
+from temporal_attr.attributions._features import Features, Labels, feature_labels
 from temporal_attr.attributions._frame_gradients import frame_gradient
 from temporal_attr.attributions._frame_masking_result import FrameMaskingTSRResult
 from temporal_attr.attributions._hiding import Hide, check_hide
@@ -32,6 +32,7 @@ from temporal_attr.attributions._rescaling import (
     scaled,
 )
 from temporal_attr.attributions._results import Run
+from temporal_attr.attributions._score_sources import predict_clips
 from temporal_attr.clips import Normalization
 from temporal_attr.measures import keyframes
 from temporal_attr.models import VideoModel
@@ -199,35 +200,29 @@ class FrameMaskingTSR(VideoMethod, PerturbationAttribution):  # type: ignore[mis
                 f"{clip.shape[1]} frames",
                 "Hide fewer frames at once.",
             )
-        whole = self._whole_clips(clip, target, additional_forward_args)
-        base, logits = whole.of_batch(clip)
-        self._require_repeatable(whole, clip, base)
-        masked = self._masked(whole, clip.dtype)
-        classes = logits.shape[1]
-        frames = hide_frames(masked, clip, base, classes, self.window, show_progress)
-        kept = kept_frames(frames.moved, self.threshold, self.quantile)
-        features = self._features(
-            masked, clip, base, frames.moved, kept, classes, show_progress, on_stop
-        )
-        changes = [frames.found]
-        if features is not None and features.found is not None:
-            changes.append(features.found)
+        # Before the work, as they may not fit the frames.
+        labels = self._labels(clip)
+        arguments = self._checked_arguments(additional_forward_args)
+        logits = predict_clips(self.method, clip, arguments)
         explained = resolve_target(target, logits)
+        options = (self.method_arguments, self.chunk_size, self.seed)
+        whole = MaskedClips(self.method, self.hide, explained, arguments, *options)
+        base = whole.of_batch(clip)
+        self._require_repeatable(whole, clip, base)
+        masked = self._cheapest(whole, clip.dtype)
+        frames = hide_frames(masked, clip, base, self.window, show_progress)
+        kept = kept_frames(frames.moved, self.threshold, self.quantile)
+        changes, features = [frames.found], None
+        if labels is not None:
+            order = _by_relevance(frames.moved, kept)
+            features = hide_features(masked, clip, base, labels, order, show_progress, on_stop)
+            changes += [] if features.found is None else [features.found]
         fall, accuracy = falls(logits, frames.logits, explained)
         found_keyframes, remark = self._keyframes(clip)
         return FrameMaskingTSRResult(
             logits=logits,
             target=explained,
-            run=Run(
-                memory=", then ".join(dict.fromkeys(path for one in changes for path in one.paths)),
-                tried=(),
-                precision="full",
-                # The attribution itself was made twice.
-                evaluations=2 + -(-sum(one.frames for one in changes) // clip.shape[1]),
-                chunk_size=self.chunk_size,
-                seconds=time.perf_counter() - start,
-                seed=self.seed,
-            ),
+            run=self._run(changes, clip.shape[1], time.perf_counter() - start),
             attribution=self._rescaled(base, frames.moved, kept, features),
             frame_scores=frames.moved,
             base=base,
@@ -241,32 +236,16 @@ class FrameMaskingTSR(VideoMethod, PerturbationAttribution):  # type: ignore[mis
             method_name=self.method.get_name(),
         )
 
-    def _whole_clips(
-        self,
-        clip: Tensor,
-        target: TargetLike,
-        additional_forward_args: Any,  # noqa: ANN401
-    ) -> MaskedClips:
-        return MaskedClips(
-            self.method,
-            self.hide,
-            lambda logits: resolve_target(target, logits.new_empty(len(clip), logits.shape[1])),
-            self._checked_arguments(additional_forward_args),
-            self.method_arguments,
-            self.chunk_size,
-            self.seed,
-        )
-
-    def _masked(self, whole: MaskedClips, dtype: torch.dtype) -> MaskedAttribution:
+    def _cheapest(self, whole: MaskedClips, dtype: torch.dtype) -> MaskedAttribution:
         """The cheapest way to the same numbers."""
         gradient = frame_gradient(self.method, self.method_arguments)
         if gradient is None or dtype not in TOLERANCE:
             return whole
-        return MaskedFrames(gradient, self.hide, whole.choose, self.chunk_size)
+        return MaskedFrames(gradient, self.hide, whole.target, self.chunk_size)
 
     def _require_repeatable(self, masked: MaskedClips, clip: Tensor, base: Tensor) -> None:
         """Raise if the same clip gets another attribution the second time."""
-        again, _ = masked.of_batch(clip)
+        again = masked.of_batch(clip)
         moved = (again - base).abs().sum().item()
         if moved > torch.finfo(base.dtype).eps ** 0.5 * base.abs().sum().item():
             raise ModelError(
@@ -275,26 +254,23 @@ class FrameMaskingTSR(VideoMethod, PerturbationAttribution):  # type: ignore[mis
                 "Give FrameMaskingTSR(..., seed=0), so that all masked clips see the same ones.",
             )
 
-    def _features(
-        self,
-        masked: MaskedAttribution,
-        clip: Tensor,
-        base: Tensor,
-        moved: Tensor,
-        kept: Tensor,
-        classes: int,
-        show_progress: bool,
-        on_stop: OnStop,
-    ) -> FeatureChanges | None:
-        """The second step, if there is one."""
+    def _labels(self, clip: Tensor) -> Labels | None:
         if self.steps == "one":
             return None
-        labels = feature_labels(self.features, clip, self.block, self.segments, self.normalization)
-        # The frames that matter most come first, in case the run is stopped.
-        order = moved.flatten().argsort(descending=True, stable=True)
-        places = [divmod(int(place), clip.shape[1]) for place in order]
-        chosen = [place for place in places if kept[place]]
-        return hide_features(masked, clip, base, classes, labels, chosen, show_progress, on_stop)
+        return feature_labels(self.features, clip, self.block, self.segments, self.normalization)
+
+    def _run(self, changes: Sequence[Changes], frames: int, seconds: float) -> Run:
+        paths = dict.fromkeys(path for one in changes for path in one.paths)
+        return Run(
+            memory=", then ".join(paths),
+            tried=(),
+            precision="full",
+            # The logits, and the attribution itself twice.
+            evaluations=3 + -(-sum(one.frames for one in changes) // frames),
+            chunk_size=self.chunk_size,
+            seconds=seconds,
+            seed=self.seed,
+        )
 
     def _rescaled(
         self, base: Tensor, moved: Tensor, kept: Tensor, features: FeatureChanges | None
@@ -333,6 +309,13 @@ class FrameMaskingTSR(VideoMethod, PerturbationAttribution):  # type: ignore[mis
                     f"blocks of {height} x {width} do not divide the frame; the last are smaller"
                 )
         return notes
+
+
+def _by_relevance(moved: Tensor, kept: Tensor) -> list[tuple[int, int]]:
+    """Kept frames as example and place; those that matter most first, as a run may be stopped."""
+    order = moved.flatten().argsort(descending=True, stable=True).tolist()
+    places = [divmod(place, moved.shape[1]) for place in order]
+    return [place for place in places if kept[place]]
 
 
 def _require_one_threshold(threshold: float | None, quantile: float | None) -> None:

@@ -15,11 +15,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from temporal_attr._errors import ModelError
-from temporal_attr._typing import ClipTensor, Logits, Target
+from temporal_attr._typing import ClipTensor, Target
 from temporal_attr.attributions._hiding import Hide, cover
 from temporal_attr.attributions._masks import Mask, MaskedAttribution, Piece
 from temporal_attr.attributions._memory import DEFAULT_CHUNK
-from temporal_attr.attributions._score_sources import Choose, attribute_clips
+from temporal_attr.attributions._score_sources import attribute_clips, predict_clips
 
 Copies: TypeAlias = Float[Tensor, "copies time channel height width"]
 """Clips of the batch, each as often as it is masked."""
@@ -32,7 +32,7 @@ class MaskedClips(MaskedAttribution):
     Attributes:
         method: Whose attribution is shaped like the clip.
         hide: What stands where something is hidden.
-        choose: From logits of the whole batch to the class of each that is explained.
+        target: The class of each clip that is explained.
         arguments: Handed to the model after the clips; then the whole batch goes at a time.
         options: Handed to the method's `attribute` by name.
         chunk_size: Frames that go through the model at a time, and at least one clip.
@@ -41,14 +41,14 @@ class MaskedClips(MaskedAttribution):
 
     method: Attribution
     hide: Hide
-    choose: Choose
+    target: Target
     arguments: tuple[Any, ...] = ()
     options: dict[str, Any] | None = None
     chunk_size: int | None = None
     seed: int | None = None
 
-    def of_batch(self, clip: ClipTensor) -> tuple[ClipTensor, Logits]:
-        """R(X) and the logits of the clips as they are."""
+    def of_batch(self, clip: ClipTensor) -> ClipTensor:
+        """R(X) of the clips as they are."""
         return self._attributed(clip, clip, torch.arange(len(clip)))
 
     def pieces(
@@ -57,6 +57,7 @@ class MaskedClips(MaskedAttribution):
         relevance: ClipTensor,
         masks: Sequence[Mask],
         title: str,
+        predict: bool,
         show_progress: bool,
     ) -> Iterator[Piece]:
         """Attribute every masked clip, a few at a time."""
@@ -68,8 +69,9 @@ class MaskedClips(MaskedAttribution):
                 shown = clip[rows]
                 for copy, mask in zip(shown, chunk, strict=True):
                     copy[mask.first : mask.end] = mask.applied(clip, hidden)
-                found, logits = self._attributed(shown, clip, rows)
+                found = self._attributed(shown, clip, rows)
                 moved = (found - relevance[rows]).abs().sum((1, 2, 3, 4))
+                logits = self._logits(shown, clip, rows) if predict else None
                 yield Piece(places, moved, logits, len(chunk) * clip.shape[1], "masked clips")
                 bar.update(len(chunk))
 
@@ -78,32 +80,31 @@ class MaskedClips(MaskedAttribution):
             return 1
         return max(1, (self.chunk_size or DEFAULT_CHUNK) // clip.shape[1])
 
-    def _attributed(
-        self, shown: Copies, clip: ClipTensor, rows: Tensor
-    ) -> tuple[Copies, Float[Tensor, "copies classes"]]:
-        """Attributions and logits of copies of some examples."""
-        if self.arguments and len(shown) == 1:
-            # What goes with the clips belongs to the whole batch, so the whole batch goes along.
-            whole = clip.clone()
-            whole[rows] = shown
-            found, logits = self._call(whole, torch.arange(len(clip)))
-            return found[rows], logits[rows]
-        if self.seed is None or len(shown) == 1:
-            return self._call(shown, rows)
-        single = [self._call(shown[i : i + 1], rows[i : i + 1]) for i in range(len(shown))]
-        return torch.cat([one for one, _ in single]), torch.cat([said for _, said in single])
-
-    def _call(self, shown: ClipTensor, rows: Tensor) -> tuple[ClipTensor, Logits]:
-        def choose(logits: Logits) -> Target:
-            # With arguments the whole batch is here, and otherwise copies of some of its clips.
-            classes = self.choose(logits)
-            return classes if self.arguments else classes[rows]
-
+    def _attributed(self, shown: Copies, clip: ClipTensor, rows: Tensor) -> Copies:
+        """Attributions of copies of some examples."""
+        if self.seed is not None and len(shown) > 1:
+            alone = zip(shown.split(1), rows.split(1), strict=True)
+            return torch.cat([self._attributed(one, clip, row) for one, row in alone])
+        clips, places = self._company(shown, clip, rows)
+        target = self.target if self.arguments else self.target[rows]
         with _seeded(self.seed):
-            found, logits = attribute_clips(
-                self.method, shown, choose, self.arguments, self.options
-            )
-        return _require_shaped(found, shown), logits
+            found = attribute_clips(self.method, clips, target, self.arguments, self.options)
+        return _require_shaped(found, clips)[places]
+
+    def _logits(
+        self, shown: Copies, clip: ClipTensor, rows: Tensor
+    ) -> Float[Tensor, "copies classes"]:
+        clips, places = self._company(shown, clip, rows)
+        return predict_clips(self.method, clips, self.arguments)[places]
+
+    def _company(self, shown: Copies, clip: ClipTensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """The clips that go through the model together, and where among them the copies are."""
+        if not self.arguments:
+            return shown, torch.arange(len(shown))
+        # What goes with the clips belongs to the whole batch, so the whole batch goes along.
+        whole = clip.clone()
+        whole[rows] = shown
+        return whole, rows
 
 
 @contextmanager

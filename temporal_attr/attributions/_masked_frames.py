@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from temporal_attr._typing import ClipTensor
+from temporal_attr._typing import ClipTensor, Target
 from temporal_attr.attributions._frame_gradients import FrameGradient
 from temporal_attr.attributions._graph import own_graph
 from temporal_attr.attributions._hiding import Hide, cover
@@ -30,7 +30,6 @@ from temporal_attr.attributions._memory import (
     is_out_of_memory,
 )
 from temporal_attr.attributions._other_frames import OtherFrame
-from temporal_attr.attributions._score_sources import Choose
 
 HELD = 2**23
 """Numbers held for each frame of the chunk size: once gradients at the features of all frames under
@@ -49,13 +48,13 @@ class MaskedFrames(MaskedAttribution):
     Attributes:
         gradient: What is attributed.
         hide: What stands where something is hidden.
-        choose: From logits of the whole batch to the class of each that is explained.
+        target: The class of each clip that is explained.
         chunk_size: Frames that go through the encoder at a time; without it fewer if 16 do not fit.
     """
 
     gradient: FrameGradient
     hide: Hide
-    choose: Choose
+    target: Target
     chunk_size: int | None = None
 
     def pieces(
@@ -64,9 +63,13 @@ class MaskedFrames(MaskedAttribution):
         relevance: ClipTensor,
         masks: Sequence[Mask],
         title: str,
+        predict: bool,
         show_progress: bool,
     ) -> Iterator[Piece]:
-        """As many masks at a time as there is room for what they do to the other frames."""
+        """As many masks at a time as there is room for what they do to the other frames.
+
+        The logits come for nothing.
+        """
         size, start = self.chunk_size or DEFAULT_CHUNK, 0
         with own_graph((clip,)) as (own,):
             scene = _scene(self, own, relevance, size)
@@ -220,7 +223,7 @@ def _at_features(
     objective = asked.gradient.objective
 
     def of_copies(logits: Tensor) -> Tensor:
-        return objective(logits, asked.choose(logits)[rows])
+        return objective(logits, asked.target[rows])
 
     leaf = features.detach().requires_grad_()
     # A copy, so that a head that works in place does not trip over a leaf.

@@ -68,14 +68,14 @@ class Piece:
     Attributes:
         places: `(piece,)`, which masks.
         moved: `(piece,)`, the sum over all values of |R(X) - R(X masked)|.
-        logits: `(piece, classes)`, of the masked clips.
+        logits: `(piece, classes)`, of the masked clips; None if they were not asked for.
         frames: How many frames went forward through the model, or its encoder, for that.
         path: How it was computed.
     """
 
     places: Int[Tensor, "piece"]
     moved: Float[Tensor, "piece"]
-    logits: Float[Tensor, "piece classes"]
+    logits: Float[Tensor, "piece classes"] | None
     frames: int
     path: str
 
@@ -86,14 +86,14 @@ class Changes:
 
     Attributes:
         moved: `(masks,)`, the sum over all values of |R(X) - R(X masked)|; 0 where not done.
-        logits: `(masks, classes)`, of the masked clips; 0 where not done.
+        logits: `(masks, classes)`, of the masked clips; None if they were not asked for.
         done: `(masks,)`, all of them unless the run was stopped.
         frames: How many frames went forward through the model, or its encoder.
         paths: How it was computed.
     """
 
     moved: Float[Tensor, "masks"]
-    logits: Float[Tensor, "masks classes"]
+    logits: Float[Tensor, "masks classes"] | None
     done: Bool[Tensor, "masks"]
     frames: int
     paths: tuple[str, ...]
@@ -109,6 +109,7 @@ class MaskedAttribution(ABC):
         relevance: ClipTensor,
         masks: Sequence[Mask],
         title: str,
+        predict: bool,
         show_progress: bool,
     ) -> Iterator[Piece]:
         """What all masks do, each in one piece; see `changes`."""
@@ -118,8 +119,8 @@ class MaskedAttribution(ABC):
         clip: ClipTensor,
         relevance: ClipTensor,
         masks: Sequence[Mask],
-        classes: int,
         title: str,
+        predict: bool,
         show_progress: bool = False,
         on_stop: OnStop = "raise",
     ) -> Changes:
@@ -129,20 +130,23 @@ class MaskedAttribution(ABC):
             clip: `(batch, time, channel, height, width)`.
             relevance: R(X), of the clips as they are.
             masks: What to hide.
-            classes: Of the model.
             title: Of the bar.
+            predict: Whether the logits are asked for.
             show_progress: Show a bar, with the time left, on anything over two seconds.
             on_stop: On KeyboardInterrupt, `"raise"` it, or `"keep"` what is done.
         """
         # Made once: small results lying between what is freed would fragment the heap.
         moved = clip.new_zeros(len(masks))
-        logits = clip.new_zeros(len(masks), classes)
+        logits: Tensor | None = None
         done = torch.zeros(len(masks), dtype=torch.bool, device=clip.device)
         frames, paths = 0, dict[str, None]()
         try:
-            for piece in self.pieces(clip, relevance, masks, title, show_progress):
+            for piece in self.pieces(clip, relevance, masks, title, predict, show_progress):
                 moved[piece.places] = piece.moved.to(clip.dtype)
-                logits[piece.places] = piece.logits.to(clip.dtype)
+                if piece.logits is not None:
+                    if logits is None:
+                        logits = clip.new_zeros(len(masks), piece.logits.shape[1])
+                    logits[piece.places] = piece.logits.to(clip.dtype)
                 done[piece.places] = True
                 frames += piece.frames
                 paths[piece.path] = None

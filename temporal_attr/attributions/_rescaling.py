@@ -49,7 +49,6 @@ def hide_frames(
     masked: MaskedAttribution,
     clip: ClipTensor,
     relevance: ClipTensor,
-    classes: int,
     window: int,
     show_progress: bool,
 ) -> FrameChanges:
@@ -57,7 +56,8 @@ def hide_frames(
     batch, frames = clip.shape[:2]
     starts = range(frames - window + 1)
     masks = [Mask(example, start, start + window) for example in range(batch) for start in starts]
-    found = masked.changes(clip, relevance, masks, classes, "hidden frames", show_progress)
+    found = masked.changes(clip, relevance, masks, "hidden frames", True, show_progress)
+    assert found.logits is not None
     covers = torch.zeros(len(starts), frames, dtype=torch.float64)
     for row, start in enumerate(starts):
         covers[row, start : start + window] = 1
@@ -72,7 +72,6 @@ def hide_features(
     masked: MaskedAttribution,
     clip: ClipTensor,
     relevance: ClipTensor,
-    classes: int,
     labels: Labels,
     order: Sequence[tuple[int, int]],
     show_progress: bool,
@@ -84,7 +83,6 @@ def hide_features(
         masked: How the attribution moves.
         clip: `(batch, time, channel, height, width)`.
         relevance: R(X).
-        classes: Of the model.
         labels: The parts of each frame.
         order: The frames, each as example and place; a run that is stopped has done the first ones.
         show_progress: Show a bar.
@@ -100,9 +98,7 @@ def hide_features(
     ]
     if not masks:
         return FeatureChanges(changed, done, None)
-    found = masked.changes(
-        clip, relevance, masks, classes, "hidden features", show_progress, on_stop
-    )
+    found = masked.changes(clip, relevance, masks, "hidden features", False, show_progress, on_stop)
     sizes = [len(numbers) for numbers, _ in parts]
     pieces = zip(order, parts, found.moved.split(sizes), found.done.split(sizes), strict=True)
     for place, (_, inverse), moved, finished in pieces:

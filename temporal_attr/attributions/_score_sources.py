@@ -81,19 +81,27 @@ class GradientSource(ScoreSource):
         return lambda logits: self.objective(logits, choose(logits)).unsqueeze(1)
 
 
+def predict_clips(
+    method: Attribution, clips: ClipTensor, arguments: tuple[Any, ...] = ()
+) -> Logits:
+    """The logits of the model that a method explains."""
+    with own_graph((clips,)) as (own,), torch.no_grad():
+        return check_logits(method.forward_func(own.clone(), *arguments), len(clips)).detach()
+
+
 def attribute_clips(
     method: Attribution,
     clips: ClipTensor,
-    choose: Choose,
+    target: Target,
     arguments: tuple[Any, ...] = (),
     options: Mapping[str, Any] | None = None,
-) -> tuple[Any, Logits]:
-    """What a method that is made already attributes to clips, and their logits.
+) -> Any:  # noqa: ANN401 - the method's
+    """What a method that is made already attributes to clips.
 
     Args:
         method: Of this library or another.
         clips: `(batch, time, channel, height, width)`; left as they are.
-        choose: From the logits to the class of each that is explained.
+        target: The class of each that is explained.
         arguments: Handed to the model after the clips.
         options: Handed to `attribute` by name.
     """
@@ -101,12 +109,9 @@ def attribute_clips(
     if arguments:
         given["additional_forward_args"] = arguments
     with own_graph((clips,)) as (own,):
-        with torch.no_grad():
-            output = method.forward_func(own.clone(), *arguments)
-        logits = check_logits(output, len(clips)).detach()
         # A copy that asks for gradients: some of Captum's methods switch them on, and warn.
         leaf = own.clone().requires_grad_()
-        return method.attribute(leaf, target=choose(logits), **given), logits
+        return method.attribute(leaf, target=target, **given)
 
 
 @dataclass(frozen=True)
@@ -119,7 +124,8 @@ class MethodSource(ScoreSource):
 
     def of_clips(self, clips: ClipTensor, choose: Choose, arguments: tuple[Any, ...]) -> Answer:
         """One forward pass, and those of the method, which are not counted."""
-        found, logits = attribute_clips(self.method, clips, choose, arguments, self.options)
+        logits = predict_clips(self.method, clips, arguments)
+        found = attribute_clips(self.method, clips, choose(logits), arguments, self.options)
         scores = self._reduced(found, clips)
         return Answer((scores.unsqueeze(0),), logits, type(self.method).__name__, evaluations=1)
 
