@@ -10,7 +10,7 @@ from pathlib import Path
 
 from temporal_attr._errors import TemporalAttrError
 
-METHODS = ("contrastive-lrp", "lrp", "shuffle-probe", "temporal-gradient")
+METHODS = ("contrastive-lrp", "lrp", "shuffle-probe", "temporal-gradient", "tsr")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -78,7 +78,10 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--start", type=int, default=0, help="for dense sampling")
     explain.add_argument("--device", default="cpu", help="such as cuda (default: cpu)")
     explain.add_argument(
-        "--seed", type=int, default=0, help="of random weights, without --weights, and of shuffles"
+        "--seed",
+        type=int,
+        default=0,
+        help="of random weights, without --weights, of shuffles, and of methods that draw",
     )
     _add_method_options(explain)
     demo = commands.add_parser(
@@ -98,7 +101,7 @@ def _add_method_options(explain: argparse.ArgumentParser) -> None:
         "--chunk-size",
         type=int,
         help="of temporal-gradient: frames at a time, on the framewise path; of contrastive-lrp: "
-        "timesteps at a time; of shuffle-probe: frames at a time",
+        "timesteps at a time; of shuffle-probe and tsr: frames at a time",
     )
     group.add_argument(
         "--sigma", type=float, help="of contrastive-lrp: share of a row in a range (default: 0.975)"
@@ -122,7 +125,45 @@ def _add_method_options(explain: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--window",
         type=int,
-        help="of shuffle-probe: also in windows of so many frames, half of them overlapping",
+        help="of shuffle-probe: also in windows of so many frames, half of them overlapping; of "
+        "tsr: frames that are hidden at once (default: 1)",
+    )
+    _add_tsr_options(explain)
+
+
+def _add_tsr_options(explain: argparse.ArgumentParser) -> None:
+    """Options of tsr alone."""
+    group = explain.add_argument_group("options of tsr, temporal saliency rescaling")
+    group.add_argument(
+        "--base",
+        help="the method that is rescaled: temporal-gradient (default), lrp, or of Captum saliency,"
+        " input-x-gradient, integrated-gradients or gradient-shap (the last two from a clip of "
+        "zeros, and the last with random numbers of --seed)",
+    )
+    group.add_argument(
+        "--steps",
+        help="one, which hides frames, or two, which then hides parts of them (default: two with "
+        "--features, otherwise one)",
+    )
+    group.add_argument(
+        "--features",
+        help="parts that are hidden in the second step: pixel, block:SIDE, block:HEIGHTxWIDTH, "
+        "superpixel or supervoxel; one attribution each, so pixel (the default) takes long",
+    )
+    group.add_argument(
+        "--hide",
+        help="what stands where something is hidden: a number, in input values of the model "
+        "(default: 0), mean, blur or neighbour",
+    )
+    group.add_argument("--threshold", type=float, help="keep frames whose relevance is as large")
+    group.add_argument(
+        "--quantile", type=float, help="keep frames from this quantile of the relevance on"
+    )
+    group.add_argument(
+        "--normalize",
+        action="store_true",
+        default=None,
+        help="scale the relevance of frames and of parts from 0 to 1, as the authors' code does",
     )
 
 

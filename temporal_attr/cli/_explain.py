@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from temporal_attr import views
 from temporal_attr._errors import OptionError
-from temporal_attr.attributions import PixelResult, Result
+from temporal_attr.attributions import FrameMaskingTSRResult, PixelResult, Result
 from temporal_attr.cli._methods import METHODS, OUTPUTS, MethodFace
 from temporal_attr.clips import Clip, Sampling, load_clip
 from temporal_attr.models import VideoModel, check_logits, class_names, load_model
@@ -50,6 +50,13 @@ class Settings:
     shuffling: str | None = None
     flow: str | None = None
     window: int | None = None
+    base: str | None = None
+    steps: str | None = None
+    features: str | None = None
+    hide: str | None = None
+    threshold: float | None = None
+    quantile: float | None = None
+    normalize: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -83,7 +90,14 @@ def explain_video(settings: Settings) -> Explained:
     ready = prepare(settings)
     explained = explain_one(ready, settings, settings.video, settings.out)
     finish(settings)
+    stop_if_asked(explained.result)
     return explained
+
+
+def stop_if_asked(result: Result) -> None:
+    """Pass on the Ctrl-C that a method held back, now that what it had done is written."""
+    if isinstance(result, FrameMaskingTSRResult) and not result.complete:
+        raise KeyboardInterrupt
 
 
 def finish(settings: Settings) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from temporal_attr import views
 from temporal_attr._errors import OptionError, TargetError, TemporalAttrError
 from temporal_attr.attributions import Result, ShuffleProbeResult, ShuffleSet
-from temporal_attr.cli._explain import Settings, explain_one, finish, prepare, say
+from temporal_attr.cli._explain import Settings, explain_one, finish, prepare, say, stop_if_asked
 
 SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
 TABLE, RECORD, PICTURE = "clips.csv", "clips.json", "clips.png"
@@ -44,6 +44,7 @@ def explain_folder(settings: Settings, folder: Path) -> None:
         done[video.name] = result
         if isinstance(result, ShuffleProbeResult):
             _append_row(settings.out / TABLE, video.name, result)
+        stop_if_asked(result)
     if not done:
         raise OptionError(
             f"a video that can be explained in {folder}", f"{len(failed)} that cannot", "See above."

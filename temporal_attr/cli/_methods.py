@@ -24,6 +24,8 @@ from temporal_attr.attributions import (
     TemporalGradient,
     TemporalGradientResult,
 )
+from temporal_attr.cli._tsr import OPTIONS as TSR_OPTIONS
+from temporal_attr.cli._tsr import explain_tsr, tsr_figures
 from temporal_attr.clips import (
     BlockShuffle,
     Clip,
@@ -41,7 +43,9 @@ OUTPUTS = (
     "result.json",
     "tensors.safetensors",
     "frame_strip.png",
+    "keyframe_strip.png",
     "overlay_grid.png",
+    "flow_saliency.png",
     "influence_map.png",
     "relevance_heatmap.png",
     "shuffle_profile.png",
@@ -175,4 +179,5 @@ METHODS = {
     "temporal-gradient": MethodFace(
         _explain_gradient, _gradient_figures, ("chunk_size", "memory", "objective")
     ),
+    "tsr": MethodFace(explain_tsr, tsr_figures, TSR_OPTIONS, seeded=True),
 }

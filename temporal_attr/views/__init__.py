@@ -1,5 +1,6 @@
 """Pictures of results; figures are returned, not shown."""
 
+from temporal_attr.views._flow_saliency import flow_saliency
 from temporal_attr.views._influence import influence_map
 from temporal_attr.views._overlay import overlay_grid, overlay_video
 from temporal_attr.views._planted import planted_sheet
@@ -9,14 +10,17 @@ from temporal_attr.views._shuffle_range import range_curve
 from temporal_attr.views._shuffle_sets import clip_overview, window_timeline
 from temporal_attr.views._side_by_side import side_by_side
 from temporal_attr.views._strip import frame_strip
+from temporal_attr.views._tsr import keyframe_strip
 from temporal_attr.views._window_accuracy import window_accuracy
 
 __all__ = [
     "average_heatmap",
     "clip_overview",
     "flow_profile",
+    "flow_saliency",
     "frame_strip",
     "influence_map",
+    "keyframe_strip",
     "overlay_grid",
     "overlay_video",
     "planted_sheet",

@@ -16,6 +16,7 @@ from temporal_attr.attributions import PixelResult
 from temporal_attr.clips import Clip, write_video
 from temporal_attr.views._common import (
     COLOUR_MAPS,
+    HeatMaps,
     Picture,
     Sign,
     blend,
@@ -39,12 +40,13 @@ def overlay_grid(
     """Heat over every frame, on one colour scale for the whole clip.
 
     Args:
-        result: Of `TemporalGradient.explain` or `LRP.explain`.
+        result: Of `explain` of a method whose attribution is shaped like the clip.
         clip: The clip that was explained.
         example: Which one of the batch.
-        sign: `"absolute"` draws the L2 norm over channels; `"signed"` their sum, red where a
-            larger value raises the objective and blue where it lowers it.
-        percentile: Heat above it has the last colour; the colour bar says so.
+        sign: `"absolute"` draws the L2 norm over channels; `"signed"` their sum, red where it is
+            positive and blue where it is negative.
+        percentile: Heat above it has the last colour; the colour bar says so. Where so much of the
+            clip has no heat that it is 0, as after a threshold, the largest heat has it.
         columns: Frames in a row.
 
     Returns:
@@ -58,7 +60,7 @@ def overlay_grid(
     if columns < 1:
         raise OptionError("at least one column", str(columns), "Try 4.")
     heat = heat_maps(result.attribution, example, sign)
-    limit = heat_limit(heat, percentile)
+    limit, end = colour_limit(heat, percentile)
     blended = blend(clip.images(), heat, limit, sign)
     columns = min(columns, len(blended))
     rows = -(-len(blended) // columns)
@@ -75,7 +77,7 @@ def overlay_grid(
     bar = figure.colorbar(
         ScalarMappable(scale, COLOUR_MAPS[sign]), ax=grid, shrink=0.7, extend=_extend(sign)
     )
-    bar.set_label(_meaning(result, sign, percentile))
+    bar.set_label(_meaning(result, sign, end))
     figure.suptitle(f"Class {int(result.target[example])}, place by place", fontsize=11)
     return figure
 
@@ -97,7 +99,7 @@ def overlay_video(
     video stands in the corner.
 
     Args:
-        result: Of `TemporalGradient.explain` or `LRP.explain`.
+        result: Of `explain` of a method whose attribution is shaped like the clip.
         clip: The clip that was explained.
         path: Where to; ends in `.webm`.
         example: Which one of the batch.
@@ -118,7 +120,7 @@ def overlay_video(
     if width < 16:
         raise OptionError("a width of at least 16 pixels", str(width), "Try 448.")
     heat = heat_maps(result.attribution, example, sign)
-    blended = blend(clip.images(), heat, heat_limit(heat, percentile), sign)
+    blended = blend(clip.images(), heat, colour_limit(heat, percentile)[0], sign)
     scores = result.frame_scores[example].detach().cpu().float().numpy()
     pictures = [
         _with_bars(_enlarged(image, width), scores, place, clip.timestamps[place])
@@ -136,11 +138,20 @@ def _extend(sign: Sign) -> str:
     return "max" if sign == "absolute" else "both"
 
 
-def _meaning(result: PixelResult, sign: Sign, percentile: float) -> str:
+def colour_limit(heat: HeatMaps, percentile: float) -> tuple[float, str]:
+    """The value at the end of the colour scale, and what it is in words."""
+    limit, sizes = heat_limit(heat, percentile), np.abs(heat)
+    if not sizes.any():
+        return limit, "there is no heat"
+    if np.percentile(sizes, percentile) == 0:
+        # Few places have any heat: their largest, or they would all look alike.
+        return heat_limit(heat, 100), "ends at the largest"
+    return limit, f"ends at percentile {percentile:g}"
+
+
+def _meaning(result: PixelResult, sign: Sign, end: str) -> str:
     what = "L2 norm over channels" if sign == "absolute" else "sum over channels"
-    return (
-        f"{result.meaning}, {what}\n(one scale for all frames; ends at percentile {percentile:g})"
-    )
+    return f"{result.meaning}, {what}\n(one scale for all frames; {end})"
 
 
 def _enlarged(image: Float[np.ndarray, "_ _ channel"], width: int) -> FrameBytes:

@@ -1,0 +1,159 @@
+"""Which frames an attribution hangs on: time relevance and contribution beside keyframes."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Num
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from temporal_attr.attributions import FrameMaskingTSRResult
+from temporal_attr.clips import Clip
+from temporal_attr.measures import keyframe_agreement
+from temporal_attr.views._common import BAR_COLOUR, MUTED_COLOUR, Picture, require_example
+from temporal_attr.views._shuffle_common import (
+    FLOW_COLOUR,
+    SHUFFLED_COLOUR,
+    headline,
+    legend_below,
+)
+from temporal_attr.views._strip import place_thumbnails, shown_frames, time_axis
+
+RELEVANCE_COLOUR, CONTRIBUTION_COLOUR = SHUFFLED_COLOUR, FLOW_COLOUR
+"""Red is left to keyframes."""
+
+SMALLEST_FALL = 1e-4
+"""The axis of falls of a probability is at least so long: less is rounding."""
+
+Times = Num[np.ndarray, "time"]
+
+
+def keyframe_strip(
+    result: FrameMaskingTSRResult, clip: Clip, *, example: int = 0, thumbnails: int = 16
+) -> Figure:
+    r"""Frames in a row, keyframes framed in red, above what hiding each frame does.
+
+    The upper bars are the time relevance :math:`\Delta_t`, how far the attribution moves without
+    the frame; muted ones are of frames that were not kept, and lie below the dashed line. The lower
+    bars are the time contribution, how far the target's probability falls without the frame. Red
+    triangles between the two mark the keyframes, also those without a picture.
+
+    The title says how many of the k most relevant frames are keyframes, k being the number of
+    keyframes, and how many of k frames drawn at random would be: where most of a clip are
+    keyframes, so are most of any k frames.
+
+    Args:
+        result: Of `FrameMaskingTSR.explain`.
+        clip: The clip that was explained.
+        example: Which one of the batch.
+        thumbnails: At most so many frames are shown, evenly chosen; every frame has its bars.
+
+    Returns:
+        A figure; it is neither shown nor saved.
+
+    Raises:
+        ClipError: If the clip has another number of frames than the result.
+        OptionError: If there is no such example, or `thumbnails` is not positive.
+
+    Example:
+        >>> from temporal_attr import FrameMaskingTSR, TemporalGradient
+        >>> from temporal_attr.synthetic import Keyframe
+        >>> from temporal_attr.zoo import build_model
+        >>> model = build_model("gru", classes=4, widths=(4, 8))
+        >>> clip = Keyframe(frames=6, size=32).sample(0).clip(model.preprocessing)
+        >>> result = FrameMaskingTSR(TemporalGradient(model)).explain(clip.tensor, target=2)
+        >>> relevance, contribution = keyframe_strip(result, clip).axes
+        >>> len(relevance.patches), len(contribution.patches)
+        (6, 6)
+    """
+    batch, frames = result.frame_scores.shape
+    require_example(example, batch, clip, frames)
+    shown = shown_frames(frames, thumbnails)
+    times = np.asarray(clip.timestamps)
+    keyframes = None if result.keyframes is None else result.keyframes[example].cpu().numpy()
+    framed = None if keyframes is None else keyframes[shown]
+    figure = Picture(figsize=(max(7.5, 1.05 * len(shown)), 5.4), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    width = time_axis(lower, times)
+    _draw_relevance(upper, times, width, result, example)
+    _draw_contribution(lower, times, width, result, example)
+    if keyframes is not None:
+        _mark(lower, times[keyframes])
+    place_thumbnails(upper, clip.images()[shown], times[shown], figure.get_figwidth(), framed)
+    if any(axes.get_legend_handles_labels()[1] for axes in (upper, lower)):
+        legend_below(figure, (upper, lower))
+    title = f"Class {int(result.target[example])}: {result.meaning}"
+    headline(figure, title, *_agreement_lines(result, example), *_open_ends(result))
+    return figure
+
+
+def _draw_relevance(
+    axes: Axes, times: Times, width: float, result: FrameMaskingTSRResult, example: int
+) -> None:
+    moved = result.time_relevance[example].detach().cpu().double().numpy()
+    kept = result.kept[example].cpu().numpy()
+    other = "not kept" if result.complete else "not kept, or not done"
+    kinds = ((kept, RELEVANCE_COLOUR, "kept"), (~kept, MUTED_COLOUR, other))
+    for chosen, colour, name in kinds:
+        if chosen.any():
+            # Where all are kept there is nothing to tell apart.
+            label = None if kept.all() else name
+            axes.bar(times[chosen], moved[chosen], width, color=colour, label=label)
+    axes.set_ylim(0, 1.05 * moved.max() or 1)
+    axes.set_ylabel("time relevance $\\Delta_t$\n(attribution moved)")
+    axes.tick_params(labelbottom=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    # Where the run was stopped, frames that were not done are not kept either.
+    if result.complete and kept.any() and not kept.all():
+        least = float(moved[kept].min())
+        label = f"least that is kept: {least:.3g}"
+        axes.axhline(least, color="black", linestyle="--", linewidth=0.9, label=label)
+
+
+def _draw_contribution(
+    axes: Axes, times: Times, width: float, result: FrameMaskingTSRResult, example: int
+) -> None:
+    fall = result.time_contribution[example].detach().cpu().double().numpy()
+    axes.bar(times, fall, width, color=CONTRIBUTION_COLOUR)
+    axes.axhline(0, color="black", linewidth=0.8)
+    low, high = min(0, 1.08 * fall.min()), max(0, 1.08 * fall.max())
+    axes.set_ylim(low, max(high, low + SMALLEST_FALL))
+    axes.set_ylabel("fall of the target's\nprobability")
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.4g} %"))
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _mark(axes: Axes, times: Times) -> None:
+    """Red triangles above an axis at the keyframes."""
+    axes.plot(
+        times,
+        np.full(len(times), 1.08),
+        "v",
+        color=BAR_COLOUR,
+        markersize=6,
+        transform=axes.get_xaxis_transform(),
+        clip_on=False,
+        label="keyframe",
+    )
+
+
+def _agreement_lines(result: FrameMaskingTSRResult, example: int) -> list[str]:
+    """How many of the most relevant frames are keyframes, and how many would be by chance."""
+    if result.keyframes is None:
+        return ["keyframes not known: pixels are not known, or frames are too small for flow"]
+    one = slice(example, example + 1)
+    keyframes = result.keyframes[one]
+    found = keyframe_agreement(result.time_relevance[one], keyframes)
+    count, frames = int(keyframes.sum()), keyframes.shape[1]
+    hits, chance = round(found.precision.item() * count), found.chance.item() * count
+    return [
+        f"keyframes among the {count} most relevant frames: {hits}",
+        f"by chance {chance:.1f}, as {count} of {frames} frames are keyframes "
+        f"(p = {found.p_value.item():.2g})",
+    ]
+
+
+def _open_ends(result: FrameMaskingTSRResult) -> list[str]:
+    return [] if result.complete else ["stopped before the end: see the notes of the result"]
