@@ -57,10 +57,15 @@ def slow_intersection(first, second, top):
     if len(set(first)) == 1 or len(set(second)) == 1:
         return NAN
     count = max(1, round(top * len(first)))
-    places = range(len(first))
-    of_first = sorted(places, key=lambda p: (-first[p], p))[:count]
-    of_second = sorted(places, key=lambda p: (-second[p], p))[:count]
-    return len(set(of_first) & set(of_second)) / count
+    sides = [[at_the_top(pixel, pixels, count) for pixel in pixels] for pixels in (first, second)]
+    return sum(one * other for one, other in zip(*sides, strict=True)) / count
+
+
+def at_the_top(pixel, pixels, count):
+    """The probability that a pixel is among the top, where equal pixels are drawn at random."""
+    above = sum(other > pixel for other in pixels)
+    equal = sum(other == pixel for other in pixels)
+    return min(max((count - above) / equal, 0), 1)
 
 
 def mean_of_known(numbers):
@@ -197,11 +202,12 @@ def test_what_all_frames_share_is_chance():
         assert agreement.p_value.item() == 1 / 21
 
 
-def test_equal_pixels_rank_by_row_and_then_column():
+def test_equal_pixels_share_what_is_left_of_the_top():
     magnitude = torch.tensor([[0.0, 1, 0], [0, 0, 1]]).expand(1, 5, 2, 3)
     saliency = after(torch.tensor([[0.0, 0, 0], [7, 7, 7]]).expand(1, 5, 2, 3))
-    # Saliency takes pixels 3, 4, 5, 0, 1, 2, and flow 1, 5, 0, 2, 3, 4.
-    for count, met in enumerate([0, 0, 1, 2, 4], start=1):
+    # Of saliency pixels 3, 4 and 5 are first, of flow 1 and 5. At the top of three, say, are the
+    # former, and the latter with a quarter of each of the others: 5, and a quarter of 3 and of 4.
+    for count, met in enumerate([1 / 6, 2 / 3, 3 / 2, 8 / 3, 25 / 6], start=1):
         found = flow_agreement(saliency, magnitude, top=count / 6)
         assert found.intersection.value.item() == pytest.approx(met / count, abs=1e-12)
 
@@ -213,7 +219,11 @@ def test_pixels_that_fill_up_the_top_are_chance():
         magnitude[0, pair, 12, 2 * pair] = 1
         saliency[0, pair + 1, 15, 18 - 2 * pair] = 1
     found = flow_agreement(saliency, magnitude)
-    assert found.intersection.value.item() == found.intersection.chance.item() == 39 / 40
+    # 39 places of 40 are shared by 399 pixels, on either side; the one beside them meets a share.
+    share = 39 / 399
+    met = (2 * share + 398 * share**2) / 40
+    assert found.intersection.value.item() == pytest.approx(met, abs=1e-12)
+    assert found.intersection.chance.item() == pytest.approx(met, abs=1e-12)
     assert found.intersection.p_value.item() == 1
     exact = flow_agreement(saliency, magnitude, top=1 / 400)
     assert exact.intersection.value.item() == 0

@@ -14,7 +14,6 @@ from temporal_attr._typing import ClipTensor, PerExample
 from temporal_attr.clips import FullShuffle, draw_orders
 from temporal_attr.measures._frame_scores import require_attribution
 from temporal_attr.measures._reliance import ranks, unit_deviations
-from temporal_attr.measures._statistics import falling_order
 
 SaliencyVideo = Float[Tensor, "batch time height width"]
 """One number for each pixel of each frame."""
@@ -94,9 +93,8 @@ def flow_agreement(
 
     The saliency of frame t is compared to the magnitude of the flow from frame t - 1 to t, pixel by
     pixel, from the second frame on: by Spearman's rank correlation, where equal pixels share the
-    mean of their ranks, and by how many of the top pixels are the same, where equal pixels rank by
-    row, then column. So where less than the top is above 0, the first pixels of the frame fill it
-    up on both sides, and meet: the intersection says something only beside its chance level.
+    mean of their ranks, and by how many of the top pixels are the same, where equal pixels share
+    what is left of the top: so much is to be expected if those that fill it up are drawn at random.
 
     Chance is the same with the saliency of frames 2 to T in random order, other than their own: it
     keeps what all frames have in common, such as an object that stays in the middle, and a saliency
@@ -169,8 +167,10 @@ def _intersections(
     count = max(1, round(top * first.shape[1]))
     sides = []
     for maps in (first, second):
-        chosen = torch.zeros_like(maps, dtype=torch.double)
-        chosen.scatter_(1, falling_order(maps)[:, :count], 1)
+        least = maps.topk(count).values[:, -1:]
+        above, equal = maps > least, maps == least
+        left = count - above.sum(1, keepdim=True)
+        chosen = above.double() + equal.double() * (left.double() / equal.sum(1, keepdim=True))
         sides.append(chosen.masked_fill(_constant(maps)[:, None], torch.nan))
     return sides[0] @ sides[1].T / count
 
