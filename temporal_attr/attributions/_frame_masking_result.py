@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 from jaxtyping import Bool
 from torch import Tensor
 
 from temporal_attr._typing import ClipTensor, FrameScores
 from temporal_attr.attributions._results import PixelResult
+
+Steps: TypeAlias = Literal["one", "two"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +29,7 @@ class FrameMaskingTSRResult(PixelResult):
         kept: `(batch, time)`, frames whose Delta_t is above the threshold.
         keyframes: `(batch, time)`, frames at which the clip changes: see
             `temporal_attr.measures.keyframes`; None where it cannot be told, and a note says why.
+        steps: `"one"` or `"two"`.
         masks: How many masked clips there were.
         complete: False if the run was stopped; frames that were not done by then are not kept.
         notes: What a reader should know.
@@ -39,6 +43,7 @@ class FrameMaskingTSRResult(PixelResult):
     accuracy_contribution: FrameScores
     kept: Bool[Tensor, "batch time"]
     keyframes: Bool[Tensor, "batch time"] | None
+    steps: Steps
     masks: int
     complete: bool
     notes: tuple[str, ...]
@@ -56,8 +61,10 @@ class FrameMaskingTSRResult(PixelResult):
 
     @property
     def meaning(self) -> str:
-        """The rescaled attribution."""
-        return f"{self.method_name}, rescaled in time"
+        """The rescaled attribution, or the changes that it is made of."""
+        if self.steps == "one":
+            return f"{self.method_name}, rescaled in time"
+        return f"how far {self.method_name} moves,\nwithout the part times without the frame"
 
     @property
     def frame_meaning(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import torch
 from captum.attr import Attribution, PerturbationAttribution
@@ -17,7 +17,7 @@ from temporal_attr._typing import ClipTensor, TargetLike
 from temporal_attr.attributions._base import VideoMethod
 from temporal_attr.attributions._features import Features, Labels, feature_labels
 from temporal_attr.attributions._frame_gradients import frame_gradient
-from temporal_attr.attributions._frame_masking_result import FrameMaskingTSRResult
+from temporal_attr.attributions._frame_masking_result import FrameMaskingTSRResult, Steps
 from temporal_attr.attributions._hiding import Hide, check_hide
 from temporal_attr.attributions._masked_clips import MaskedClips
 from temporal_attr.attributions._masked_frames import TOLERANCE, MaskedFrames
@@ -36,8 +36,6 @@ from temporal_attr.attributions._score_sources import predict_clips
 from temporal_attr.clips import Normalization
 from temporal_attr.measures import keyframes
 from temporal_attr.models import VideoModel
-
-Steps: TypeAlias = Literal["one", "two"]
 
 
 class FrameMaskingTSR(VideoMethod, PerturbationAttribution):  # type: ignore[misc]
@@ -82,8 +80,13 @@ class FrameMaskingTSR(VideoMethod, PerturbationAttribution):  # type: ignore[mis
             such a method is refused, as its noise would be taken for relevance.
         method_arguments: Handed to the method's `attribute` by name, such as `baselines`.
 
-    Costs (A = one attribution and one forward pass): T + 2 A for one step (one of them to see that
-    the method repeats itself), and one more A for every feature of a kept frame for two.
+    Costs (A = one attribution): T + 2 A for one step (one of them to see that the method repeats
+    itself) and T + 1 forward passes, and one more A for every feature of a kept frame for two. For
+    a `FramewiseModel` and `TemporalGradient`, `Saliency` or `InputXGradient`, each of these takes a
+    pass of one frame through the encoder, forward and back, in place of one of all frames; for the
+    other frames at most as many passes back as a frame has features or masks, whichever is less.
+    What these may leave out is bounded, and a Delta is that of masked clips to 1e-9 in float64; in
+    float32 to 1e-4, or to what rounding leaves of it. `run.memory` says which way ran.
 
     Example:
         >>> from temporal_attr import TemporalGradient
@@ -230,6 +233,7 @@ class FrameMaskingTSR(VideoMethod, PerturbationAttribution):  # type: ignore[mis
             accuracy_contribution=accuracy,
             kept=kept if features is None else kept & features.done,
             keyframes=found_keyframes,
+            steps=self.steps,
             masks=sum(int(one.done.sum()) for one in changes),
             complete=all(bool(one.done.all()) for one in changes),
             notes=tuple(remark + self._notes(clip, kept, changes)),
