@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from temporal_attr import FrameMaskingTSR, LateFusion, TemporalGradient
+from temporal_attr import FrameMaskingTSR, LateFusion, ModelError, TemporalGradient
 from temporal_attr.attributions import _masked_frames
 from temporal_attr.attributions._memory import is_out_of_memory
 from temporal_attr.attributions._objectives import logit
@@ -378,3 +378,15 @@ def test_only_memory_makes_chunks_shrink():
     model.encode = failing
     with pytest.raises(RuntimeError, match="something else"):
         FrameMaskingTSR(TemporalGradient(model), "two", block=(4, 4)).attribute(clip, 1)
+
+
+@pytest.mark.usefixtures("as_user")
+def test_an_attribution_that_is_not_finite_is_refused():
+    class Infinite(nn.Module):
+        def forward(self, frames):
+            # The slope of the root is infinite at 0, where hidden pixels are.
+            return frames.flatten(1).abs().sqrt()[:, :24]
+
+    model = LateFusion(Infinite(), nn.Linear(24, CLASSES)).eval()
+    with pytest.raises(ModelError, match="a finite attribution, got .* NaN or infinite"):
+        FrameMaskingTSR(TemporalGradient(model)).attribute(torch.rand(1, 3, 3, 8, 8), 1)

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from temporal_attr._errors import ModelError
 from temporal_attr._typing import ClipTensor, Target
 from temporal_attr.attributions._hiding import Hide, cover
-from temporal_attr.attributions._masks import Mask, MaskedAttribution, Piece
+from temporal_attr.attributions._masks import Mask, MaskedAttribution, Piece, require_finite
 from temporal_attr.attributions._memory import DEFAULT_CHUNK
 from temporal_attr.attributions._score_sources import attribute_clips, predict_clips
 
@@ -132,11 +132,4 @@ def _require_shaped(found: Any, clips: ClipTensor) -> ClipTensor:  # noqa: ANN40
             f"{came}",
             "Use a method that attributes to pixels, such as TemporalGradient, LRP or Saliency.",
         )
-    bad = int((~found.isfinite()).sum())
-    if bad:
-        raise ModelError(
-            "a finite attribution",
-            f"{bad} of {found.numel()} that are NaN or infinite",
-            "Look at the method's attribution of this clip, or hide with something else.",
-        )
-    return found.detach()
+    return require_finite(found).detach()

@@ -20,7 +20,7 @@ from temporal_attr._typing import ClipTensor, Target
 from temporal_attr.attributions._frame_gradients import FrameGradient
 from temporal_attr.attributions._graph import own_graph
 from temporal_attr.attributions._hiding import Hide, cover
-from temporal_attr.attributions._masks import Mask, MaskedAttribution, Piece
+from temporal_attr.attributions._masks import Mask, MaskedAttribution, Piece, require_finite
 from temporal_attr.attributions._memory import (
     DEFAULT_CHUNK,
     Question,
@@ -158,12 +158,12 @@ class _Scene:
         features[which, when] = encoded.detach()
         shifts, logits = _at_features(self.asked, features, rows)
         (pulled,) = torch.autograd.grad(encoded, leaf, shifts[which, when], materialize_grads=True)
-        found = gradient.attributed(pulled, frames)
+        found = require_finite(gradient.attributed(pulled, frames))
         apart = (
             (found - self.relevance[rows[which], when]).abs().sum((1, 2, 3), dtype=torch.float64)
         )
         moved = apart.new_zeros(len(masks)).index_add(0, which, apart)
-        shifts -= self.gradients[rows]
+        shifts = require_finite(shifts - self.gradients[rows])
         shifts[which, when] = 0
         return moved, logits, shifts
 

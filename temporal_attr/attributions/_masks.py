@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from temporal_attr._errors import ModelError
 from temporal_attr._typing import ClipTensor
 from temporal_attr.attributions._hiding import neighbour_of
 
@@ -154,3 +155,19 @@ class MaskedAttribution(ABC):
             if on_stop == "raise":
                 raise
         return Changes(moved, logits, done, frames, tuple(paths))
+
+
+def require_finite(attribution: Tensor) -> Tensor:
+    """The attribution itself.
+
+    Raises:
+        ModelError: If it is not finite.
+    """
+    bad = int((~attribution.isfinite()).sum())
+    if bad:
+        raise ModelError(
+            "a finite attribution",
+            f"{bad} of {attribution.numel()} that are NaN or infinite",
+            "Look at the method's attribution of this clip, or hide with something else.",
+        )
+    return attribution

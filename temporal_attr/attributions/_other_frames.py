@@ -79,7 +79,10 @@ class OtherFrame:
     def _by_directions(self, vectors: Vectors, allowed: Sums, found: Sums) -> Int[Tensor, "left"]:
         """Write sums of those vectors that directions tell well enough; the others are left."""
         # Vectors weigh by how little they may be off; those that may not at all go by themselves.
-        scale = torch.where(allowed > 0, 1 / allowed, 0)[:, None]
+        usable = allowed > 0
+        if not usable.any():
+            return torch.arange(len(vectors), device=vectors.device)
+        scale = torch.where(usable, allowed[usable].min() / allowed, 0)[:, None]
         scaled = vectors * scale
         directions = torch.linalg.eigh(scaled.T @ scaled).eigenvectors.flip(1)
         parts = vectors @ directions
@@ -92,18 +95,22 @@ class OtherFrame:
             rest = (shares * parts[:, taken:]).sum(0) @ directions[:, taken:].T
             if not rest.any():
                 break
-            gain = max(gain, _lengths(self._products(rest[None] / rest.norm())).item())
+            # The pass that measures the rest has room for more directions.
+            more = slice(taken, min(most, taken + len(self.leaf) - 1))
+            measured = self._products(torch.stack([rest / rest.norm(), *directions[:, more].T]))
+            gain = max(gain, _lengths(measured).max().item())
+            products[more], taken = measured[1:], more.stop
             wanted = self._cheapest(gain * rests[:, : most + 1], allowed)
             if wanted <= taken:
                 break
-            new = slice(taken, wanted)
-            products[new] = self._products(directions[:, new].T)
-            gain, taken = max(gain, _lengths(products[new]).max().item()), wanted
+            more = slice(taken, wanted)
+            products[more] = self._products(directions[:, more].T)
+            gain, taken = max(gain, _lengths(products[more]).max().item()), wanted
         self.directions = taken
         combined = parts[:, :taken]
         eps = torch.finfo(products.dtype).eps
         rounding = eps * (combined.square() @ _lengths(products[:taken]).square()).sqrt()
-        told = (gain * rests[:, taken] <= allowed) & (rounding <= allowed) & (allowed > 0)
+        told = (gain * rests[:, taken] <= allowed) & (rounding <= allowed) & usable
         for chunk in told.nonzero().flatten().split(max(1, TILE // self.size)):
             found[chunk] = self._apart(combined[chunk].to(products.dtype) @ products[:taken])
         left: Tensor = (~told).nonzero().flatten()
