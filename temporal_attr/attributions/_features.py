@@ -66,6 +66,8 @@ def feature_labels(
             "Choose one of them.",
         )
     sizes = (1, 1) if block is None else block
+    if not isinstance(sizes, tuple | list) or len(sizes) != 2:
+        raise OptionError("a block as (height, width)", repr(block), "Try (10, 10).")
     for name, size, side in zip(("height", "width"), sizes, (height, width), strict=True):
         require_count(f"a block's {name}", size, 1, side)
     rows = torch.arange(height, device=clip.device) // sizes[0]
@@ -76,7 +78,7 @@ def feature_labels(
 
 def _mask_labels(mask: Tensor, clip: Tensor) -> Labels:
     batch, time, _, height, width = clip.shape
-    if mask.is_floating_point() or mask.dtype == torch.bool:
+    if mask.dtype not in (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64):
         raise ClipError("a feature mask of whole numbers", str(mask.dtype), "Use mask.long().")
     if mask.ndim == 5:
         if mask.shape[2] != 1:

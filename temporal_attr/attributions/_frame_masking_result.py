@@ -26,7 +26,7 @@ class FrameMaskingTSRResult(PixelResult):
             hidden, in [-1, 1].
         accuracy_contribution: `(batch, time)`, 1 where the target was the top class and is not
             without the frame, -1 the other way round, 0 otherwise; of windows a mean.
-        kept: `(batch, time)`, frames whose Delta_t is above the threshold.
+        kept: `(batch, time)`, frames whose Delta_t is at least the threshold.
         keyframes: `(batch, time)`, frames at which the clip changes: see
             `temporal_attr.measures.keyframes`; None where it cannot be told, and a note says why.
         steps: `"one"` or `"two"`.

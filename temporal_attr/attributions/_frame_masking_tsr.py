@@ -19,13 +19,13 @@ from temporal_attr.attributions._features import Features, Labels, feature_label
 from temporal_attr.attributions._frame_gradients import frame_gradient
 from temporal_attr.attributions._frame_masking_result import FrameMaskingTSRResult, Steps
 from temporal_attr.attributions._hiding import Hide, check_hide
-from temporal_attr.attributions._masked_clips import MaskedClips
-from temporal_attr.attributions._masked_frames import TOLERANCE, MaskedFrames
+from temporal_attr.attributions._masked_clips import MaskedClips, clips_at_a_time, seeded
+from temporal_attr.attributions._masked_frames import masked_frames
 from temporal_attr.attributions._masks import Changes, MaskedAttribution, OnStop
+from temporal_attr.attributions._memory import DEFAULT_CHUNK
 from temporal_attr.attributions._objectives import resolve_target
 from temporal_attr.attributions._rescaling import (
     FeatureChanges,
-    falls,
     hide_features,
     hide_frames,
     kept_frames,
@@ -33,9 +33,13 @@ from temporal_attr.attributions._rescaling import (
 )
 from temporal_attr.attributions._results import Run
 from temporal_attr.attributions._score_sources import predict_clips
+from temporal_attr.attributions._temporal_gradient import TemporalGradient
 from temporal_attr.clips import Normalization
 from temporal_attr.measures import keyframes
 from temporal_attr.models import VideoModel
+
+PRECISE = (torch.float32, torch.float64)
+"""Where the cheap way is told from rounding."""
 
 
 class FrameMaskingTSR(VideoMethod, PerturbationAttribution):  # type: ignore[misc]
@@ -85,8 +89,9 @@ class FrameMaskingTSR(VideoMethod, PerturbationAttribution):  # type: ignore[mis
     a `FramewiseModel` and `TemporalGradient`, `Saliency` or `InputXGradient`, each of these takes a
     pass of one frame through the encoder, forward and back, in place of one of all frames; for the
     other frames at most as many passes back as a frame has features or masks, whichever is less.
-    What these may leave out is bounded, and a Delta is that of masked clips to 1e-9 in float64; in
-    float32 to 1e-4, or to what rounding leaves of it. `run.memory` says which way ran.
+    The numbers are the same to rounding: 1e-9 of a Delta in float64, 1e-4 in float32 where the
+    masked clips tell that much themselves. `run.memory` says which way ran. A model that does more
+    than its encoder and its head (hooks, a `forward` of its own) is noticed, and goes the long way.
 
     Example:
         >>> from temporal_attr import TemporalGradient
@@ -135,6 +140,12 @@ class FrameMaskingTSR(VideoMethod, PerturbationAttribution):  # type: ignore[mis
                 require_count(name, value, 1)
         if seed is not None:
             require_count("seed", seed, 0)
+        if steps == "one" and not (
+            block is None and isinstance(features, str) and features == "pixel"
+        ):
+            raise OptionError(
+                'features and blocks with steps="two"', 'steps="one"', "Leave one of them out."
+            )
         self.method, self.steps, self.features, self.block = method, steps, features, block
         self.window, self.hide = window, hide
         self.threshold, self.quantile, self.normalize = threshold, quantile, normalize
@@ -196,6 +207,8 @@ class FrameMaskingTSR(VideoMethod, PerturbationAttribution):  # type: ignore[mis
             ClipError: And the others, as for `attribute`.
         """
         start = time.perf_counter()
+        if on_stop not in ("raise", "keep"):
+            raise OptionError('on_stop to be "raise" or "keep"', repr(on_stop), "Choose one.")
         clip = self._one_clip(inputs).detach()
         if self.window >= clip.shape[1] + (self.hide != "neighbour"):
             raise ClipError(
@@ -206,31 +219,30 @@ class FrameMaskingTSR(VideoMethod, PerturbationAttribution):  # type: ignore[mis
         # Before the work, as they may not fit the frames.
         labels = self._labels(clip)
         arguments = self._checked_arguments(additional_forward_args)
-        logits = predict_clips(self.method, clip, arguments)
+        logits = self._logits(clip, arguments)
         explained = resolve_target(target, logits)
         options = (self.method_arguments, self.chunk_size, self.seed)
         whole = MaskedClips(self.method, self.hide, explained, arguments, *options)
         base = whole.of_batch(clip)
         self._require_repeatable(whole, clip, base)
-        masked = self._cheapest(whole, clip.dtype)
-        frames = hide_frames(masked, clip, base, self.window, show_progress)
+        masked = self._cheapest(whole, clip, base)
+        frames = hide_frames(masked, clip, base, logits, explained, self.window, show_progress)
         kept = kept_frames(frames.moved, self.threshold, self.quantile)
         changes, features = [frames.found], None
         if labels is not None:
             order = _by_relevance(frames.moved, kept)
             features = hide_features(masked, clip, base, labels, order, show_progress, on_stop)
             changes += [] if features.found is None else [features.found]
-        fall, accuracy = falls(logits, frames.logits, explained)
         found_keyframes, remark = self._keyframes(clip)
         return FrameMaskingTSRResult(
             logits=logits,
             target=explained,
-            run=self._run(changes, clip.shape[1], time.perf_counter() - start),
+            run=self._run(masked, changes, clip, time.perf_counter() - start),
             attribution=self._rescaled(base, frames.moved, kept, features),
             frame_scores=frames.moved,
             base=base,
-            time_contribution=fall,
-            accuracy_contribution=accuracy,
+            time_contribution=frames.fall,
+            accuracy_contribution=frames.lost,
             kept=kept if features is None else kept & features.done,
             keyframes=found_keyframes,
             steps=self.steps,
@@ -240,38 +252,54 @@ class FrameMaskingTSR(VideoMethod, PerturbationAttribution):  # type: ignore[mis
             method_name=self.method.get_name(),
         )
 
-    def _cheapest(self, whole: MaskedClips, dtype: torch.dtype) -> MaskedAttribution:
+    def _cheapest(self, whole: MaskedClips, clip: Tensor, base: Tensor) -> MaskedAttribution:
         """The cheapest way to the same numbers."""
         gradient = frame_gradient(self.method, self.method_arguments)
-        if gradient is None or dtype not in TOLERANCE:
+        # With a seed, the model itself may draw random numbers.
+        if gradient is None or self.seed is not None or clip.dtype not in PRECISE:
             return whole
-        return MaskedFrames(gradient, self.hide, whole.target, self.chunk_size)
+        cheap = masked_frames(gradient, self.hide, whole.target, clip, base, self.chunk_size)
+        return whole if cheap is None else cheap
 
     def _require_repeatable(self, masked: MaskedClips, clip: Tensor, base: Tensor) -> None:
         """Raise if the same clip gets another attribution the second time."""
         again = masked.of_batch(clip)
         moved = (again - base).abs().sum().item()
-        if moved > torch.finfo(base.dtype).eps ** 0.5 * base.abs().sum().item():
+        if moved > 100 * torch.finfo(base.dtype).eps * base.abs().sum().item():
             raise ModelError(
                 "a method that gives the same clip the same attribution",
                 f"{self.method.get_name()}, which draws random numbers",
                 "Give FrameMaskingTSR(..., seed=0), so that all masked clips see the same ones.",
             )
 
+    def _logits(self, clip: Tensor, arguments: tuple[Any, ...]) -> Tensor:
+        parts = (clip,) if arguments else clip.split(clips_at_a_time(self.chunk_size, clip))
+        with seeded(self.seed):
+            return torch.cat([predict_clips(self.method, part, arguments) for part in parts])
+
     def _labels(self, clip: Tensor) -> Labels | None:
         if self.steps == "one":
             return None
         return feature_labels(self.features, clip, self.block, self.segments, self.normalization)
 
-    def _run(self, changes: Sequence[Changes], frames: int, seconds: float) -> Run:
+    def _run(
+        self,
+        masked: MaskedAttribution,
+        changes: Sequence[Changes],
+        clip: Tensor,
+        seconds: float,
+    ) -> Run:
+        batch, frames = clip.shape[:2]
         paths = dict.fromkeys(path for one in changes for path in one.paths)
+        seen = masked.prepared + sum(one.frames for one in changes)
+        half = isinstance(self.method, TemporalGradient) and self.method.memory == "half"
         return Run(
             memory=", then ".join(paths),
             tried=(),
-            precision="full",
+            precision="bfloat16" if half else "full",
             # The logits, and the attribution itself twice.
-            evaluations=3 + -(-sum(one.frames for one in changes) // frames),
-            chunk_size=self.chunk_size,
+            evaluations=3 * batch - (-seen // frames),
+            chunk_size=self.chunk_size or DEFAULT_CHUNK,
             seconds=seconds,
             seed=self.seed,
         )

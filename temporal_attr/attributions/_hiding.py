@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal, TypeAlias
 
+import numpy as np
 import scipy
 import torch
 from torch import Tensor
@@ -18,15 +20,19 @@ BLUR = 0.1
 """Standard deviation of the blur, as a share of the short side."""
 
 
-def check_hide(hide: Hide) -> None:
+def check_hide(hide: object) -> None:
     """Raise unless this says what hides.
 
     Raises:
         OptionError: With what it may be.
     """
-    if isinstance(hide, (int, float, Tensor)) and not isinstance(hide, bool):
+    if isinstance(hide, Tensor):
         return
-    if hide not in ("mean", "blur", "neighbour"):
+    if isinstance(hide, int | float | np.number) and not isinstance(hide, bool):
+        if not math.isfinite(float(hide)):
+            raise OptionError("a finite number to hide with", str(hide), "Try 0.0.")
+        return
+    if not isinstance(hide, str) or hide not in ("mean", "blur", "neighbour"):
         raise OptionError(
             'hide to be a number, "mean", "blur", "neighbour" or a tensor like the clip',
             repr(hide),
@@ -47,7 +53,7 @@ def cover(clip: ClipTensor, hide: Hide) -> ClipTensor:
     """
     if isinstance(hide, Tensor):
         try:
-            return hide.to(clip).expand_as(clip)
+            return hide.detach().to(clip).expand_as(clip)
         except RuntimeError:
             got = f"shape {tuple(hide.shape)}"
             remedy = "Give what hides for every frame, or axes of length 1."

@@ -49,7 +49,9 @@ class MaskedClips(MaskedAttribution):
 
     def of_batch(self, clip: ClipTensor) -> ClipTensor:
         """R(X) of the clips as they are."""
-        return self._attributed(clip, clip, torch.arange(len(clip)))
+        every = torch.arange(len(clip))
+        rows = [every] if self.arguments else every.split(self._clips_at_a_time(clip))
+        return torch.cat([self._attributed(clip[some], clip, some) for some in rows])
 
     def pieces(
         self,
@@ -72,13 +74,14 @@ class MaskedClips(MaskedAttribution):
                 found = self._attributed(shown, clip, rows)
                 moved = (found - relevance[rows]).abs().sum((1, 2, 3, 4))
                 logits = self._logits(shown, clip, rows) if predict else None
-                yield Piece(places, moved, logits, len(chunk) * clip.shape[1], "masked clips")
+                frames = len(chunk) * clip.shape[1] * (2 if predict else 1)
+                yield Piece(places, moved, logits, frames, "masked clips")
                 bar.update(len(chunk))
 
     def _clips_at_a_time(self, clip: ClipTensor) -> int:
         if self.seed is not None or self.arguments:
             return 1
-        return max(1, (self.chunk_size or DEFAULT_CHUNK) // clip.shape[1])
+        return clips_at_a_time(self.chunk_size, clip)
 
     def _attributed(self, shown: Copies, clip: ClipTensor, rows: Tensor) -> Copies:
         """Attributions of copies of some examples."""
@@ -87,7 +90,7 @@ class MaskedClips(MaskedAttribution):
             return torch.cat([self._attributed(one, clip, row) for one, row in alone])
         clips, places = self._company(shown, clip, rows)
         target = self.target if self.arguments else self.target[rows]
-        with _seeded(self.seed):
+        with seeded(self.seed):
             found = attribute_clips(self.method, clips, target, self.arguments, self.options)
         return _require_shaped(found, clips)[places]
 
@@ -95,7 +98,8 @@ class MaskedClips(MaskedAttribution):
         self, shown: Copies, clip: ClipTensor, rows: Tensor
     ) -> Float[Tensor, "copies classes"]:
         clips, places = self._company(shown, clip, rows)
-        return predict_clips(self.method, clips, self.arguments)[places]
+        with seeded(self.seed):
+            return predict_clips(self.method, clips, self.arguments)[places]
 
     def _company(self, shown: Copies, clip: ClipTensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         """The clips that go through the model together, and where among them the copies are."""
@@ -107,8 +111,13 @@ class MaskedClips(MaskedAttribution):
         return whole, rows
 
 
+def clips_at_a_time(chunk_size: int | None, clip: ClipTensor) -> int:
+    """How many clips have as many frames as go through the model at a time, and at least one."""
+    return max(1, (chunk_size or DEFAULT_CHUNK) // clip.shape[1])
+
+
 @contextmanager
-def _seeded(seed: int | None) -> Iterator[None]:
+def seeded(seed: int | None) -> Iterator[None]:
     """Draw from a seed, and leave the caller's random states as they were."""
     if seed is None:
         yield

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
@@ -35,27 +35,26 @@ HELD = 2**23
 """Numbers held for each frame of the chunk size: once gradients at the features of all frames under
 many masks, and once products with one encoder."""
 
-TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-10}
-"""What may be left out, at most, of a mask's effect on another frame, as a share of its effect on
-its own; for the precisions in which this can be kept. It is a sum of sizes: what is left out has
-both signs, and moves a sum over pixels far less."""
-
 
 @dataclass(frozen=True)
 class MaskedFrames(MaskedAttribution):
     """A gradient of a framewise model; frames are encoded where they are masked, and no others.
 
     Attributes:
-        gradient: What is attributed.
-        hide: What stands where something is hidden.
-        target: The class of each clip that is explained.
-        chunk_size: Frames that go through the encoder at a time; without it fewer if 16 do not fit.
+        scene: The clips as they are.
+        size: Frames that go through the encoder at a time.
+        shrink: Whether fewer may, where memory is short.
     """
 
-    gradient: FrameGradient
-    hide: Hide
-    target: Target
-    chunk_size: int | None = None
+    scene: Scene
+    size: int
+    shrink: bool
+
+    @property
+    def prepared(self) -> int:
+        """All frames for their features, one for its cost, and all to see that it agrees."""
+        batch, time = self.scene.clip.shape[:2]
+        return 2 * batch * time + 1
 
     def pieces(
         self,
@@ -70,18 +69,16 @@ class MaskedFrames(MaskedAttribution):
 
         The logits come for nothing.
         """
-        size, start = self.chunk_size or DEFAULT_CHUNK, 0
-        with own_graph((clip,)) as (own,):
-            scene = _scene(self, own, relevance, size)
-        at_a_time = max(1, size * HELD // scene.features[0].numel())
+        size, start = self.size, 0
         while start < len(masks):
+            at_a_time = max(1, size * HELD // self.scene.features[0].numel())
             group = masks[start : start + at_a_time]
             try:
                 # Not around the yield, or who takes the piece would run in this mode too.
-                with own_graph((own,)):
-                    piece = scene.piece(group, start, size, title, show_progress)
+                with own_graph((self.scene.clip,)):
+                    piece = self.scene.piece(group, start, size, title, show_progress)
             except Exception as error:
-                if self.chunk_size is not None or size == 1 or not is_out_of_memory(error):
+                if not self.shrink or size == 1 or not is_out_of_memory(error):
                     raise
             else:
                 yield piece
@@ -89,16 +86,47 @@ class MaskedFrames(MaskedAttribution):
                 continue
             # Only here is the error, which holds the graph, gone.
             size //= 2
-            at_a_time = max(1, at_a_time // 2)
             torch.cuda.empty_cache()
 
 
+def masked_frames(
+    gradient: FrameGradient,
+    hide: Hide,
+    target: Target,
+    clip: ClipTensor,
+    relevance: ClipTensor,
+    chunk_size: int | None,
+) -> MaskedFrames | None:
+    """The cheap way, if it is one to the same numbers.
+
+    It is none where the model does something beside its encoder and its head (in a hook, or a
+    `forward` of its own), where going back through the encoder is not linear (guided
+    backpropagation), or where features have another precision than the clip.
+    """
+    if any(hasattr(part, "_orig_mod") for part in gradient.model.modules()):
+        return None  # compiled parts cannot go back twice
+    size = chunk_size or DEFAULT_CHUNK
+    while True:
+        try:
+            with own_graph((clip,)) as (own,):
+                scene = _scene(gradient, hide, target, own, relevance, size)
+                agrees = scene.agrees(size)
+        except Exception as error:
+            if chunk_size is not None or size == 1 or not is_out_of_memory(error):
+                raise
+        else:
+            return MaskedFrames(scene, size, chunk_size is None) if agrees else None
+        size //= 2
+        torch.cuda.empty_cache()
+
+
 @dataclass(frozen=True)
-class _Scene:
+class Scene:
     """The clips as they are, which masked ones are compared to.
 
     Attributes:
-        asked: What is asked.
+        gradient: What is attributed.
+        target: The class of each clip that is explained.
         clip: All clips.
         relevance: R(X).
         hidden: What shows where something is hidden; None for the neighbouring frame.
@@ -107,13 +135,39 @@ class _Scene:
         flops: Floating point operations of one frame's encoder.
     """
 
-    asked: MaskedFrames
+    gradient: FrameGradient
+    target: Target
     clip: ClipTensor
     relevance: ClipTensor
     hidden: ClipTensor | None
-    features: Float[Tensor, "batch time ..."]
-    gradients: Float[Tensor, "batch time ..."]
+    features: Shaped[Tensor, "batch time ..."]
+    gradients: Shaped[Tensor, "batch time ..."]
     flops: int
+
+    def agrees(self, size: int) -> bool:
+        """Whether the gradient at the features leads to R(X), and back in a linear way."""
+        if self.features.dtype != self.clip.dtype:
+            return False
+        near = torch.finfo(self.clip.dtype).eps ** 0.5
+        frames, given = self.clip.flatten(0, 1), self.gradients.flatten(0, 1)
+        for places in torch.arange(len(frames)).split(size):
+            leaf, encoded = frame_graph(self.gradient.model, frames[places])
+            random = torch.Generator().manual_seed(0)
+            other = torch.randn(given[places].shape, generator=random).to(given)
+            other *= given[places].norm() / other.norm()
+            along = [
+                torch.autograd.grad(
+                    encoded, leaf, vectors, retain_graph=True, materialize_grads=True
+                )[0]
+                for vectors in (given[places], other, -given[places] - other)
+            ]
+            found = self.gradient.attributed(along[0], frames[places])
+            expected = self.relevance.flatten(0, 1)[places]
+            if not _close(found, expected, near) or not _close(
+                along[2], -along[0] - along[1], near
+            ):
+                return False
+        return True
 
     def piece(
         self, masks: Sequence[Mask], first: int, size: int, title: str, show_progress: bool
@@ -132,13 +186,14 @@ class _Scene:
                 logits[places] = said
                 bar.update(len(chunk))
         assert logits is not None
-        directions = self._other_frames(masks, shifts.flatten(2), moved, size, show_progress)
+        directions, copies = self._other_frames(
+            masks, shifts.reshape(*shifts.shape[:2], -1), moved, size, show_progress
+        )
         return Piece(
             places=torch.arange(first, first + len(masks)),
             moved=moved.to(self.clip.dtype),
             logits=logits,
-            frames=sum(len(mask.frames) for mask in masks)
-            + self.clip.shape[0] * self.clip.shape[1],
+            frames=sum(len(mask.frames) for mask in masks) + copies,
             path="framewise by directions" if directions else "framewise",
         )
 
@@ -152,13 +207,12 @@ class _Scene:
         place = [(row, frame) for row, mask in enumerate(masks) for frame in mask.frames]
         which, when = torch.tensor(place, device=self.clip.device).unbind(1)
         frames = torch.cat([mask.applied(self.clip, self.hidden) for mask in masks])
-        gradient = self.asked.gradient
-        leaf, encoded = frame_graph(gradient.model, frames)
+        leaf, encoded = frame_graph(self.gradient.model, frames)
         features = self.features[rows]
         features[which, when] = encoded.detach()
-        shifts, logits = _at_features(self.asked, features, rows)
+        shifts, logits = _at_features(self.gradient, self.target[rows], features)
         (pulled,) = torch.autograd.grad(encoded, leaf, shifts[which, when], materialize_grads=True)
-        found = require_finite(gradient.attributed(pulled, frames))
+        found = require_finite(self.gradient.attributed(pulled, frames))
         apart = (
             (found - self.relevance[rows[which], when]).abs().sum((1, 2, 3), dtype=torch.float64)
         )
@@ -174,12 +228,17 @@ class _Scene:
         moved: Float[Tensor, "masks"],
         size: int,
         show_progress: bool,
-    ) -> bool:
-        """Add how far the other frames move; whether directions served many masks at once."""
+    ) -> tuple[bool, int]:
+        """Add how far the other frames move.
+
+        Returns:
+            Whether directions served many masks at once, and how many frames were encoded.
+        """
         batch, time = self.clip.shape[:2]
         examples = torch.tensor([mask.example for mask in masks], device=self.clip.device)
-        allowed = moved * TOLERANCE[self.clip.dtype]
-        directions = False
+        # Rounding may take its share of what a mask does to its own frame, once for all others.
+        weights = moved / max(1, time - 1)
+        directions, copies = False, 0
         with tqdm(
             total=batch * time, desc="other frames", disable=not show_progress, delay=2
         ) as bar:
@@ -189,45 +248,55 @@ class _Scene:
                     rows = ((examples == example) & vectors.any(1)).nonzero().flatten()
                     if len(rows):
                         other = OtherFrame(
-                            self.asked.gradient,
+                            self.gradient,
                             self.clip[example, frame],
                             self.gradients[example, frame],
                             self.flops,
                             min(size, len(rows)),
                             size * HELD,
                         )
-                        moved[rows] += other.moved(vectors[rows], allowed[rows])
+                        moved[rows] += other.moved(vectors[rows], weights[rows])
                         directions = directions or other.directions > 0
+                        copies += len(other.leaf)
                     bar.update()
-        return directions
+        return directions, copies
 
 
-def _scene(asked: MaskedFrames, clip: ClipTensor, relevance: ClipTensor, size: int) -> _Scene:
+def _scene(
+    gradient: FrameGradient,
+    hide: Hide,
+    target: Target,
+    clip: ClipTensor,
+    relevance: ClipTensor,
+    size: int,
+) -> Scene:
     """Encode all frames, and see what that costs."""
-    model = asked.gradient.model
+    model = gradient.model
     frames = model.to_layout(clip)
     with torch.no_grad():
         with FlopCounterMode(display=False) as counter:
             encode_frames(model, frames[:1].clone())
         features = torch.cat([encode_frames(model, part.clone()) for part in frames.split(size)])
     features = features.unflatten(0, clip.shape[:2])
-    gradients, _ = _at_features(asked, features, torch.arange(len(clip)))
-    hidden = None if asked.hide == "neighbour" else cover(clip, asked.hide)
-    return _Scene(asked, clip, relevance, hidden, features, gradients, counter.get_total_flops())
+    # An inference tensor can never be part of a graph, but a copy of it can.
+    target = target.clone()
+    gradients, _ = _at_features(gradient, target, features)
+    hidden = None if hide == "neighbour" else cover(clip, hide)
+    flops = counter.get_total_flops()
+    return Scene(gradient, target, clip, relevance, hidden, features, gradients, flops)
 
 
 def _at_features(
-    asked: MaskedFrames, features: Float[Tensor, "copies time ..."], rows: Tensor
+    gradient: FrameGradient, target: Target, features: Shaped[Tensor, "copies time ..."]
 ) -> tuple[Tensor, Tensor]:
     """The gradient of the objective at the features of copies of some clips, and their logits."""
-    objective = asked.gradient.objective
+    leaf = features.detach().requires_grad_()
 
     def of_copies(logits: Tensor) -> Tensor:
-        return objective(logits, asked.target[rows])
+        return gradient.objective(logits, target)
 
-    leaf = features.detach().requires_grad_()
     # A copy, so that a head that works in place does not trip over a leaf.
-    logits = Question(asked.gradient.model, of_copies).of_features(leaf.clone())
+    logits = Question(gradient.model, of_copies).of_features(leaf.clone())
     assert isinstance(logits, Tensor)
     total = of_copies(logits).sum()
     if not total.requires_grad:
@@ -236,3 +305,8 @@ def _at_features(
     if found is None:
         raise cut_graph()
     return found, logits.detach().to(features.dtype)
+
+
+def _close(found: Tensor, expected: Tensor, near: float) -> bool:
+    apart, size = (found - expected).abs().sum(), expected.abs().sum()
+    return bool(apart <= near * size)

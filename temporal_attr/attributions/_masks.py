@@ -103,6 +103,11 @@ class Changes:
 class MaskedAttribution(ABC):
     """How an attribution moves under masks, piece by piece."""
 
+    @property
+    def prepared(self) -> int:
+        """How many frames went forward through the model before any was hidden."""
+        return 0
+
     @abstractmethod
     def pieces(
         self,

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from temporal_attr._typing import ClipTensor, FrameScores, Logits
+from temporal_attr._typing import ClipTensor, FrameScores, Logits, Target
 from temporal_attr.attributions._features import Labels
 from temporal_attr.attributions._masks import Changes, Mask, MaskedAttribution, OnStop
 
@@ -21,12 +21,14 @@ class FrameChanges:
     Attributes:
         moved: `(batch, time)`, Delta_t: how far the attribution moves when frame t is hidden; for
             windows the mean over those that hide it.
-        logits: `(batch, time, classes)`, the same of the logits.
+        fall: `(batch, time)`, how far the target's probability falls, for windows likewise.
+        lost: `(batch, time)`, the same of being right about it, 1 or 0.
         found: Mask by mask.
     """
 
     moved: FrameScores
-    logits: Float[Tensor, "batch time classes"]
+    fall: FrameScores
+    lost: FrameScores
     found: Changes
 
 
@@ -49,6 +51,8 @@ def hide_frames(
     masked: MaskedAttribution,
     clip: ClipTensor,
     relevance: ClipTensor,
+    logits: Logits,
+    target: Target,
     window: int,
     show_progress: bool,
 ) -> FrameChanges:
@@ -62,10 +66,10 @@ def hide_frames(
     for row, start in enumerate(starts):
         covers[row, start : start + window] = 1
     shares = (covers / covers.sum(0)).to(clip.device)
-    moved = found.moved.unflatten(0, (batch, len(starts))).double() @ shares
-    logits = found.logits.unflatten(0, (batch, len(starts))).double()
-    spread = torch.einsum("bsk,st->btk", logits, shares)
-    return FrameChanges(moved.to(clip.dtype), spread.to(clip.dtype), found)
+    hidden = found.logits.unflatten(0, (batch, len(starts)))
+    numbers = (found.moved.unflatten(0, (batch, len(starts))), *falls(logits, hidden, target))
+    moved, fall, lost = ((one.double() @ shares).to(clip.dtype) for one in numbers)
+    return FrameChanges(moved, fall, lost, found)
 
 
 def hide_features(
@@ -126,9 +130,9 @@ def scaled(values: Tensor, dims: tuple[int, ...]) -> Tensor:
 
 
 def falls(
-    logits: Logits, hidden: Float[Tensor, "batch time classes"], target: Int[Tensor, "batch"]
-) -> tuple[FrameScores, FrameScores]:
-    """How far the target's probability, and being right about it (1 or 0), fall without a frame."""
+    logits: Logits, hidden: Float[Tensor, "batch windows classes"], target: Target
+) -> tuple[Float[Tensor, "batch windows"], Float[Tensor, "batch windows"]]:
+    """How far the target's probability, and being right about it (1 or 0), fall."""
     index = target[:, None, None].expand(-1, hidden.shape[1], 1)
     before = logits.softmax(1).gather(1, target[:, None])
     after = hidden.softmax(2).gather(2, index).squeeze(2)
