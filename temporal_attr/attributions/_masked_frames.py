@@ -252,12 +252,12 @@ class Scene:
                             self.clip[example, frame],
                             self.gradients[example, frame],
                             self.flops,
-                            min(size, len(rows)),
+                            size,
                             size * HELD,
                         )
                         moved[rows] += other.moved(vectors[rows], weights[rows])
                         directions = directions or other.directions > 0
-                        copies += len(other.leaf)
+                        copies += other.copies
                     bar.update()
         return directions, copies
 

@@ -46,15 +46,12 @@ class OtherFrame:
         count: int,
         held: int,
     ) -> None:
-        self.gradient = gradient
-        self.frames = frame.expand(count, *frame.shape)
-        self.leaf, self.encoded = frame_graph(gradient.model, self.frames)
+        self.gradient, self.frame, self.at_features = gradient, frame, at_features
         self.size = frame.numel()
         # A product writes each pixel, whatever the counter knows of the operations behind it.
         self.cost = max(flops, self.size)
-        self.held = held // self.size
-        self.was = self._products(at_features.reshape(1, -1)) if gradient.absolute else None
-        self.directions = 0
+        self.count, self.held = count, held // self.size
+        self.directions = self.copies = 0
 
     def moved(self, vectors: Vectors, weights: Sums) -> Sums:
         """The sum over pixels of how far the attribution moves under each vector.
@@ -63,35 +60,60 @@ class OtherFrame:
             vectors: By how much the gradient at the features moves.
             weights: What each sum is added to, of which rounding may take its share.
         """
+        directions = self._shared(vectors)
+        self._encode(len(vectors) if directions is None else directions.shape[1])
         found = torch.zeros_like(weights)
         left = torch.arange(len(vectors), device=vectors.device)
-        rows, length = vectors.shape
-        # Roughly what it takes to find the directions in which vectors lie.
-        search = 4 * rows * length**2 + 10 * length**3
-        if rows > length and rows * self.cost > search:
-            left = self._by_directions(vectors.double(), weights, found)
-        for chunk in left.split(len(self.leaf)) if len(left) else ():
+        if directions is not None:
+            left = self._combine(vectors.double(), directions, weights, found)
+        for chunk in left.split(self.copies) if len(left) else ():
             found[chunk] = self._apart(self._products(vectors[chunk]))
         return found
 
-    def _by_directions(self, vectors: Vectors, weights: Sums, found: Sums) -> Int[Tensor, "left"]:
-        """Write the sums of vectors, if that is cheaper, and give back which are left."""
-        eps = torch.finfo(self.leaf.dtype).eps
-        every = torch.arange(len(vectors), device=vectors.device)
+    def _encode(self, products: int) -> None:
+        """As many copies of the frame as products at a time, and no more than are used."""
+        self.copies = min(self.count, products)
+        self.frames = self.frame.expand(self.copies, *self.frame.shape)
+        self.leaf, self.encoded = frame_graph(self.gradient.model, self.frames)
+        base = self.at_features.reshape(1, -1)
+        self.was = self._products(base) if self.gradient.absolute else None
+
+    def _shared(self, vectors: Vectors) -> Float[Tensor, "feature directions"] | None:
+        """The directions in which all vectors lie, if it is cheaper to take these."""
+        rows, length = vectors.shape
+        # Roughly what it takes to find the directions.
+        search = 4 * rows * length**2 + 10 * length**3
+        if rows <= length or rows * self.cost <= search:
+            return None
+        eps = torch.finfo(vectors.dtype).eps
         # Each counts alike, so that no direction is lost that one of them alone has.
-        units = vectors / vectors.norm(dim=1, keepdim=True)
+        exact = vectors.double()
+        units = exact / exact.norm(dim=1, keepdim=True)
         directions = torch.linalg.eigh(units.T @ units).eigenvectors.flip(1)
         rests = (units @ directions).square().flip(1).cumsum(1).flip(1).amax(0).sqrt()
         taken = int((rests > eps).sum())
-        combine = 2 * taken * len(vectors) * self.size
-        if taken > self.held or taken * self.cost + combine > len(vectors) * self.cost:
-            return every
+        combine = 2 * taken * rows * self.size
+        if taken > self.held or taken * self.cost + combine > rows * self.cost:
+            return None
         self.directions = taken
-        products = self._products(directions[:, :taken].T)
-        parts = vectors @ directions[:, :taken]
+        shared: Tensor = directions[:, :taken]
+        return shared
+
+    def _combine(
+        self,
+        vectors: Vectors,
+        directions: Float[Tensor, "feature directions"],
+        weights: Sums,
+        found: Sums,
+    ) -> Int[Tensor, "left"]:
+        """Write the sums of vectors, and give back those for which too many digits are lost."""
+        products = self._products(directions.T)
+        parts = vectors @ directions
         coefficients = parts.to(products.dtype)
+        every = torch.arange(len(vectors), device=vectors.device)
         for chunk in every.split(max(1, TILE // self.size)):
             found[chunk] = self._apart(coefficients[chunk] @ products)
+        eps = torch.finfo(products.dtype).eps
         rounding = eps * (parts.square() @ _lengths(products).square()).sqrt()
         left: Tensor = (rounding > eps**LOST * (found + weights)).nonzero().flatten()
         return left
