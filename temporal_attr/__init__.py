@@ -17,7 +17,8 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from temporal_attr import clips, measures, models
+from temporal_attr import clips, evaluation, measures, models
+from temporal_attr._run import Run
 from temporal_attr._errors import (
     ClipError,
     FrameLogitsError,
@@ -55,7 +56,6 @@ if TYPE_CHECKING:
         FrameMaskingTSRResult,
         LRPResult,
         Result,
-        Run,
         ShuffleCurve,
         ShuffleProbe,
         ShuffleProbeResult,
@@ -106,6 +106,7 @@ __all__ = [
     "attributions",
     "clip_windows",
     "clips",
+    "evaluation",
     "frame_scores",
     "load_clip",
     "measures",
@@ -125,7 +126,6 @@ _LATE_NAMES = (
     "FrameMaskingTSRResult",
     "LRPResult",
     "Result",
-    "Run",
     "ShuffleCurve",
     "ShuffleProbe",
     "ShuffleProbeResult",

@@ -1,33 +1,32 @@
-"""The attribution methods, one file each."""
+"""The attribution methods, one folder each, and what they share."""
 
-from temporal_attr.attributions._contrastive_lrp import (
+from temporal_attr._run import Run
+from temporal_attr.attributions._method import VideoMethod
+from temporal_attr.attributions._registry import METHODS
+from temporal_attr.attributions._results import PixelResult, Result
+from temporal_attr.attributions._traits import Traits
+from temporal_attr.attributions.contrastive_lrp import (
     ContrastiveLRPTemporal,
     ContrastiveLRPTemporalResult,
 )
-from temporal_attr.attributions._frame_masking_result import FrameMaskingTSRResult
-from temporal_attr.attributions._frame_masking_tsr import FrameMaskingTSR
-from temporal_attr.attributions._lrp import LRP, LRPResult
-from temporal_attr.attributions._memory import Memory
-from temporal_attr.attributions._objectives import Objective, ObjectiveName, resolve_target
-from temporal_attr.attributions._results import PixelResult, Result, Run
-from temporal_attr.attributions._shuffle_probe import ShuffleProbe
-from temporal_attr.attributions._shuffle_results import (
+from temporal_attr.attributions.frame_masking_tsr import FrameMaskingTSR, FrameMaskingTSRResult
+from temporal_attr.attributions.lrp import LRP, LRPResult
+from temporal_attr.attributions.shuffle_probe import (
     ShuffleCurve,
+    ShuffleProbe,
     ShuffleProbeResult,
     ShuffleSet,
 )
-from temporal_attr.attributions._temporal_gradient import TemporalGradient, TemporalGradientResult
+from temporal_attr.attributions.temporal_gradient import TemporalGradient, TemporalGradientResult
 
 __all__ = [
     "LRP",
+    "METHODS",
     "ContrastiveLRPTemporal",
     "ContrastiveLRPTemporalResult",
     "FrameMaskingTSR",
     "FrameMaskingTSRResult",
     "LRPResult",
-    "Memory",
-    "Objective",
-    "ObjectiveName",
     "PixelResult",
     "Result",
     "Run",
@@ -37,5 +36,6 @@ __all__ = [
     "ShuffleSet",
     "TemporalGradient",
     "TemporalGradientResult",
-    "resolve_target",
+    "Traits",
+    "VideoMethod",
 ]

@@ -5,51 +5,13 @@ from __future__ import annotations
 import html
 import math
 from dataclasses import dataclass, field, fields, is_dataclass
-from importlib.metadata import version
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from temporal_attr._run import Run
 from temporal_attr._typing import ClipTensor, FrameScores, Logits, Target
-
-
-def _versions() -> dict[str, str]:
-    return {name: version(name) for name in ("temporal-attr", "torch", "captum")}
-
-
-@dataclass(frozen=True)
-class Run:
-    """How a run went.
-
-    Attributes:
-        memory: The memory path that was taken; see `TemporalGradient`.
-        tried: The paths that ran out of memory before it.
-        precision: `"full"` for that of the clip, or `"bfloat16"`.
-        evaluations: How many times the whole clip went forward through the model; without those
-            that another library's method makes by itself.
-        chunk_size: Frames encoded, or rows of relevance sent back, at a time, where there are any.
-        seconds: Wall-clock time.
-        seed: The seed of the method's own random numbers; None if it draws none.
-        versions: Of this library, torch and captum.
-    """
-
-    memory: str
-    tried: tuple[str, ...]
-    precision: str
-    evaluations: int
-    chunk_size: int | None
-    seconds: float
-    seed: int | None = None
-    versions: dict[str, str] = field(default_factory=_versions)
-
-    def describe(self) -> str:
-        """One line of text."""
-        chunk = "" if self.chunk_size is None else f", {self.chunk_size} at a time"
-        tried = f" (out of memory before: {', '.join(self.tried)})" if self.tried else ""
-        half = "" if self.precision == "full" else f", in {self.precision}: NOT full precision"
-        passes = f"{self.evaluations} forward pass" + ("es" if self.evaluations != 1 else "")
-        return f"{passes}, memory path {self.memory}{chunk}{tried}{half}, {self.seconds:.1f} s"
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +22,7 @@ class Result:
         logits: `(batch, classes)`, the model's prediction for each clip.
         target: `(batch,)`, the class that was explained.
         run: How the run went.
+        class_names: What the model's classes are called, in their order; empty if not known.
     """
 
     large: ClassVar[tuple[str, ...]] = ()
@@ -68,6 +31,7 @@ class Result:
     logits: Logits
     target: Target
     run: Run
+    class_names: tuple[str, ...] = field(default=(), kw_only=True)
 
     def summary(self) -> str:
         """The result in a few lines of text."""

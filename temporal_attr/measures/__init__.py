@@ -59,11 +59,6 @@ from temporal_attr.measures._statistics import (
     temporal_overlap,
 )
 from temporal_attr.measures._window_bounds import window_bounds, windowed_clip
-from temporal_attr.measures._windows import (
-    WindowAccuracy,
-    accuracy_by_window,
-    windowed_logits,
-)
 
 __all__ = [
     "SHUFFLE_MEASURES",
@@ -78,8 +73,6 @@ __all__ = [
     "Overlap",
     "ShuffleMeasure",
     "Statistic",
-    "WindowAccuracy",
-    "accuracy_by_window",
     "average_by_class",
     "average_matrices",
     "average_range",
@@ -115,5 +108,4 @@ __all__ = [
     "tracking_category",
     "window_bounds",
     "windowed_clip",
-    "windowed_logits",
 ]

@@ -12,11 +12,13 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from temporal_attr._errors import ModelError
+from temporal_attr._run import counted
 from temporal_attr._typing import ClipTensor, Features, Frames, Logits, StepLogits, StepWeights
 from temporal_attr.clips import Normalization, Preprocessing, check_layout
 
 Exactness: TypeAlias = Literal["linear", "frozen", "none"]
-Run: TypeAlias = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]
+RunStage: TypeAlias = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]
+"""How a stage is run: from the stage and its input to its output."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,9 +64,12 @@ class VideoModel(nn.Module, ABC):
         merged_steps: Timesteps that make one prediction together, where pathways of a model tick
             at different rates; 1 for all others.
         preprocessing: What turns decoded frames into the model's input values, if known.
+        class_names: What its classes are called, in their order; empty if not known. Results carry
+            them into summaries, pictures and tables.
     """
 
     layout: ClassVar[str]
+    class_names: tuple[str, ...] = ()
     exactness: Exactness = "linear"
     frames_per_step: int = 1
     merged_steps: int = 1
@@ -92,11 +97,11 @@ class VideoModel(nn.Module, ABC):
         """Number of channels of a clip: those of the normalization, else 3."""
         return 3 if self.normalization is None else self.normalization.channels
 
-    def features(self, clip: ClipTensor, run: Run = lambda stage, x: stage(x)) -> Features:
+    def features(self, clip: ClipTensor, run: RunStage = lambda stage, x: stage(x)) -> Features:
         """What `head` reads: the stages applied in turn, each through `run(stage, x)`."""
         return self._through_stages(clip, run)
 
-    def _through_stages(self, clip: Tensor, run: Run) -> Tensor:
+    def _through_stages(self, clip: Tensor, run: RunStage) -> Tensor:
         x = self.to_layout(clip)
         for stage in self.stages:
             x = run(stage, x)
@@ -109,6 +114,10 @@ class VideoModel(nn.Module, ABC):
     @abstractmethod
     def frame_head(self, features: Features) -> FrameLogits:
         """Logits of each timestep from the clip's features."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as nn.Module has it
+        """The module's call; a run that asks for it counts the frames that go through."""
+        return counted(super().__call__, *args, **kwargs)
 
     def forward(self, clip: ClipTensor) -> Logits:
         """Logits of the clip: exactly what the wrapped model computes."""
@@ -146,7 +155,7 @@ class FramewiseModel(VideoModel):
     def encode(self, frames: Frames) -> Features:
         """Features of single frames `(frames, ...)`; row m depends on frame m only."""
 
-    def features(self, clip: ClipTensor, run: Run = lambda stage, x: stage(x)) -> Features:
+    def features(self, clip: ClipTensor, run: RunStage = lambda stage, x: stage(x)) -> Features:
         """Features `(batch, time, ...)` of every frame."""
         rows = self._through_stages(clip, run)
         if not isinstance(rows, Tensor) or len(rows) != clip.shape[0] * clip.shape[1]:

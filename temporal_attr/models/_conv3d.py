@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from temporal_attr._errors import FrameLogitsError, ModelError
 from temporal_attr._typing import ClipTensor, Features, Logits, StepWeights
 from temporal_attr.clips import Preprocessing
-from temporal_attr.models._base import FrameLogits, Run, VideoModel, is_affine
+from temporal_attr.models._base import FrameLogits, RunStage, VideoModel, is_affine
 
 Volume = Float[Tensor, "batch channel steps height width"]
 
@@ -100,7 +100,7 @@ class Conv3D(VideoModel):
         logits: Tensor = self.model(self.to_layout(clip))
         return logits
 
-    def features(self, clip: ClipTensor, run: Run = lambda stage, x: stage(x)) -> Features:
+    def features(self, clip: ClipTensor, run: RunStage = lambda stage, x: stage(x)) -> Features:
         """The last feature map `(batch, channel, steps, height, width)`."""
         if not self.stages or self._classifier is None:
             raise FrameLogitsError(

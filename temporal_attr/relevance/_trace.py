@@ -30,11 +30,13 @@ class Trace:
     Attributes:
         output: What the pass computed.
         clip: The leaf that it hangs on.
+        beside: What else the pass gave back.
     """
 
     output: Tensor
     clip: Tensor
     _last_layers: tuple[Any, ...]
+    beside: Any = None
 
     def relevance(self, at_output: Tensor, contrastive: bool = False) -> Tensor:
         """The relevance of the clip's elements, from that of the output's.
@@ -101,7 +103,7 @@ def _last_layers(output: Tensor) -> tuple[Any, ...]:
 
 
 def trace(
-    forward: Callable[[Tensor], Tensor],
+    forward: Callable[[Tensor], Tensor | tuple[Tensor, Any]],
     clip: Tensor,
     bounds: tuple[Tensor, Tensor] | None,
     composite: Composite,
@@ -114,7 +116,8 @@ def trace(
     keep autograd's own way back; what has no rule is an error, never a gradient.
 
     Args:
-        forward: From the clip to an output of any shape, in evaluation mode.
+        forward: From the clip to an output of any shape, in evaluation mode; or to a pair of it and
+            anything else that is wanted of the pass (`Trace.beside`).
         clip: Any tensor.
         bounds: The smallest and largest value of each of its elements, for `Box` at the input; None
             if they are not known.
@@ -142,13 +145,14 @@ def trace(
     mode = RelevanceMode(composite, model, leaf, bounds)
     with torch.enable_grad(), mode:
         # A copy, so that a model that works in place does not trip over a leaf.
-        output = forward(leaf.clone())
+        found = forward(leaf.clone())
+        output, beside = found if isinstance(found, tuple) else (found, None)
         mode.finish(output)
     if not torch.isfinite(output).all():
         raise ModelError(
             "finite logits", "NaN or infinite ones", "Relevance has no meaning there; try float64."
         )
-    return Trace(output, leaf, _last_layers(output))
+    return Trace(output, leaf, _last_layers(output), beside)
 
 
 def _pixel_bounds(

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from temporal_attr._errors import OptionError
-from temporal_attr.measures import WindowAccuracy
+from temporal_attr.evaluation import WindowAccuracy
 from temporal_attr.views._common import BAR_COLOUR, MUTED_COLOUR, Picture
 
 CURVE_COLOURS = (BAR_COLOUR, "#30638e", "#edae49", "#3c887e", "#7b4b94", "#5c5c5c")

@@ -1,0 +1,220 @@
+"""How a run went: what it took, what ran out of memory before, and how often the model ran."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Any, Literal, TypeAlias
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+Precision: TypeAlias = Literal["full", "bfloat16"]
+
+_THEN = ", then "
+"""Between the paths of a run that took several."""
+
+
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in ("temporal-attr", "torch", "captum")}
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a run went, with what the methods that it used inside did.
+
+    A pass is counted in frames: the number of frames that went through the model, or through its
+    encoder, over the number of frames that were explained. So a batch that goes through the model
+    once is 1 pass, whether in one piece or frame by frame; what a head over time reads again from
+    features that are there is not counted. Passes of an attempt that ran out of memory count as far
+    as they came to an end.
+
+    Attributes:
+        path: The path that was taken, such as a memory path of `TemporalGradient`; where several
+            were, in the order in which they were first taken.
+        tried: What ran out of memory before.
+        precision: `"full"` for that of the clip, or `"bfloat16"` if any part ran in it.
+        forward_passes: How many times the explained clips went forward; None if another library's
+            method ran a model that cannot be counted (a plain function or module).
+        backward_passes: How many times a gradient or relevance went back through the model; None
+            likewise.
+        chunk_sizes: For each path that works in chunks, how many frames, perturbed clips or
+            timesteps went through at a time: the fewest, where memory ran short on the way.
+        seconds: Wall-clock time.
+        seed: The seed of the method's own random numbers; None if it draws none.
+        versions: Of this library, torch and captum.
+
+    Example:
+        >>> from temporal_attr import TemporalGradient
+        >>> from temporal_attr.zoo import build_model
+        >>> model = build_model("inflated-resnet", classes=4, widths=(4, 8))
+        >>> run = TemporalGradient(model).explain(torch.rand(1, 4, 3, 16, 16), 0).run
+        >>> run.path, run.forward_passes, run.backward_passes  # the gradient, then 4 timesteps
+        ('whole', 2.0, 5.0)
+    """
+
+    path: str
+    tried: tuple[str, ...]
+    precision: Precision
+    forward_passes: float | None
+    backward_passes: float | None
+    chunk_sizes: dict[str, int]
+    seconds: float
+    seed: int | None = None
+    versions: dict[str, str] = field(default_factory=_versions)
+
+    @property
+    def chunk_size(self) -> int | None:
+        """The smallest of `chunk_sizes`; None where no path works in chunks."""
+        return min(self.chunk_sizes.values(), default=None)
+
+    def describe(self) -> str:
+        """One line of text."""
+        tried = f" (out of memory before: {', '.join(self.tried)})" if self.tried else ""
+        half = "" if self.precision == "full" else f", in {self.precision}: NOT full precision"
+        return f"{self._passes()}, path {self._path()}{tried}{half}, {self.seconds:.1f} s"
+
+    def _path(self) -> str:
+        names = self.path.split(_THEN)
+        sizes = {name: f" ({size} at a time)" for name, size in self.chunk_sizes.items()}
+        return _THEN.join(f"{name}{sizes.get(name, '')}" for name in names)
+
+    def _passes(self) -> str:
+        if self.forward_passes is None or self.backward_passes is None:
+            return "passes not known (a model that cannot be counted)"
+        forward, backward = self.forward_passes, self.backward_passes
+        return f"{forward:.4g} forward and {backward:.4g} backward pass(es)"
+
+
+class RunContext:
+    """What a run was asked for, and what it has done so far.
+
+    Each call of a method opens one with `started` and hands it down to all that runs the model. A
+    method that is used inside another opens its own, and merges it into the outer one when it ends.
+
+    Args:
+        show_progress: Whether bars are shown, on anything over two seconds.
+        seed: Of the method's own random numbers.
+    """
+
+    def __init__(self, show_progress: bool = False, seed: int | None = None) -> None:
+        self.show_progress = show_progress
+        self.seed = seed
+        self._start = time.perf_counter()
+        self._paths: dict[str, None] = {}
+        self._tried: dict[str, None] = {}
+        self._precision: Precision = "full"
+        self._chunk_sizes: dict[str, int] = {}
+        self._forward = self._backward = 0
+        self._uncounted = False
+
+    def took(
+        self, path: str, chunk_size: int | None = None, precision: Precision = "full"
+    ) -> None:
+        """Note the path that a part was computed by."""
+        self._paths[path] = None
+        if precision != "full":
+            self._precision = precision
+        if chunk_size is not None:
+            self._chunk_sizes[path] = min(chunk_size, self._chunk_sizes.get(path, chunk_size))
+
+    def ran_out(self, attempt: str) -> None:
+        """Note what ran out of memory."""
+        self._tried[attempt] = None
+
+    def ran(self, forward: int = 0, backward: int = 0) -> None:
+        """Count frames that went through the model, forward or back."""
+        self._forward += forward
+        self._backward += backward
+
+    def progress(self, total: int, description: str, show: bool = True) -> tqdm:
+        """A bar, if one is wanted; it appears on anything over two seconds."""
+        hidden = not (self.show_progress and show)
+        return tqdm(total=total, desc=description, disable=hidden, delay=2)
+
+    def merge(
+        self, part: RunContext, path: str | None = None, precision: Precision = "full"
+    ) -> None:
+        """Take over what a part of the run did.
+
+        Args:
+            part: Of a method used inside, or of a path.
+            path: What the part's paths are called here; by default what they are called there.
+            precision: What the part was computed in, where it does not know itself.
+        """
+        for name in part._paths:
+            lower = precision if part._precision == "full" else part._precision
+            self.took(path or name, part._chunk_sizes.get(name), lower)
+        self._tried |= part._tried
+        self.ran(part._forward, part._backward)
+        self._uncounted = self._uncounted or part._uncounted
+
+    @contextmanager
+    def counting(self, can_be_counted: bool) -> Iterator[None]:
+        """Count what a method of any library does with the model inside.
+
+        Args:
+            can_be_counted: Whether the model is one that counts itself: a `VideoModel`. A method of
+                this library counts in any case.
+        """
+        token = _counting.set(self)
+        before = self._forward
+        try:
+            yield
+        finally:
+            _counting.reset(token)
+            if not can_be_counted and self._forward == before:
+                self._uncounted = True
+
+    def finished(self, frames: int) -> Run:
+        """The record.
+
+        Args:
+            frames: How many frames were explained, over all clips.
+        """
+        return Run(
+            path=_THEN.join(self._paths),
+            tried=tuple(self._tried),
+            precision=self._precision,
+            forward_passes=None if self._uncounted else self._forward / frames,
+            backward_passes=None if self._uncounted else self._backward / frames,
+            chunk_sizes=dict(self._chunk_sizes),
+            seconds=time.perf_counter() - self._start,
+            seed=self.seed,
+        )
+
+
+_counting: ContextVar[RunContext | None] = ContextVar("_counting", default=None)
+
+
+@contextmanager
+def started(show_progress: bool = False, seed: int | None = None) -> Iterator[RunContext]:
+    """A run, which is merged into the one that it is a part of, if there is one."""
+    outer = _counting.get()
+    run = RunContext(show_progress, seed)
+    # What runs inside is counted by this run, and reaches the outer one with it.
+    token = _counting.set(None)
+    try:
+        yield run
+    finally:
+        _counting.reset(token)
+        if outer is not None:
+            outer.merge(run)
+
+
+def counted(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+    """Run a model on clips, and count that where a run asks for it."""
+    run = None if torch.compiler.is_compiling() else _counting.get()
+    output = forward(*args, **kwargs)
+    if run is not None:
+        clip = args[0] if args else kwargs["clip"]
+        frames = clip.shape[0] * clip.shape[1]
+        run.ran(forward=frames)
+        if isinstance(output, Tensor) and output.requires_grad:
+            output.register_hook(lambda _: run.ran(backward=frames))
+    return output

@@ -1,0 +1,116 @@
+"""What all methods share: Captum's conventions, and the checks of a call."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from captum.attr import Attribution
+from torch import Tensor
+
+from temporal_attr._errors import ClipError, FrameLogitsError, ModelError
+from temporal_attr.attributions._results import Result
+from temporal_attr.attributions._traits import Traits
+from temporal_attr.clips import check_finite, check_layout
+from temporal_attr.models import VideoModel, require_evaluation_mode
+
+
+class VideoMethod(ABC, Attribution):  # type: ignore[misc]  # Captum has no types
+    """Base of the methods: `attribute` gives tensors, `explain` a result.
+
+    A subclass checks its options in its constructor, and a call's arguments in `attribute` and
+    `explain`; what it computes is a function of a record, in its own folder.
+
+    Attributes:
+        name: As Captum shows it.
+        traits: What the method is.
+        model: A `VideoModel`, or a function of clips.
+    """
+
+    name: ClassVar[str]
+    traits: ClassVar[Traits]
+
+    def __init__(self, model: VideoModel | Callable[..., Any]) -> None:
+        if isinstance(model, Attribution):
+            raise ModelError(
+                f"a model for {type(self).__name__}, which explains one itself",
+                f"the method {model.get_name()}",
+                "Pass the model that this method explains.",
+            )
+        super().__init__(model)
+        self.model = model
+
+    @classmethod
+    def get_name(cls) -> str:
+        """The method's name, as Captum shows it."""
+        return cls.name
+
+    @abstractmethod
+    def explain(self, inputs: Any, target: Any = None) -> Result:  # noqa: ANN401
+        """The attribution, and what can be read from it."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """What the model's classes are called, as far as it knows."""
+        return self.model.class_names if isinstance(self.model, VideoModel) else ()
+
+    def _checked_clips(self, inputs: Any) -> tuple[Tensor, ...]:  # noqa: ANN401
+        """The clips, of which there may be several; the model must be ready for them."""
+        clips = inputs if isinstance(inputs, tuple) else (inputs,)
+        channels = self.model.channels if isinstance(self.model, VideoModel) else None
+        if not clips:
+            raise ClipError("at least one clip", "an empty tuple", "Pass the clip itself.")
+        if isinstance(self.model, VideoModel) and len(clips) > 1:
+            raise ClipError(
+                f"one clip for a {type(self.model).__name__}",
+                f"{len(clips)}",
+                "Pass a function of several clips to explain a model with several pathways.",
+            )
+        for clip in clips:
+            check_layout(clip, channels)
+            check_finite(clip)
+        require_evaluation_mode(self.model)
+        return clips
+
+    def _checked_clip(self, inputs: Any) -> Tensor:  # noqa: ANN401
+        """The clip, for a method that takes a single one."""
+        clips = self._checked_clips(inputs)
+        if len(clips) != 1:
+            raise ClipError(
+                "one clip",
+                f"{len(clips)}",
+                "Let a function make the other pathways of a model from one canonical clip.",
+            )
+        return clips[0]
+
+    def _checked_arguments(self, additional_forward_args: Any) -> tuple[Any, ...]:  # noqa: ANN401
+        """What the model takes after the clips."""
+        if additional_forward_args is None or additional_forward_args == ():
+            return ()
+        if isinstance(self.model, VideoModel):
+            raise ModelError(
+                f"no additional arguments for a {type(self.model).__name__}, which takes a clip",
+                type(additional_forward_args).__name__,
+                "Bind them in the wrapped model, or pass a function of clip and arguments.",
+            )
+        if isinstance(additional_forward_args, tuple):
+            return additional_forward_args
+        return (additional_forward_args,)
+
+    def _model_with_timesteps(self) -> VideoModel:
+        """The model, if it says what each of its timesteps predicts."""
+        if not isinstance(self.model, VideoModel):
+            name = getattr(self.model, "__name__", type(self.model).__name__)
+            raise FrameLogitsError(
+                "a VideoModel, whose timesteps each have logits",
+                f"{name}, known by its output only",
+                "Wrap the model: wrap(model), LateFusion, FrameRecurrent, EarlyFusion or Conv3D; "
+                "TemporalGradient can also do without (influence=False).",
+            )
+        return self.model
+
+
+def as_given(attribution: Tensor, inputs: Any) -> Any:  # noqa: ANN401 - a tensor or a tuple of one
+    """A tensor for a tensor, and a tuple for a tuple, as Captum gives attributions back."""
+    return (attribution,) if isinstance(inputs, tuple) else attribution

@@ -1,0 +1,79 @@
+"""Running a method that is made already, of this library or another, inside another method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from captum.attr import Attribution
+
+from temporal_attr._errors import ModelError
+from temporal_attr._run import RunContext
+from temporal_attr._typing import ClipTensor, Logits, Target
+from temporal_attr.attributions.temporal_gradient import TemporalGradient
+from temporal_attr.gradients import isolated_autograd
+from temporal_attr.models import VideoModel, check_logits
+
+
+def as_method(model: Any) -> Attribution:  # noqa: ANN401 - a model or a method
+    """A method as it is, and for a model its `TemporalGradient`.
+
+    Raises:
+        ModelError: If it is neither.
+    """
+    if isinstance(model, Attribution):
+        return model
+    if not callable(model) or isinstance(model, type):
+        raise ModelError(
+            "a model or an attribution method",
+            repr(model) if isinstance(model, type) else type(model).__name__,
+            "Pass a model, or make a method of it first, such as TemporalGradient(model).",
+        )
+    return TemporalGradient(model)
+
+
+def model_of(method: Attribution) -> VideoModel | Callable[..., Any]:
+    """The model that a method explains."""
+    model: VideoModel | Callable[..., Any] = method.forward_func
+    return model
+
+
+@dataclass(frozen=True)
+class NestedMethod:
+    """A method that is made already, and what is handed to it.
+
+    Attributes:
+        method: Of this library or another.
+        arguments: Handed to the model after the clips.
+        options: Handed to the method's `attribute` by name.
+    """
+
+    method: Attribution
+    arguments: tuple[Any, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def logits(self, clips: ClipTensor, run: RunContext) -> Logits:
+        """The logits of the model that the method explains."""
+        with isolated_autograd((clips,)) as (own,), torch.no_grad():
+            logits = check_logits(self.method.forward_func(own.clone(), *self.arguments), len(clips))
+        run.ran(forward=clips.shape[0] * clips.shape[1])
+        return logits.detach()
+
+    def attribute(self, clips: ClipTensor, target: Target, run: RunContext) -> Any:  # noqa: ANN401
+        """What the method attributes to clips, which are left as they are.
+
+        Args:
+            clips: `(batch, time, channel, height, width)`.
+            target: The class of each that is explained.
+            run: Counts what the method does with the model, and takes over what it says of its run.
+        """
+        given = dict(self.options)
+        if self.arguments:
+            given["additional_forward_args"] = self.arguments
+        known = isinstance(self.method.forward_func, VideoModel)
+        with isolated_autograd((clips,)) as (own,), run.counting(known):
+            # A copy that asks for gradients: some of Captum's methods switch them on, and warn.
+            leaf = own.clone().requires_grad_()
+            return self.method.attribute(leaf, target=target, **given)

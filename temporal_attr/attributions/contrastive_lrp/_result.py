@@ -1,0 +1,74 @@
+"""What the relevance of timesteps found: the matrix, and the actual temporal range."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from jaxtyping import Float
+from torch import Tensor
+
+from temporal_attr._typing import PerExample, StepMatrix, StepScores, StepWeights
+from temporal_attr.attributions._results import Result
+
+
+@dataclass(frozen=True, eq=False)
+class ContrastiveLRPTemporalResult(Result):
+    """What `ContrastiveLRPTemporal.explain` found.
+
+    Attributes:
+        matrix: `(batch, steps, steps)`, a_ij: relevance of the frames of column j for the target's
+            logit at timestep i, summed over pixels.
+        frame_matrix: `(batch, steps, time)`, the same with a column for each frame.
+        step_logits: `(batch, steps)`, the target's logit at each timestep, l_i.
+        step_weights: `(steps,)`, how much each timestep counts in the clip's logits.
+        ranges: `(batch, steps)`, r_i: length, in timesteps, of the shortest run of columns that
+            contains i and holds at least sigma of row i; NaN for a row of zeros.
+        avg_atr: `(batch,)`, the mean of r_i weighted by the positive part of l_i, times the
+            timestep's own weight; NaN where no timestep with a range has a positive logit.
+        max_atr: `(batch,)`, the largest r_i of the timesteps that have weight; NaN where their rows
+            are all zero.
+        row_error: `(batch, steps)`, what was lost or gained in the backward pass of a timestep, over its
+            logit, both as magnitudes: the sum of a row less the logit, or, if contrastive, the sum
+            of R - R' over all pixels, which start alike and should cancel. Of merged timesteps the
+            largest.
+        rows: The timesteps whose relevance of pixels was asked for.
+        row_relevance: `(batch, rows, time, channel, height, width)`; None if it was not asked for.
+        contrastive: Whether what opposes the target was subtracted.
+        sigma: The share of a row that a range holds.
+        frames_per_step: Frames from one timestep to the next.
+    """
+
+    large: ClassVar[tuple[str, ...]] = ("row_relevance",)
+
+    matrix: StepMatrix
+    frame_matrix: Float[Tensor, "batch steps time"]
+    step_logits: StepScores
+    step_weights: StepWeights
+    ranges: StepScores
+    avg_atr: PerExample
+    max_atr: PerExample
+    row_error: StepScores
+    rows: tuple[int, ...]
+    row_relevance: Float[Tensor, "batch rows time channel height width"] | None
+    contrastive: bool
+    sigma: float
+    frames_per_step: int
+
+    def _details(self, example: int) -> list[str]:
+        known = ~self.ranges[example].isnan()
+        if not known.any():
+            return ["no timestep has any relevance for this class, so there is no range"]
+        average, largest = self.avg_atr[example].item(), self.max_atr[example].item()
+        steps = self.ranges.shape[1]
+        said = f"ATR: {average:.2f} on average, {largest:.0f} at most, of {steps} timesteps"
+        if self.frames_per_step > 1:
+            f = self.frames_per_step
+            said += f" ({average * f:.1f} and {largest * f:.0f} frames)"
+        if self.avg_atr[example].isnan():
+            said = (
+                f"ATR: at most {largest:.0f} of {steps} timesteps; no timestep supports this "
+                "class (all logits are 0 or less), so there is no average"
+            )
+        lost = self.row_error[example].abs().max().item()
+        return [said, f"a range holds {self.sigma:.1%} of a row; relevance lost: {lost:.1g}"]

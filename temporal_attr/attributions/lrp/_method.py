@@ -1,0 +1,188 @@
+"""Layer-wise relevance propagation: options and checks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, overload
+
+from captum.attr import GradientAttribution
+from captum.log import log_usage
+from torch import Tensor
+
+from temporal_attr._run import started
+from temporal_attr._typing import ClipTensor, PerExample, TargetLike
+from temporal_attr.attributions._method import VideoMethod, as_given
+from temporal_attr.attributions._traits import CLIP_AXES, Traits
+from temporal_attr.attributions.lrp._compute import RelevanceRequest, clip_relevance
+from temporal_attr.attributions.lrp._result import LRPResult
+from temporal_attr.gradients import logit
+from temporal_attr.measures import frame_scores
+from temporal_attr.models import VideoModel
+from temporal_attr.relevance import Composite
+
+
+class LRP(VideoMethod, GradientAttribution):  # type: ignore[misc]
+    r"""Layer-wise relevance propagation :cite:p:`bach2015`, for any video model.
+
+    The target's logit is distributed over the inputs of the last layer, what each of these received
+    over its own inputs, and so on down to the pixels:
+    :math:`R_i = \sum_j \frac{a_i w_{ij}}{\sum_{i'} a_{i'} w_{i'j}} R_j`, by rules that the
+    composite names. With the default composite relevance is conserved: it sums to the logit, also
+    where there are biases, residual sums, branches and gates.
+
+    Operations are intercepted as functions, not as modules, so nothing has to be rewritten or
+    registered, and no weight, hook or module is touched. An operation without a rule (attention,
+    so far) is an error that names it; there is no fallback to the gradient.
+
+    Args:
+        model: A `VideoModel` (see `temporal_attr.wrap`), or a function of clips
+            `(batch, time, channel, height, width)` that returns logits `(batch, classes)`.
+        composite: Which rule for which operation; by default `Composite()`, the rules of
+            :cite:t:`fan2022`. Their rule at the input, z^B, takes its bounds from the model's
+            normalization; for a model without one, give them
+            (`Composite(input=Box(low=..., high=...))`) or do without (`Composite(input=None)`).
+
+    Costs: about two forward passes and one backward pass.
+
+    Example:
+        >>> import torch
+        >>> from temporal_attr.models import LateFusion
+        >>> from temporal_attr.relevance import Composite
+        >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 5)).eval()
+        >>> method = LRP(LateFusion(network), Composite(input=None))
+        >>> clip = torch.rand(1, 4, 3, 8, 8)
+        >>> attribution, delta = method.attribute(clip, target=2, return_convergence_delta=True)
+        >>> tuple(attribution.shape), delta.abs().item() < 1e-6
+        ((1, 4, 3, 8, 8), True)
+    """
+
+    name = "Layer-wise Relevance Propagation"
+    traits = Traits(
+        slug="lrp",
+        question="How much of the logit came from each pixel?",
+        gives="relevance, which sums to the logit",
+        axes=CLIP_AXES,
+        sign="signed",
+        unit="logits",
+        needs=("relevance rules",),
+        cost="about 2 F and one backward pass",
+        source="bach2015",
+    )
+
+    def __init__(
+        self, model: VideoModel | Callable[..., Any], composite: Composite | None = None
+    ) -> None:
+        super().__init__(model)
+        self.composite = Composite() if composite is None else composite
+
+    @property
+    def multiplies_by_inputs(self) -> bool:
+        """Relevance is a share of the prediction, not a sensitivity to the input."""
+        return True
+
+    def has_convergence_delta(self) -> bool:
+        """Relevance sums to the logit, so what is lost can be told."""
+        return True
+
+    def compute_convergence_delta(
+        self,
+        attributions: Tensor | tuple[Tensor, ...],
+        output: Tensor,
+    ) -> PerExample:
+        """The output less the sum of the attribution, for each example (Captum's meaning).
+
+        Args:
+            attributions: What `attribute` returned.
+            output: `(batch,)`, the target's logit.
+        """
+        entries = attributions if isinstance(attributions, tuple) else (attributions,)
+        sums = torch.stack([entry.flatten(1).sum(1) for entry in entries]).sum(0)
+        return output - sums
+
+    @overload
+    def attribute(
+        self,
+        inputs: ClipTensor | tuple[ClipTensor],
+        target: TargetLike = None,
+        additional_forward_args: Any = None,  # noqa: ANN401
+        *,
+        return_convergence_delta: Literal[False] = False,
+    ) -> ClipTensor | tuple[ClipTensor]: ...
+
+    @overload
+    def attribute(
+        self,
+        inputs: ClipTensor | tuple[ClipTensor],
+        target: TargetLike = None,
+        additional_forward_args: Any = None,  # noqa: ANN401
+        *,
+        return_convergence_delta: Literal[True],
+    ) -> tuple[ClipTensor | tuple[ClipTensor], PerExample]: ...
+
+    @log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]
+    def attribute(
+        self,
+        inputs: Any,
+        target: TargetLike = None,
+        additional_forward_args: Any = None,
+        *,
+        return_convergence_delta: bool = False,
+    ) -> Any:
+        """The relevance of every value of the clip for the target's logit.
+
+        Args:
+            inputs: `(batch, time, channel, height, width)`, or a tuple of one such tensor.
+            target: The class to explain: an int for all clips, a list or tensor with one for each,
+                or one-element tuples; None only where the model has one class.
+            additional_forward_args: Handed to a function after the clip; a tuple is spread.
+            return_convergence_delta: Also return, for each example, the logit less the sum of its
+                relevance `(batch,)`.
+
+        Returns:
+            A tensor (or tuple) shaped like `inputs`, in logits: positive where a value supports the
+            target, and, with rules that allow it, negative where it opposes it.
+
+        Raises:
+            ClipError: If `inputs` is not one clip of finite floats within the bounds of z^B.
+            TargetError: If `target` does not name a class for each clip.
+            ModelError: If the model is in training mode, does not return finite logits, or does
+                something that has no rule; the message says what, where, and how to give it one.
+        """
+        with started() as run:
+            found = clip_relevance(self._request(inputs, target, additional_forward_args), run)
+        attribution = as_given(found.relevance, inputs)
+        if return_convergence_delta:
+            explained = logit(found.logits, found.target)
+            return attribution, self.compute_convergence_delta(found.relevance, explained)
+        return attribution
+
+    def explain(
+        self,
+        inputs: ClipTensor | tuple[ClipTensor],
+        target: TargetLike = None,
+        additional_forward_args: Any = None,  # noqa: ANN401 - Captum's
+    ) -> LRPResult:
+        """The relevance, its sums over frames, and what was lost; arguments as for `attribute`."""
+        with started() as run:
+            found = clip_relevance(self._request(inputs, target, additional_forward_args), run)
+        explained = logit(found.logits, found.target)
+        return LRPResult(
+            logits=found.logits,
+            target=found.target,
+            run=run.finished(found.relevance.shape[0] * found.relevance.shape[1]),
+            class_names=self.class_names,
+            attribution=found.relevance,
+            frame_scores=frame_scores(found.relevance, "sum"),
+            convergence_delta=self.compute_convergence_delta(found.relevance, explained),
+        )
+
+    def _request(
+        self,
+        inputs: Any,  # noqa: ANN401
+        target: TargetLike,
+        additional_forward_args: Any,  # noqa: ANN401
+    ) -> RelevanceRequest:
+        """A call's arguments, checked."""
+        clip = self._checked_clip(inputs)
+        arguments = self._checked_arguments(additional_forward_args)
+        return RelevanceRequest(self.model, clip, target, arguments, self.composite)

@@ -1,0 +1,38 @@
+"""What layer-wise relevance propagation found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from temporal_attr._typing import PerExample
+from temporal_attr.attributions._results import PixelResult
+
+
+@dataclass(frozen=True, eq=False)
+class LRPResult(PixelResult):
+    """What `LRP.explain` found.
+
+    Attributes:
+        attribution: `(batch, time, channel, height, width)`, the relevance of every value.
+        frame_scores: `(batch, time)`, its sum over channel, height and width.
+        convergence_delta: `(batch,)`, the target's logit less the sum of all relevance.
+    """
+
+    convergence_delta: PerExample
+
+    @property
+    def meaning(self) -> str:
+        """Relevance."""
+        return "relevance for the logit"
+
+    @property
+    def frame_meaning(self) -> str:
+        """The relevance of a frame."""
+        return "relevance of the\nframe for the logit"
+
+    def _details(self, example: int) -> list[str]:
+        total = self.frame_scores[example].sum().item()
+        lines = [f"relevance sums to {total:.4g}; lost {self.convergence_delta[example]:.2g}"]
+        if total:
+            lines.append(f"frames with most relevance: {self._top_frames(example)}")
+        return lines

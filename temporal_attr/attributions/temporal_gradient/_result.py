@@ -1,0 +1,68 @@
+"""What the temporal gradient found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from temporal_attr._typing import Influence, StepLogits, StepWeights
+from temporal_attr.attributions._results import PixelResult
+
+
+@dataclass(frozen=True, eq=False)
+class TemporalGradientResult(PixelResult):
+    """What `TemporalGradient.explain` found.
+
+    Attributes:
+        attribution: `(batch, time, channel, height, width)`, the signed gradient of the objective,
+            in objective per input value.
+        frame_scores: `(batch, time)`, G_t: its L2 norm over channel, height and width; 0 or more.
+        influence: `(batch, steps, time)`, the L2 norm of the gradient of timestep n's target logit
+            (row) with respect to frame t (column); None if it was not asked for.
+        step_logits: `(batch, steps, classes)`, each timestep's logits; None without `influence`.
+        step_weights: `(steps,)`, how much each counts in the clip's logits; None without
+            `influence`.
+        objective: The name of what was differentiated.
+    """
+
+    influence: Influence | None
+    step_logits: StepLogits | None
+    step_weights: StepWeights | None
+    objective: str
+
+    @property
+    def meaning(self) -> str:
+        """The gradient of the objective."""
+        return f"gradient of the {self.objective}"
+
+    @property
+    def frame_meaning(self) -> str:
+        """G_t."""
+        return f"$G_t$: {self.meaning},\nL2 norm"
+
+    def _details(self, example: int) -> list[str]:
+        scores = self.frame_scores[example]
+        total = scores.sum().item()
+        if not total:
+            return [f"the gradient of the {self.objective} is zero for every frame"]
+        top = self._top_frames(example)
+        lines = [f"frames with most of the {self.objective}'s sensitivity: {top}"]
+        if self.influence is not None:
+            lines.append(_reach(self.influence[example]))
+        return lines
+
+
+def _reach(influence: Tensor) -> str:
+    """How many frames hold nine tenths of a timestep's sensitivity, on average over timesteps."""
+    reading = influence[influence.sum(1) > 0]
+    if not len(reading):
+        return "no timestep's logit reacts to any frame"
+    shares = reading / reading.sum(1, keepdim=True)
+    cumulative = shares.sort(1, descending=True).values.cumsum(1)
+    needed = (cumulative < 0.9).sum(1).add(1).clamp_max(shares.shape[1]).float().mean().item()
+    steps, frames = influence.shape
+    return (
+        f"{steps} timestep(s); 90% of a timestep's sensitivity lies on {needed:.1f} of {frames} "
+        "frames on average"
+    )

@@ -1,0 +1,61 @@
+"""The one place where work that ran out of memory is tried again in smaller chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+
+from temporal_attr._run import RunContext
+
+Found = TypeVar("Found")
+
+DEFAULT_CHUNK = 16
+"""Frames that go through a model at a time, unless a chunk size is given."""
+
+_OUT_OF_MEMORY_TEXTS = (
+    "out of memory",
+    "can't allocate memory",  # the CPU's allocator
+    "not enough memory",
+    "status_alloc_failed",  # cuBLAS and cuDNN
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that memory ran out, on any device."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(part in text for part in _OUT_OF_MEMORY_TEXTS)
+
+
+def halving(
+    attempt: Callable[[int], Found], size: int, fixed: bool, run: RunContext, path: str
+) -> tuple[Found, int]:
+    """Run work in chunks of a size, and of half that size for as long as memory runs out.
+
+    Args:
+        attempt: From a chunk size to what was computed; it is run again from its beginning.
+        size: The first chunk size.
+        fixed: Whether the caller asked for this size; then memory that runs out is an error.
+        run: Where each attempt that ran out of memory is noted.
+        path: What the attempt is called there.
+
+    Returns:
+        What was computed, and the size that it took.
+
+    Raises:
+        torch.OutOfMemoryError: Or what else memory that runs out raises, if the size is fixed or
+            even chunks of one do not fit. Any other error is raised as it is.
+    """
+    while True:
+        try:
+            return attempt(size), size
+        except Exception as error:
+            if fixed or size == 1 or not is_out_of_memory(error):
+                raise
+        # Only here is the error, which holds the graph, gone.
+        run.ran_out(f"{path} with {size} frames")
+        size //= 2
+        torch.cuda.empty_cache()

@@ -1,0 +1,98 @@
+"""The memory ladder: which paths a model has, and which is taken when memory runs out."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias, get_args
+
+import torch
+from torch import Tensor
+
+from temporal_attr._errors import OptionError
+from temporal_attr._run import RunContext
+from temporal_attr.gradients._autograd import isolated_autograd
+from temporal_attr.gradients._framewise import framewise
+from temporal_attr.gradients._halving import is_out_of_memory
+from temporal_attr.gradients._paths import Path, checkpointed, half, offloaded, whole
+from temporal_attr.gradients._query import GradientQuery, Gradients
+from temporal_attr.models import FramewiseModel, VideoModel
+
+Memory: TypeAlias = Literal["auto", "whole", "framewise", "checkpoint", "offload", "half"]
+"""How gradients are computed; see `TemporalGradient`."""
+
+
+def require_memory(memory: object) -> None:
+    """Raise unless this names a memory path.
+
+    Raises:
+        OptionError: With the names.
+    """
+    if memory not in get_args(Memory):
+        names = ", ".join(f'"{name}"' for name in get_args(Memory))
+        raise OptionError(f"memory to be {names}", repr(memory), "Choose one of them.")
+
+
+def gradients_of(
+    query: GradientQuery,
+    clips: tuple[Tensor, ...],
+    run: RunContext,
+    memory: Memory = "auto",
+    chunk_size: int | None = None,
+) -> Gradients:
+    """Gradients by the named path, or with `"auto"` by the first that memory allows.
+
+    All paths compute the same numbers, except `"half"`, which computes them in half precision; the
+    run says so. Only running out of memory moves on to the next path; any other error is raised.
+
+    Args:
+        query: The scalar outputs.
+        clips: `(batch, time, channel, height, width)` each.
+        run: Where the path, and what was tried before it, are noted.
+        memory: The path.
+        chunk_size: Frames encoded at a time on the framewise path.
+
+    Raises:
+        OptionError: If the model does not have the named path.
+    """
+    with isolated_autograd(clips) as own:
+        paths = _paths_of(query, own)
+        if memory != "auto":
+            return _named(paths, memory, query)(query, own, chunk_size, run)
+        if not own[0].is_cuda:
+            del paths["offload"]  # the tensors are in the CPU's memory already
+        *first, last = paths
+        for name in first:
+            try:
+                return paths[name](query, own, chunk_size, run)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+            # Only here is the error, which holds the graph, gone.
+            run.ran_out(name)
+            torch.cuda.empty_cache()
+        return paths[last](query, own, chunk_size, run)
+
+
+def _paths_of(query: GradientQuery, clips: tuple[Tensor, ...]) -> dict[str, Path]:
+    """The paths that a model has, in the order in which they are tried."""
+    paths: dict[str, Path] = {"whole": whole}
+    model = query.model
+    if isinstance(model, FramewiseModel) and len(clips) == 1:
+        paths["framewise"] = framewise
+    elif isinstance(model, VideoModel) and len(model.stages) > 1:
+        paths["checkpoint"] = checkpointed
+    paths["offload"] = offloaded
+    if clips[0].dtype != torch.float64:  # autocast leaves doubles as they are
+        leanest = next(paths[name] for name in ("framewise", "checkpoint", "offload") if name in paths)
+        paths["half"] = half(leanest)
+    return paths
+
+
+def _named(paths: dict[str, Path], name: str, query: GradientQuery) -> Path:
+    if name not in paths:
+        options = ", ".join(f'"{option}"' for option in ("auto", *paths))
+        raise OptionError(
+            f"memory to be {options} for this {type(query.model).__name__}",
+            repr(name),
+            'The path "framewise" needs a FramewiseModel, and "checkpoint" a model with stages.',
+        )
+    return paths[name]

@@ -1,0 +1,112 @@
+"""Gradients of whole clips: with the whole graph, recomputed, kept in the CPU's memory, or halved.
+
+Every path computes the same numbers, except `half`, which computes them in bfloat16.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from temporal_attr._run import RunContext
+from temporal_attr.gradients._framewise import gradients_by_scalar, gradients_in_chunks
+from temporal_attr.gradients._query import GradientQuery, Gradients, Output, without_graph
+from temporal_attr.gradients._recurrence import native_recurrence
+from temporal_attr.models import FramewiseModel
+
+Path: TypeAlias = Callable[
+    [GradientQuery, tuple[Tensor, ...], "int | None", RunContext], Gradients
+]
+"""From a query, clips, a chunk size and a run to gradients."""
+
+
+def whole(
+    query: GradientQuery, clips: tuple[Tensor, ...], chunk_size: int | None, run: RunContext
+) -> Gradients:
+    """Keep the whole graph."""
+    if query.of_timesteps and isinstance(query.model, FramewiseModel):
+        # All frames as one chunk: timesteps that read different frames share a backward pass.
+        frames = clips[0].shape[0] * clips[0].shape[1]
+        found = gradients_in_chunks(query, clips[0], frames, run)
+    else:
+        found = _differentiated(query, clips, query.of_clips, run)
+    run.took("whole")
+    return found
+
+
+def checkpointed(
+    query: GradientQuery, clips: tuple[Tensor, ...], chunk_size: int | None, run: RunContext
+) -> Gradients:
+    """Keep the stages' borders only, and run each stage again in the backward pass."""
+    on_cuda = clips[0].is_cuda
+
+    def again(stage: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        def run_stage(x: Tensor) -> Tensor:
+            with native_recurrence(on_cuda):
+                # A copy: what is kept for the second run must survive a stage that works in place.
+                return stage(x.clone())
+
+        result: Tensor = checkpoint(run_stage, x, use_reentrant=False)
+        return result
+
+    def output(leaves: tuple[Tensor, ...]) -> Output:
+        return query.of_features(query.wrapper.features(leaves[0], run=again))
+
+    found = _differentiated(query, clips, output, run)
+    # Every backward pass has recomputed the stages.
+    run.ran(forward=len(found.of_clips[0]) * _frames(clips))
+    run.took("checkpoint")
+    return found
+
+
+def offloaded(
+    query: GradientQuery, clips: tuple[Tensor, ...], chunk_size: int | None, run: RunContext
+) -> Gradients:
+    """Keep what the backward pass needs in the CPU's memory."""
+    with torch.autograd.graph.save_on_cpu(pin_memory=clips[0].is_cuda):
+        found = _differentiated(query, clips, query.of_clips, run)
+    run.took("offload")
+    return found
+
+
+def half(leanest: Path) -> Path:
+    """A path in bfloat16, whose range is that of float32."""
+
+    def halved(
+        query: GradientQuery, clips: tuple[Tensor, ...], chunk_size: int | None, run: RunContext
+    ) -> Gradients:
+        part = RunContext(run.show_progress)
+        with torch.autocast(clips[0].device.type, torch.bfloat16):
+            found = leanest(query, clips, chunk_size, part)
+        run.merge(part, path="half", precision="bfloat16")
+        return found
+
+    return halved
+
+
+def _differentiated(
+    query: GradientQuery,
+    clips: tuple[Tensor, ...],
+    output_of: Callable[[tuple[Tensor, ...]], Output],
+    run: RunContext,
+) -> Gradients:
+    leaves = tuple(clip.detach().requires_grad_() for clip in clips)
+    # Copies, so that a model that works in place neither trips over a leaf nor reaches the user's
+    # clip.
+    output = output_of(tuple(leaf.clone() for leaf in leaves))
+    run.ran(forward=_frames(clips))
+    kept = [
+        tuple(query.reduction(gradient) for gradient in gradients)
+        for gradients in gradients_by_scalar(query.scalars(output), leaves, run)
+    ]
+    run.ran(backward=len(kept) * _frames(clips))
+    stacked = tuple(torch.stack(parts) for parts in zip(*kept, strict=True))
+    return Gradients(stacked, without_graph(output, clips[0].dtype))
+
+
+def _frames(clips: tuple[Tensor, ...]) -> int:
+    return clips[0].shape[0] * clips[0].shape[1]

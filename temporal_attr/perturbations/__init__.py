@@ -1,0 +1,1 @@
+"""What is masked in a clip, and what stands in its place."""
