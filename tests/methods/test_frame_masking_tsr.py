@@ -1,0 +1,324 @@
+"""Temporal saliency rescaling against its definition, and what it refuses."""
+
+import numpy as np
+import pytest
+import torch
+from captum.attr import GradientShap, NoiseTunnel, Occlusion, Saliency
+from torch import nn
+
+from temporal_attr import (
+    LRP,
+    ClipError,
+    FrameMaskingTSR,
+    LateFusion,
+    ModelError,
+    OptionError,
+    TemporalGradient,
+)
+from temporal_attr.clips import IDENTITY
+from temporal_attr.relevance import Box, Composite
+from temporal_attr.zoo import build_model
+from tests.helpers.families import CLASSES, vivid
+from tests.references.tsr import time_relevance, two_steps
+
+FRAMES, SIDE = 5, 8
+# Sums over a few hundred values of float64, in another order.
+EXACT = {"rtol": 1e-10, "atol": 0}
+
+
+def clips(batch=1, dtype=torch.float64, frames=FRAMES):
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(batch, frames, 3, SIDE, SIDE, generator=generator).to(dtype)
+
+
+class Twisted(nn.Module):
+    """A small network of the whole clip that is smooth, so that its gradient moves with it."""
+
+    def __init__(self):
+        super().__init__()
+        self.along = nn.Conv3d(3, 4, 3, padding=1)
+        self.classify = nn.Linear(4, CLASSES)
+
+    def forward(self, clip):
+        return self.classify(torch.tanh(self.along(clip.transpose(1, 2))).mean((2, 3, 4)))
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return vivid(Twisted(), clips(4, torch.float32)).double()
+
+
+@pytest.fixture(scope="module")
+def recurrent():
+    torch.manual_seed(0)
+    return build_model("gru", CLASSES, widths=(4,)).double()
+
+
+def gradient_of(model):
+    return lambda clip, target: TemporalGradient(model).attribute(clip, target)
+
+
+HIDES = {
+    "zero": 0.0,
+    "value": 0.7,
+    "mean": "mean",
+    "neighbour": "neighbour",
+    "baselines": torch.rand(FRAMES, 3, SIDE, SIDE, dtype=torch.float64),
+}
+
+
+@pytest.mark.parametrize("hide", HIDES)
+@pytest.mark.parametrize("window", [1, 2, 4])
+def test_one_step_is_the_attribution_times_what_a_frame_moves(hide, window, model):
+    hide, batch = HIDES[hide], clips(2)
+    tsr = FrameMaskingTSR(TemporalGradient(model), hide=hide, window=window)
+    found = tsr.explain(batch, [1, 2])
+    for example, target in enumerate([1, 2]):
+        moved = time_relevance(gradient_of(model), batch[example], target, hide, window)
+        np.testing.assert_allclose(found.time_relevance[example], moved, **EXACT)
+        base = TemporalGradient(model).attribute(batch[example : example + 1], target)[0]
+        expected = base * torch.tensor(moved, dtype=torch.float64)[:, None, None, None]
+        np.testing.assert_allclose(found.attribution[example], expected, **EXACT)
+    assert found.masks == 2 * (FRAMES - window + 1)
+
+
+FEATURES = {
+    "pixels": {},
+    "blocks": {"block": (4, 4)},
+    "blocks that do not divide": {"block": (3, 5)},
+    "mask": {"features": torch.arange(SIDE * SIDE).reshape(SIDE, SIDE) // 13},
+    "superpixels": {"features": "superpixel", "segments": 6},
+    "supervoxels": {"features": "supervoxel", "segments": 3},
+}
+
+
+def labels_of(options, clip):
+    """The parts of each frame, by their definition or by SLIC itself."""
+    if "block" in options:
+        high, wide = options["block"]
+        grid = [[(row // high, column // wide) for column in range(SIDE)] for row in range(SIDE)]
+        one = torch.tensor([[100 * down + across for down, across in line] for line in grid])
+        return one.expand(len(clip), SIDE, SIDE)
+    features = options.get("features", "pixel")
+    if isinstance(features, torch.Tensor):
+        return features.expand(len(clip), SIDE, SIDE)
+    if features == "pixel":
+        return torch.arange(SIDE * SIDE).reshape(SIDE, SIDE).expand(len(clip), SIDE, SIDE)
+    from skimage.segmentation import slic
+
+    images = clip.clamp(0, 1).permute(0, 2, 3, 1).numpy()
+    if features == "supervoxel":
+        return torch.from_numpy(slic(images, 3 * len(clip), channel_axis=-1, start_label=0))
+    each = [slic(image, 6, channel_axis=-1, start_label=0) for image in images]
+    return torch.from_numpy(np.stack(each))
+
+
+@pytest.mark.parametrize("name", FEATURES)
+def test_two_steps_against_the_definition(name, model):
+    options, batch = FEATURES[name], clips(2, frames=3)
+    tsr = FrameMaskingTSR(
+        TemporalGradient(model), "two", quantile=0.5, normalization=IDENTITY, **options
+    )
+    found = tsr.explain(batch, 1)
+    for example in range(2):
+        moved = time_relevance(gradient_of(model), batch[example], 1, 0.0)
+        kept = [value >= sorted(moved)[1] for value in moved]
+        assert found.kept[example].tolist() == kept
+        labels = labels_of(options, batch[example])
+        expected = two_steps(gradient_of(model), batch[example], 1, 0.0, labels, kept, moved)
+        np.testing.assert_allclose(found.attribution[example], expected, **EXACT)
+
+
+@pytest.mark.parametrize("hide", ["mean", "neighbour", "baselines"])
+def test_two_steps_hide_with_anything(hide, recurrent):
+    hide, clip = HIDES[hide], clips()
+    tsr = FrameMaskingTSR(TemporalGradient(recurrent), "two", block=(4, 4), hide=hide)
+    moved = time_relevance(gradient_of(recurrent), clip[0], 1, hide)
+    labels = labels_of({"block": (4, 4)}, clip[0])
+    kept = [True] * FRAMES
+    expected = two_steps(gradient_of(recurrent), clip[0], 1, hide, labels, kept, moved)
+    np.testing.assert_allclose(tsr.attribute(clip, 1)[0], expected, rtol=1e-8, atol=0)
+
+
+def test_blur_keeps_a_flat_frame_and_flattens_noise(model):
+    from temporal_attr.attributions._hiding import cover
+
+    flat = torch.full((1, 2, 3, SIDE, SIDE), 0.3, dtype=torch.float64)
+    torch.testing.assert_close(cover(flat, "blur"), flat)
+    noise = clips()
+    assert cover(noise, "blur").std() < 0.6 * noise.std()
+    found = FrameMaskingTSR(TemporalGradient(model), hide="blur").explain(flat, 1)
+    # What shows itself where it is hidden moves nothing but rounding.
+    assert found.time_relevance.max() < 1e-12
+
+
+def test_normalized_as_the_authors_code_does(model):
+    clip = clips(frames=3)
+    plain = FrameMaskingTSR(TemporalGradient(model), "two", block=(4, 4)).explain(clip, 1)
+    scaled = FrameMaskingTSR(TemporalGradient(model), "two", block=(4, 4), normalize=True).explain(
+        clip, 1
+    )
+    moved = plain.time_relevance[0]
+    weights = (moved - moved.min()) / (moved.max() - moved.min())
+    for frame in range(3):
+        features = plain.attribution[0, frame, 0] / moved[frame]
+        unit = (features - features.min()) / (features.max() - features.min())
+        np.testing.assert_allclose(
+            scaled.attribution[0, frame, 0], unit * weights[frame], rtol=1e-8, atol=1e-12
+        )
+
+
+def test_frames_below_a_threshold_are_zero_and_their_features_are_not_tried(model):
+    clip = clips()
+    everything = FrameMaskingTSR(TemporalGradient(model), "two", block=(4, 4)).explain(clip, 1)
+    least = everything.time_relevance[0].sort().values[3].item()
+    found = FrameMaskingTSR(TemporalGradient(model), "two", block=(4, 4), threshold=least).explain(
+        clip, 1
+    )
+    kept = everything.time_relevance >= least
+    assert torch.equal(found.kept, kept)
+    assert found.masks == FRAMES + 2 * 4
+    expected = everything.attribution * kept[:, :, None, None, None]
+    torch.testing.assert_close(found.attribution, expected, rtol=1e-12, atol=0)
+    nothing = FrameMaskingTSR(TemporalGradient(model), threshold=1e9).explain(clip, 1)
+    assert not nothing.attribution.any()
+    assert "note: the threshold keeps no frame of clip(s) 0" in nothing.summary()
+
+
+def test_the_time_contribution_is_the_fall_of_probability_and_of_being_right(model):
+    batch = clips(3)
+    with torch.no_grad():
+        top = model(batch).argmax(1)
+    found = FrameMaskingTSR(TemporalGradient(model)).explain(batch, top)
+    for frame in range(FRAMES):
+        hidden = batch.clone()
+        hidden[:, frame] = 0
+        with torch.no_grad():
+            before, after = model(batch).softmax(1), model(hidden).softmax(1)
+        rows = torch.arange(3)
+        np.testing.assert_allclose(
+            found.time_contribution[:, frame], before[rows, top] - after[rows, top], atol=1e-14
+        )
+        lost = (after.argmax(1) != top).double()
+        np.testing.assert_array_equal(found.accuracy_contribution[:, frame], lost)
+
+
+@pytest.mark.parametrize("name", ["saliency", "lrp", "occlusion"])
+def test_any_method_can_be_rescaled(name, recurrent):
+    windows = {"sliding_window_shapes": (1, 3, 4, 4), "strides": (1, 3, 4, 4)}
+    wide = Composite(input=Box(low=-9.0, high=9.0))
+    method, options = {
+        "saliency": (Saliency(recurrent), {}),
+        "lrp": (LRP(recurrent, wide), {}),
+        "occlusion": (Occlusion(recurrent), windows),
+    }[name]
+    clip = clips()
+    found = FrameMaskingTSR(method, method_arguments=options).explain(clip, 1)
+
+    def attribute(clip, target):
+        return method.attribute(clip.clone().requires_grad_(), target=target, **options).detach()
+
+    moved = time_relevance(attribute, clip[0], 1, 0.0)
+    # Captum's Occlusion adds up in single precision.
+    tolerance = 1e-6 if name == "occlusion" else 1e-8
+    np.testing.assert_allclose(found.time_relevance[0], moved, rtol=tolerance, atol=0)
+
+
+def test_a_method_with_noise_needs_a_seed(model):
+    base = torch.zeros(4, FRAMES, 3, SIDE, SIDE, dtype=torch.float64)
+    options = {"baselines": base, "n_samples": 3, "stdevs": 0.3}
+    with pytest.raises(ModelError, match="Gradient Shap, which draws random .*seed=0"):
+        FrameMaskingTSR(GradientShap(model), method_arguments=options).attribute(clips(), 1)
+    seeded = FrameMaskingTSR(GradientShap(model), seed=3, method_arguments=options)
+    state = torch.get_rng_state()
+    found = seeded.attribute(clips(2), 1)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(found, seeded.attribute(clips(2), 1))
+    alone = seeded.attribute(clips(2)[1:], 1)
+    torch.testing.assert_close(found[1:], alone, rtol=1e-12, atol=0)
+
+
+def test_noise_tunnel_around_it(model):
+    torch.manual_seed(0)
+    tsr = FrameMaskingTSR(TemporalGradient(model))
+    found = NoiseTunnel(tsr).attribute(clips(), target=1, nt_samples=3, stdevs=0.1)
+    assert found.shape == clips().shape
+    assert not torch.allclose(found, tsr.attribute(clips(), 1))
+
+
+def test_arguments_of_the_model_belong_to_the_whole_batch(model):
+    weight = torch.tensor([0.5, 2.0], dtype=torch.float64)
+
+    def weighted(clip, weight):
+        return model(clip * weight[:, None, None, None, None])
+
+    batch = clips(2)
+    found = FrameMaskingTSR(Saliency(weighted)).attribute(batch, 1, additional_forward_args=weight)
+    for example in range(2):
+        alone = FrameMaskingTSR(
+            Saliency(lambda clip, w=weight[example]: model(clip * w))
+        ).attribute(batch[example : example + 1], 1)
+        torch.testing.assert_close(found[example : example + 1], alone, rtol=1e-10, atol=0)
+
+
+@pytest.mark.usefixtures("as_user")
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        ({"steps": "three"}, OptionError, 'steps to be "one" or "two", got \'three\''),
+        ({"window": 0}, OptionError, "window a whole number at least 1, got 0"),
+        ({"window": 6}, ClipError, "a clip longer than the window of 6, got 5 frames"),
+        ({"window": 5, "hide": "neighbour"}, ClipError, "longer than the window of 5, got 5"),
+        ({"hide": "black"}, OptionError, "hide to be a number, .* got 'black'"),
+        (
+            {"hide": torch.zeros(4, 4)},
+            ClipError,
+            r"that fits \(1, 5, 3, 8, 8\), got shape \(4, 4\)",
+        ),
+        ({"threshold": 1.0, "quantile": 0.5}, OptionError, "a threshold or a quantile"),
+        ({"threshold": -1.0}, OptionError, "threshold at least 0, got -1"),
+        ({"quantile": 1.5}, OptionError, "quantile from 0 to 1, got 1.5"),
+        ({"block": (9, 4)}, OptionError, "a block's height a whole number from 1 to 8, got 9"),
+        ({"block": (4, 4), "features": "superpixel"}, OptionError, "blocks of features=.pixel."),
+        ({"features": "voxel"}, OptionError, "features to be \"pixel\", .* got 'voxel'"),
+        ({"features": "superpixel"}, ModelError, "a way back from input values to pixels"),
+        ({"features": torch.zeros(4, 4).long()}, ClipError, "a feature mask that fits"),
+        ({"features": torch.zeros(8, 8)}, ClipError, "a feature mask of whole numbers"),
+        (
+            {"features": 2 * torch.eye(8).long()},
+            ClipError,
+            "without gaps, got 2 numbers",
+        ),
+        ({"chunk_size": 0}, OptionError, "chunk_size a whole number at least 1"),
+    ],
+)
+def test_what_is_refused(options, error, text, model):
+    given = {"steps": "two", **options}
+    with pytest.raises(error, match=text):
+        FrameMaskingTSR(Saliency(model), **given).attribute(clips(), 1)
+
+
+@pytest.mark.usefixtures("as_user")
+def test_what_cannot_be_rescaled(model):
+    with pytest.raises(ModelError, match="an attribution method, got Twisted. Make one"):
+        FrameMaskingTSR(model)
+
+    class Frames(Saliency):
+        def attribute(self, inputs, target=None):
+            return inputs.sum((2, 3, 4))
+
+    with pytest.raises(ModelError, match=r"shaped like the clips, \(1, 5, 3, 8, 8\), got \(1, 5\)"):
+        FrameMaskingTSR(Frames(model)).attribute(clips(), 1)
+
+
+def test_late_fusion_moves_in_the_hidden_frame_only():
+    torch.manual_seed(0)
+    frame = nn.Sequential(nn.Flatten(), nn.Linear(192, 6), nn.Tanh(), nn.Linear(6, CLASSES))
+    model = LateFusion(frame.eval()).double()
+    clip = clips()
+    found = FrameMaskingTSR(TemporalGradient(model)).explain(clip, 1)
+    base = TemporalGradient(model).attribute(clip, 1)
+    empty = TemporalGradient(model).attribute(torch.zeros_like(clip), 1)
+    expected = (base - empty).abs().sum((2, 3, 4))
+    torch.testing.assert_close(found.time_relevance, expected, rtol=1e-12, atol=0)

@@ -1,0 +1,1 @@
+"""Slow references: plain loops in float64, written from the definitions."""

@@ -1,0 +1,1 @@
+"""The reference architectures and their checkpoints."""
