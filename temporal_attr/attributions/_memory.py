@@ -28,8 +28,13 @@ class Answer:
     chunk_size: int | None = None
 
 
-def Question(model, rows, by_step=False, keep=lambda gradient: gradient, arguments=(), show_progress=False):
-    return GradientQuery(model, rows, by_step, keep, arguments)
+class Question(GradientQuery):
+    def __init__(self, model, rows, by_step=False, keep=lambda gradient: gradient, arguments=(), show_progress=False):
+        super().__init__(model, rows, by_step, keep, arguments)
+
+    @property
+    def rows(self):
+        return self.scalars
 
 
 def ask(question, clips, memory="auto", chunk_size=None):

@@ -45,7 +45,7 @@ class WindowAccuracy:
 
 
 def windowed_logits(
-    model: VideoModel, clip: ClipTensor, windows: Windows, chunk_size: int | None = None
+    model: VideoModel, clip: ClipTensor, windows: Windows, perturbations_per_eval: int | None = None
 ) -> Logits:
     """What a model predicts if each of its timesteps sees its own window only.
 
@@ -60,8 +60,8 @@ def windowed_logits(
         clip: `(batch, time, channel, height, width)`.
         windows: See `window_bounds`; in the model's own timesteps, or, where it has
             `merged_steps`, in groups of so many, as its relevance matrix is.
-        chunk_size: How many changed clips (times the batch) go through the model at a time; by
-            default 1. More is faster, and takes more memory.
+        perturbations_per_eval: Changed clips (times the batch) per forward pass; by default 1. More
+            is faster, and takes more memory.
 
     Returns:
         `(batch, classes)`, without gradient.
@@ -73,7 +73,7 @@ def windowed_logits(
         FrameLogitsError: If the model has no logits of timesteps, or they do not add up.
         ModelError: If the model is in training mode.
         ClipError: If the clip is none.
-        OptionError: If the windows do not fit the clip, or `chunk_size` is out of range.
+        OptionError: If the windows do not fit the clip, or `perturbations_per_eval` is out of range.
 
     Example:
         >>> from temporal_attr.zoo import build_model
@@ -83,17 +83,17 @@ def windowed_logits(
         >>> torch.allclose(whole, model(clip), atol=1e-5)
         True
     """
-    _require_ready(model, chunk_size)
+    _require_ready(model, perturbations_per_eval)
     check_layout(clip, model.channels)
     with torch.no_grad():
-        return _predict(_reading(model, clip), windows, chunk_size or 1)
+        return _predict(_reading(model, clip), windows, perturbations_per_eval or 1)
 
 
 def accuracy_by_window(
     model: VideoModel,
     batches: Iterable[Labelled],
     sizes: Sequence[int],
-    chunk_size: int | None = None,
+    perturbations_per_eval: int | None = None,
     show_progress: bool = False,
 ) -> WindowAccuracy:
     """How accurate a model is when its timesteps see ever more of the clip.
@@ -106,7 +106,7 @@ def accuracy_by_window(
         batches: Pairs of clips `(batch, time, channel, height, width)` and their classes
             `(batch,)`; gone through once.
         sizes: Windows, in timesteps. Those longer than a clip are the whole of it.
-        chunk_size: See `windowed_logits`.
+        perturbations_per_eval: See `windowed_logits`.
         show_progress: Whether to show a bar, a step for each batch.
 
     Returns:
@@ -124,7 +124,7 @@ def accuracy_by_window(
         >>> curve.accuracy[-1] == curve.full, curve.videos
         (True, 2)
     """
-    _require_ready(model, chunk_size)
+    _require_ready(model, perturbations_per_eval)
     if not sizes:
         raise OptionError("at least one size", "none", "Try [1, 2, 4, 8].")
     for size in sizes:
@@ -137,7 +137,7 @@ def accuracy_by_window(
             raise OptionError(f"labels (batch,) for {len(clip)} clips", got, "Give one for each.")
         with torch.no_grad():
             reading = _reading(model, clip)
-            logits = [_predict(reading, size, chunk_size or 1) for size in sizes]
+            logits = [_predict(reading, size, perturbations_per_eval or 1) for size in sizes]
             hits = torch.stack([*logits, model(clip.clone())]).argmax(-1) == labels.to(clip.device)
         *windowed, whole = hits.sum(1).tolist()
         right = [before + now for before, now in zip(right, windowed, strict=True)]
@@ -176,7 +176,7 @@ def _reading(model: VideoModel, clip: Tensor) -> _Reading:
     return _Reading(source, read, weights, model.frames_per_step, model.merged_steps)
 
 
-def _predict(reading: _Reading, windows: Windows, chunk_size: int) -> Tensor:
+def _predict(reading: _Reading, windows: Windows, perturbations_per_eval: int) -> Tensor:
     weights, (batch, frames) = reading.weights, reading.source.shape[:2]
     merged, each = reading.merged_steps, reading.frames_per_step * reading.merged_steps
     bounds = window_bounds(windows, len(weights) // merged, frames, each)
@@ -187,20 +187,20 @@ def _predict(reading: _Reading, windows: Windows, chunk_size: int) -> Tensor:
     # Timesteps with the same window, such as those near an end of the clip, share a pass.
     distinct, place = every[:, steps].unique(dim=1, return_inverse=True)
     total: Tensor | None = None
-    for start, part in enumerate(distinct.split(chunk_size, 1)):
+    for start, part in enumerate(distinct.split(perturbations_per_eval, 1)):
         logits = reading.read(seen(reading.source, part)).logits.unflatten(0, part.shape[:2])
-        own = place // chunk_size == start
-        chosen = logits[:, place[own] - start * chunk_size, steps[own]]
+        own = place // perturbations_per_eval == start
+        chosen = logits[:, place[own] - start * perturbations_per_eval, steps[own]]
         term = torch.einsum("bnk,n->bk", chosen, weights[steps[own]])
         total = term if total is None else total + term
     assert total is not None  # weights sum to 1, so that there is a timestep to read
     return total
 
 
-def _require_ready(model: object, chunk_size: int | None) -> None:
+def _require_ready(model: object, perturbations_per_eval: int | None) -> None:
     """Raise unless a model's clip logits are the sum of its timesteps', and it is in use."""
-    if chunk_size is not None:
-        require_count("chunk_size", chunk_size, 1)
+    if perturbations_per_eval is not None:
+        require_count("perturbations_per_eval", perturbations_per_eval, 1)
     if not isinstance(model, VideoModel):
         raise FrameLogitsError(
             "a VideoModel, whose timesteps each have logits",

@@ -58,14 +58,16 @@ METHODS = [
     Method("lrp", lambda model, chunk=None: LRP(model, WIDE), is_sensitivity=False),
     Method(
         "contrastive_lrp",
-        lambda model, chunk=None: ContrastiveLRPTemporal(model, composite=WIDE, chunk_size=chunk),
+        lambda model, chunk=None: ContrastiveLRPTemporal(
+            model, composite=WIDE, rows_per_backward=chunk
+        ),
         input_shaped=False,
         takes_functions=False,
     ),
     Method(
         "lrp_temporal",
         lambda model, chunk=None: ContrastiveLRPTemporal(
-            model, contrastive=False, composite=WIDE, chunk_size=chunk
+            model, contrastive=False, composite=WIDE, rows_per_backward=chunk
         ),
         input_shaped=False,
         takes_functions=False,

@@ -21,8 +21,8 @@ from temporal_attr import (
     ModelError,
     OptionError,
 )
+from temporal_attr.evaluation import accuracy_by_window, windowed_logits
 from temporal_attr.measures import (
-    accuracy_by_window,
     average_by_class,
     average_matrices,
     average_range,
@@ -33,7 +33,6 @@ from temporal_attr.measures import (
     temporal_overlap,
     window_bounds,
     windowed_clip,
-    windowed_logits,
 )
 from tests.helpers.families import CLASSES, family, head, image_encoder, small_conv3d, vivid
 from tests.references import ranges as slow
@@ -758,7 +757,7 @@ def test_chunks_change_nothing(name, chunk_size):
     expected = slow.windowed_logits(
         model, clip, slow.window_bounds(2, steps, clip.shape[1], model.frames_per_step)
     )
-    assert_near(windowed_logits(model, clip, 2, chunk_size=chunk_size), expected)
+    assert_near(windowed_logits(model, clip, 2, perturbations_per_eval=chunk_size), expected)
 
 
 @pytest.mark.parametrize("name", ["conv3d_windows", "gru_bidirectional"])
@@ -795,7 +794,7 @@ def test_only_as_many_timesteps_as_asked_for_and_only_those_with_weight_go_throu
         weights = model.frame_logits(clip).weights
     assert weights.tolist() == [0.25, 0.25, 0, 0.25, 0.25, 0]
     witness = Witness(model.model.stem)
-    found = windowed_logits(model, clip, 1, chunk_size=chunk_size)
+    found = windowed_logits(model, clip, 1, perturbations_per_eval=chunk_size)
     # One look at the whole clip tells the weights.
     assert witness.examples in (
         [*look, *(2 * count for count in timesteps)] for look in ([], [1], [2])
@@ -878,7 +877,7 @@ def test_accuracy_by_window_matches_the_definition():
             seen.append(start)
             yield clips[start : start + 7], labels[start : start + 7]
 
-    found = accuracy_by_window(model, batches(), sizes, chunk_size=3)
+    found = accuracy_by_window(model, batches(), sizes, perturbations_per_eval=3)
     assert seen == [0, 7, 14, 21]
     assert (found.sizes, found.videos) == (sizes, 24)
     expected = []
@@ -1059,7 +1058,7 @@ def test_windows_without_a_timestep(size):
         [1, size],
     )
     assert_refused(
-        OptionError, f"chunk_size .*, got {size}", windowed_logits, model, clip, 1, chunk_size=size
+        OptionError, f"perturbations_per_eval .*, got {size}", windowed_logits, model, clip, 1, perturbations_per_eval=size
     )
 
 

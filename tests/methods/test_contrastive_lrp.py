@@ -808,10 +808,10 @@ def test_a_share_that_is_none(sigma):
         ContrastiveLRPTemporal(plain().model, sigma=sigma)
 
 
-@pytest.mark.parametrize("chunk_size", [0, -1, 1.5])
-def test_a_chunk_that_is_none(chunk_size):
-    with pytest.raises(OptionError, match="chunk_size"):
-        ContrastiveLRPTemporal(plain().model, chunk_size=chunk_size)
+@pytest.mark.parametrize("rows_per_backward", [0, -1, 1.5])
+def test_a_chunk_that_is_none(rows_per_backward):
+    with pytest.raises(OptionError, match="rows_per_backward"):
+        ContrastiveLRPTemporal(plain().model, rows_per_backward=rows_per_backward)
 
 
 @pytest.mark.parametrize("target", [CLASSES, -CLASSES - 1, [0, 1, 2], [0, CLASSES], None, 1.5])
@@ -908,7 +908,7 @@ def test_a_row_that_there_is_not(rows):
 def test_rows_sent_back_together_are_rows_sent_back_alone(name, contrastive):
     case = CASES[name][0]()
     found = [
-        matrices(case.model, case.clip, contrastive=contrastive, chunk_size=chunk, rows=[1, 3])
+        matrices(case.model, case.clip, contrastive=contrastive, rows_per_backward=chunk, rows=[1, 3])
         for chunk in (1, 3, 64, None)
     ]
     for other in found[1:]:

@@ -21,9 +21,7 @@ from temporal_attr import (
     VideoModel,
     frame_scores,
 )
-from temporal_attr.attributions._memory import is_out_of_memory
-from temporal_attr.attributions._objectives import OBJECTIVES
-from temporal_attr.attributions._recurrence import native_recurrence
+from temporal_attr.gradients import OBJECTIVES, is_out_of_memory, native_recurrence
 from tests.helpers.families import CLASSES, LARGE, SMALL, family, head, image_encoder
 from tests.references import definitions as references
 
@@ -75,7 +73,7 @@ def test_every_path_gives_the_same_influence(case):
     expected = torch.stack(rows, 1)
     for memory in paths_of(wrapper):
         result = TemporalGradient(wrapper, memory=memory, chunk_size=5).explain(clip, target=2)
-        assert result.run.memory == memory
+        assert result.run.path == memory
         assert_near(result.influence, expected)
         assert_near(
             result.frame_scores, torch.from_numpy(references.frame_norms(result.attribution))
@@ -302,7 +300,7 @@ def test_auto_moves_down_only_as_far_as_it_must(limit, path, size, tried):
     expected = TemporalGradient(Counting(10**6), memory="whole")
     expected.model.load_state_dict(model.state_dict())
     found = TemporalGradient(model).explain(clip, target=1)
-    assert (found.run.memory, found.run.chunk_size, found.run.tried) == (path, size, tried)
+    assert (found.run.path, found.run.chunk_size, found.run.tried) == (path, size, tried)
     assert found.run.precision == "full"
     assert_near(found.attribution, expected.attribute(clip, target=1), 1e-5)
 
@@ -343,7 +341,7 @@ def test_half_precision_comes_last_and_says_so():
     model = Faulty(RuntimeError("[enforce] DefaultCPUAllocator: can't allocate memory"), True)
     clip = torch.rand(1, 4, 3, 2, 2)
     result = TemporalGradient(model).explain(clip, target=1, influence=False)
-    assert (result.run.memory, result.run.precision) == ("half", "bfloat16")
+    assert (result.run.path, result.run.precision) == ("half", "bfloat16")
     assert result.run.tried == ("whole",)
     assert "NOT full precision" in result.summary()
     assert result.attribution.dtype == result.logits.dtype == torch.float32

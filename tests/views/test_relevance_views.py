@@ -11,9 +11,9 @@ from matplotlib.colors import to_hex
 
 from temporal_attr import OptionError, views
 from temporal_attr.attributions import ContrastiveLRPTemporalResult, Run
+from temporal_attr.evaluation import WindowAccuracy
 from temporal_attr.measures import (
     MatrixAverage,
-    WindowAccuracy,
     average_by_class,
     average_matrices,
     average_range,
