@@ -3,7 +3,7 @@
     python benchmarks/relevance.py
 
 The floor of an N x N matrix is one forward pass and N plain input gradients, one a row: any method
-that goes back from each timestep needs as much. The peer is what a user would build from zennit's
+that is propagated from each timestep needs as much. The peer is what a user would build from zennit's
 rules: for each row one call for R and one for R', each a forward and a backward pass under the
 composite, with the last layer's weights negated for R'. It is timed on some of its calls. All take
 turns in one process; numbers are medians over rounds. Memory is the high-water mark of a process of

@@ -19,7 +19,7 @@ exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = "temporal_attr"
 
-myst_enable_extensions = ["dollarmath", "colon_fence"]
+myst_enable_extensions = ["dollarmath", "colon_fence", "deflist", "attrs_block"]
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 120

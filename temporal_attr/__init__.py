@@ -47,7 +47,7 @@ from temporal_attr.models import (
 )
 
 if TYPE_CHECKING:
-    from temporal_attr import attributions, views
+    from temporal_attr import attributions, gradients, perturbations, relevance, views
     from temporal_attr.attributions import (
         LRP,
         ContrastiveLRPTemporal,
@@ -108,16 +108,19 @@ __all__ = [
     "clips",
     "evaluation",
     "frame_scores",
+    "gradients",
     "load_clip",
     "measures",
     "models",
+    "perturbations",
+    "relevance",
     "views",
     "wrap",
 ]
 
 # Captum imports matplotlib, which a server that only reads clips and runs models can do without;
 # so what stands on Captum, and the pictures, are imported when they are first named.
-_LATE_ROOMS = ("attributions", "views")
+_LATE_ROOMS = ("attributions", "gradients", "perturbations", "relevance", "views")
 _LATE_NAMES = (
     "LRP",
     "ContrastiveLRPTemporal",

@@ -113,9 +113,7 @@ class RunContext:
         self._forward = self._backward = 0
         self._uncounted = False
 
-    def took(
-        self, path: str, chunk_size: int | None = None, precision: Precision = "full"
-    ) -> None:
+    def took(self, path: str, chunk_size: int | None = None, precision: Precision = "full") -> None:
         """Note the path that a part was computed by."""
         self._paths[path] = None
         if precision != "full":

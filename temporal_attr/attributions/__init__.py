@@ -1,6 +1,6 @@
 """The attribution methods, one folder each, and what they share."""
 
-from temporal_attr._run import Run
+from temporal_attr._run import Run, RunContext, started
 from temporal_attr.attributions._method import VideoMethod
 from temporal_attr.attributions._registry import METHODS
 from temporal_attr.attributions._results import PixelResult, Result
@@ -30,6 +30,7 @@ __all__ = [
     "PixelResult",
     "Result",
     "Run",
+    "RunContext",
     "ShuffleCurve",
     "ShuffleProbe",
     "ShuffleProbeResult",
@@ -38,4 +39,5 @@ __all__ = [
     "TemporalGradientResult",
     "Traits",
     "VideoMethod",
+    "started",
 ]

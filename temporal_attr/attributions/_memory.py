@@ -29,7 +29,15 @@ class Answer:
 
 
 class Question(GradientQuery):
-    def __init__(self, model, rows, by_step=False, keep=lambda gradient: gradient, arguments=(), show_progress=False):
+    def __init__(
+        self,
+        model,
+        rows,
+        by_step=False,
+        keep=lambda gradient: gradient,
+        arguments=(),
+        show_progress=False,
+    ):
         super().__init__(model, rows, by_step, keep, arguments)
 
     @property
@@ -41,8 +49,25 @@ def ask(question, clips, memory="auto", chunk_size=None):
     run = RunContext()
     found = gradients_of(question, clips, run, memory, chunk_size)
     r = run.finished(clips[0].shape[0] * clips[0].shape[1])
-    return Answer(found.of_clips, found.output, r.path, math.ceil(r.forward_passes), r.tried, r.precision, r.chunk_size)
+    return Answer(
+        found.of_clips,
+        found.output,
+        r.path,
+        math.ceil(r.forward_passes),
+        r.tried,
+        r.precision,
+        r.chunk_size,
+    )
 
 
 def old_run(memory, tried, precision, evaluations, chunk_size, seconds, seed=None):
-    return Run(memory, tried, precision, float(evaluations), 0.0, {memory: chunk_size} if chunk_size else {}, seconds, seed)
+    return Run(
+        memory,
+        tried,
+        precision,
+        float(evaluations),
+        0.0,
+        {memory: chunk_size} if chunk_size else {},
+        seconds,
+        seed,
+    )

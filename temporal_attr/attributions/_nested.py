@@ -57,7 +57,9 @@ class NestedMethod:
     def logits(self, clips: ClipTensor, run: RunContext) -> Logits:
         """The logits of the model that the method explains."""
         with isolated_autograd((clips,)) as (own,), torch.no_grad():
-            logits = check_logits(self.method.forward_func(own.clone(), *self.arguments), len(clips))
+            logits = check_logits(
+                self.method.forward_func(own.clone(), *self.arguments), len(clips)
+            )
         run.ran(forward=clips.shape[0] * clips.shape[1])
         return logits.detach()
 

@@ -82,7 +82,9 @@ def _paths_of(query: GradientQuery, clips: tuple[Tensor, ...]) -> dict[str, Path
         paths["checkpoint"] = checkpointed
     paths["offload"] = offloaded
     if clips[0].dtype != torch.float64:  # autocast leaves doubles as they are
-        leanest = next(paths[name] for name in ("framewise", "checkpoint", "offload") if name in paths)
+        leanest = next(
+            paths[name] for name in ("framewise", "checkpoint", "offload") if name in paths
+        )
         paths["half"] = half(leanest)
     return paths
 

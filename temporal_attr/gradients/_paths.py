@@ -18,9 +18,7 @@ from temporal_attr.gradients._query import GradientQuery, Gradients, Output, wit
 from temporal_attr.gradients._recurrence import native_recurrence
 from temporal_attr.models import FramewiseModel
 
-Path: TypeAlias = Callable[
-    [GradientQuery, tuple[Tensor, ...], "int | None", RunContext], Gradients
-]
+Path: TypeAlias = Callable[[GradientQuery, tuple[Tensor, ...], "int | None", RunContext], Gradients]
 """From a query, clips, a chunk size and a run to gradients."""
 
 

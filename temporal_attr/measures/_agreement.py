@@ -107,7 +107,7 @@ def flow_agreement(
 
     Args:
         saliency: `(batch, time, height, width)`, larger where pixels matter more, of at least 3
-            frames: from `saliency_video`, or with a sign if what speaks against counts as least.
+            frames: from `saliency_video`, or with a sign if what opposes counts as least.
         flow: `(batch, time - 1, height, width, 2)` from `optical_flow`, or its magnitude
             `(batch, time - 1, height, width)`, of the same pixels.
         top: The share of a frame's pixels that are at the top, in (0, 1), rounded to whole pixels

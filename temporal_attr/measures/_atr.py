@@ -106,7 +106,7 @@ def ranges(matrix: StepMatrix, sigma: float = 0.975) -> StepScores:
 
 
 def average_range(ranges: StepScores, step_logits: StepScores) -> PerExample:
-    r"""avg-ATR: the mean temporal range, of timesteps as they speak for the class.
+    r"""avg-ATR: the mean temporal range, of timesteps as they support the class.
 
     :math:`\sum_i w_i r_i` with :math:`w_i = l_i^+ / \sum_j l_j^+`, as in :cite:t:`fan2022`. Where
     a range is not known (NaN), its timestep is left out of both sums, which they do not say.

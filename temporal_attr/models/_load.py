@@ -62,7 +62,7 @@ def load_model(
     try:
         return wrap(model, preprocessing)
     except UnsupportedModelError:
-        # A model of one's own may speak canonical clips itself; a library's certainly does not.
+        # A user's own model may take canonical clips itself; a library's certainly does not.
         if library in ("torchvision", "timm"):
             raise
         return model

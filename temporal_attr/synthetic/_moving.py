@@ -149,7 +149,7 @@ class Motion(Moving):
 class Mixed(Moving):
     """Appearance and motion both carry the class, each as often as its reliability says.
 
-    An unreliable cue speaks for another class, any of them equally likely; so a reliability of
+    An unreliable cue supports another class, any of them equally likely; so a reliability of
     1 / classes says nothing about the class, and one of 0 rules a class out. `video.cues` tells the
     two cues apart.
 

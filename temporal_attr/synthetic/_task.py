@@ -30,7 +30,7 @@ class PlantedVideo:
         pairs: For tasks whose cue lies between frames, the nearest pairs of frames that together
             tell the class, symmetric (pairs farther apart may tell it too); None where single
             frames tell it, or no one pair does.
-        cues: The class that each cue speaks for, by the cue's name; where a cue is unreliable
+        cues: The class that each cue supports, by the cue's name; where a cue is unreliable
             (task `Mixed`) that need not be the label.
         task: The task's name.
         name: Task, seed and index, for titles.
@@ -122,7 +122,7 @@ class Task(ABC):
 
     @abstractmethod
     def _plan(self, random: np.random.Generator, label: int) -> Plan:
-        """Draw a scene; what is drawn from `random`, and how much, must not hang on the label."""
+        """Draw a scene; what is drawn from `random`, and how much, must not depend on the label."""
 
     def sample(self, index: int, seed: int = 0, label: int | None = None) -> PlantedVideo:
         """One video; the same for the same arguments.

@@ -63,7 +63,7 @@ def planted_sheet(videos: Sequence[PlantedVideo]) -> Figure:
 
 
 def _caption(video: PlantedVideo) -> str:
-    """The class; or, where a cue speaks for another one, what each cue speaks for."""
+    """The class; or, where a cue supports another one, what each cue supports."""
     spoken = {cue: video.class_names[number] for cue, number in video.cues.items()}
     name = video.class_names[video.label]
     if set(spoken.values()) != {name}:

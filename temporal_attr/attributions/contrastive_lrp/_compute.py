@@ -162,7 +162,9 @@ def _propagated(
     frames, sums, pixels = [], [], {}
     with run.progress(logits.shape[1], "rows") as bar:
         for rows in torch.arange(logits.shape[1], device=logits.device).split(together):
-            for row, shared in zip(rows.tolist(), _relevance(steps, rows, contrastive), strict=True):
+            for row, shared in zip(
+                rows.tolist(), _relevance(steps, rows, contrastive), strict=True
+            ):
                 sums.append(shared.flatten(1).sum(1))
                 reached = shared.clamp(min=0) if contrastive else shared
                 frames.append(reached.sum((2, 3, 4)))

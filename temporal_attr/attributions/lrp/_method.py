@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal, overload
 
+import torch
 from captum.attr import GradientAttribution
 from captum.log import log_usage
 from torch import Tensor
@@ -45,7 +46,6 @@ class LRP(VideoMethod, GradientAttribution):  # type: ignore[misc]
     Costs: about two forward passes and one backward pass.
 
     Example:
-        >>> import torch
         >>> from temporal_attr.models import LateFusion
         >>> from temporal_attr.relevance import Composite
         >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 5)).eval()

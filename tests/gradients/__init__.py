@@ -1,0 +1,1 @@
+"""Gradients of scalar outputs, and the record of a run."""
