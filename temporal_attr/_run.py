@@ -100,6 +100,14 @@ class RunContext:
     Args:
         show_progress: Whether bars are shown, on anything over two seconds.
         seed: Of the method's own random numbers.
+
+    Example:
+        >>> run = RunContext()
+        >>> run.took("framewise", chunk_size=8)
+        >>> run.ran(forward=16, backward=8)
+        >>> record = run.finished(frames=8)
+        >>> record.path, record.chunk_size, record.forward_passes, record.backward_passes
+        ('framewise', 8, 2.0, 1.0)
     """
 
     def __init__(self, show_progress: bool = False, seed: int | None = None) -> None:
@@ -192,7 +200,14 @@ _counting: ContextVar[RunContext | None] = ContextVar("_counting", default=None)
 
 @contextmanager
 def started(show_progress: bool = False, seed: int | None = None) -> Iterator[RunContext]:
-    """A run, which is merged into the one that it is a part of, if there is one."""
+    """A run, which is merged into the one that it is a part of, if there is one.
+
+    Example:
+        >>> with started() as run:
+        ...     run.ran(forward=8)
+        >>> run.finished(frames=8).forward_passes
+        1.0
+    """
     outer = _counting.get()
     run = RunContext(show_progress, seed)
     # What runs inside is counted by this run, and reaches the outer one with it.

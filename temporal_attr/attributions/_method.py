@@ -26,6 +26,11 @@ class VideoMethod(ABC, Attribution):  # type: ignore[misc]  # Captum has no type
         name: As Captum shows it.
         traits: What the method is.
         model: A `VideoModel`, or a function of clips.
+
+    Example:
+        >>> from temporal_attr import TemporalGradient
+        >>> issubclass(TemporalGradient, VideoMethod), TemporalGradient.traits.unit
+        (True, 'objective per input value')
     """
 
     name: ClassVar[str]

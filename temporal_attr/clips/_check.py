@@ -20,6 +20,14 @@ def check_layout(clip: Tensor, channels: int | None = 3) -> None:
 
     Raises:
         ClipError: With what came and how to mend it.
+
+    Example:
+        >>> import torch
+        >>> check_layout(torch.rand(1, 8, 3, 32, 32))
+        >>> check_layout(torch.rand(8, 3, 32, 32))
+        Traceback (most recent call last):
+        ...
+        temporal_attr._errors.ClipError: expected five axes (batch, time, channel, height, width), ...
     """
     if not isinstance(clip, Tensor):
         raise ClipError(
@@ -51,7 +59,15 @@ def check_layout(clip: Tensor, channels: int | None = 3) -> None:
 
 
 def check_finite(clip: Tensor) -> None:
-    """Raise unless every value is finite."""
+    """Raise unless every value is finite.
+
+    Example:
+        >>> import torch
+        >>> check_finite(torch.tensor([1.0, float("nan")]))
+        Traceback (most recent call last):
+        ...
+        temporal_attr._errors.ClipError: expected finite values, got 1 of 2 that are NaN ...
+    """
     bad = (~torch.isfinite(clip)).sum().item()
     if bad:
         raise ClipError(

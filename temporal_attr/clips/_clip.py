@@ -128,6 +128,18 @@ def load_clip(
         VideoError: If the file is missing, no video, shorter than asked, or damaged; see the
             classes derived from it.
         OptionError: If a count is out of range.
+
+    Example:
+        >>> import tempfile
+        >>> from temporal_attr.synthetic import Motion
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> path = Motion(frames=20).sample(0).write(f"{folder.name}/planted.webm", fps=10)
+        >>> clip = load_clip(path, frames=4)
+        >>> tuple(clip.tensor.shape), clip.indices
+        ((1, 4, 3, 48, 48), (2, 7, 12, 17))
+        >>> load_clip(path, frames=4, sampling="dense", stride=2, start=5).indices
+        (5, 7, 9, 11)
+        >>> folder.cleanup()
     """
     prepare = preprocessing or Preprocessing()
     with VideoFile(source) as video:
@@ -164,6 +176,15 @@ def clip_windows(
         TooFewFramesError: If the video is shorter than one window.
         TruncatedVideoError: If the file ends before its header says; raised after the windows
             before the break.
+
+    Example:
+        >>> import tempfile
+        >>> from temporal_attr.synthetic import Motion
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> path = Motion(frames=20).sample(0).write(f"{folder.name}/planted.webm", fps=10)
+        >>> [clip.indices[0] for clip in clip_windows(path, size=8, overlap=0.5)]
+        [0, 4, 8, 12]
+        >>> folder.cleanup()
     """
     step = window_step(size, overlap)
     prepare = preprocessing or Preprocessing()

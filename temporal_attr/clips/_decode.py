@@ -55,6 +55,16 @@ class VideoFile:
     Raises:
         VideoNotFoundError: If there is no file at `path`.
         NotAVideoError: If the file has no video stream.
+
+    Example:
+        >>> import tempfile
+        >>> from temporal_attr.synthetic import Motion
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> path = Motion(frames=20).sample(0).write(f"{folder.name}/planted.webm", fps=10)
+        >>> with VideoFile(path) as video:
+        ...     video.frame_count, video.fps
+        (20, 10.0)
+        >>> folder.cleanup()
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -241,6 +251,13 @@ def write_video(
         OptionError: If there are no frames, the sizes differ or are odd, `fps` is not positive, or
             the name does not end in `.webm`.
         VideoError: If the file cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     frames = [np.full((32, 32, 3), level, np.uint8) for level in (0, 128, 255)]
+        ...     write_video(frames, f"{folder}/grey.webm", fps=4).name
+        'grey.webm'
     """
     import cv2  # noqa: PLC0415
 

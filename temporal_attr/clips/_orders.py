@@ -20,7 +20,17 @@ Order = tuple[int, ...]
 
 
 class Shuffling(ABC):
-    """A family of orders to draw from; the natural order is never among them."""
+    """A family of orders to draw from; the natural order is never among them.
+
+    Example:
+        >>> class Halves(Shuffling):
+        ...     def draw(self, frames, random):
+        ...         return (*range(frames // 2, frames), *range(frames // 2))
+        ...     def enumerate(self, frames):
+        ...         yield self.draw(frames, None)
+        >>> draw_orders(Halves(), frames=4, count=1)
+        tensor([[2, 3, 0, 1]])
+    """
 
     @abstractmethod
     def draw(self, frames: int, random: np.random.Generator) -> Order:

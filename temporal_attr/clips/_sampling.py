@@ -6,7 +6,14 @@ from temporal_attr._errors import OptionError, TooFewFramesError
 
 
 def require_positive(name: str, value: int) -> None:
-    """Raise unless a count is at least 1."""
+    """Raise unless a count is at least 1.
+
+    Example:
+        >>> require_positive("frames", 0)
+        Traceback (most recent call last):
+        ...
+        temporal_attr._errors.OptionError: expected frames to be at least 1, got 0. ...
+    """
     if value < 1:
         raise OptionError(f"{name} to be at least 1", str(value), f"Choose a positive {name}.")
 

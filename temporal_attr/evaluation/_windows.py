@@ -36,6 +36,11 @@ class WindowAccuracy:
         accuracy: The share of videos that are right, one for each size.
         full: The same with whole clips.
         videos: How many there were.
+
+    Example:
+        >>> curve = WindowAccuracy((1, 2, 4), (0.5, 0.7, 0.8), full=0.8, videos=100)
+        >>> dict(zip(curve.sizes, curve.accuracy))
+        {1: 0.5, 2: 0.7, 4: 0.8}
     """
 
     sizes: tuple[int, ...]
@@ -73,7 +78,7 @@ def windowed_logits(
         FrameLogitsError: If the model has no logits of timesteps, or they do not add up.
         ModelError: If the model is in training mode.
         ClipError: If the clip is none.
-        OptionError: If the windows do not fit the clip, or `perturbations_per_eval` is out of range.
+        OptionError: If the windows do not fit the clip, or `perturbations_per_eval` is not 1 or more.
 
     Example:
         >>> from temporal_attr.zoo import build_model

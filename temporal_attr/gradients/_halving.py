@@ -23,7 +23,12 @@ _OUT_OF_MEMORY_TEXTS = (
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that memory ran out, on any device."""
+    """Whether an error means that memory ran out, on any device.
+
+    Example:
+        >>> is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory."))
+        True
+    """
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     text = str(error).lower()
@@ -48,6 +53,17 @@ def halving(
     Raises:
         torch.OutOfMemoryError: Or what else memory that runs out raises, if the size is fixed or
             even chunks of one do not fit. Any other error is raised as it is.
+
+    Example:
+        >>> def attempt(size):
+        ...     if size > 5:
+        ...         raise torch.OutOfMemoryError("CUDA out of memory.")
+        ...     return "done"
+        >>> run = RunContext()
+        >>> halving(attempt, 16, fixed=False, run=run, path="framewise")
+        ('done', 4)
+        >>> run.finished(frames=1).tried
+        ('framewise with 16 frames', 'framewise with 8 frames')
     """
     while True:
         try:

@@ -25,6 +25,13 @@ def require_memory(memory: object) -> None:
 
     Raises:
         OptionError: With the names.
+
+    Example:
+        >>> require_memory("whole")
+        >>> require_memory("hole")
+        Traceback (most recent call last):
+        ...
+        temporal_attr._errors.OptionError: expected memory to be "auto", "whole", "framewise", ...
     """
     if memory not in get_args(Memory):
         names = ", ".join(f'"{name}"' for name in get_args(Memory))
@@ -52,6 +59,15 @@ def gradients_of(
 
     Raises:
         OptionError: If the model does not have the named path.
+
+    Example:
+        >>> from temporal_attr.zoo import build_model
+        >>> model = build_model("late-fusion", classes=4, pooling="mean", widths=(4, 8))
+        >>> query = GradientQuery(model, lambda logits: logits[:, :1])  # the logit of class 0
+        >>> run = RunContext()
+        >>> found = gradients_of(query, (torch.rand(2, 5, 3, 16, 16),), run, memory="framewise")
+        >>> found.of_clips[0].shape, run.finished(frames=10).path
+        (torch.Size([1, 2, 5, 3, 16, 16]), 'framewise')
     """
     with isolated_autograd(clips) as own:
         paths = _paths_of(query, own)

@@ -16,7 +16,13 @@ Objective: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 
 
 def logit(logits: Logits, target: Target) -> PerExample:
-    """The target's logit."""
+    """The target's logit.
+
+    Example:
+        >>> import torch
+        >>> logit(torch.tensor([[1.0, 3.0]]), torch.tensor([1]))
+        tensor([3.])
+    """
     return logits.gather(1, target[:, None]).squeeze(1)
 
 
@@ -48,6 +54,14 @@ def resolve_objective(objective: ObjectiveName | Objective) -> Objective:
 
     Raises:
         OptionError: If the name is unknown.
+
+    Example:
+        >>> import torch
+        >>> logits, target = torch.tensor([[0.0, 0.0]]), torch.tensor([1])
+        >>> resolve_objective("probability")(logits, target)
+        tensor([0.5000])
+        >>> resolve_objective(lambda logits, target: logits.sum(1))(logits, target)
+        tensor([0.])
     """
     if not callable(objective):
         if objective not in OBJECTIVES:

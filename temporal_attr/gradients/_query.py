@@ -28,6 +28,11 @@ class GradientQuery:
         of_timesteps: Whether that output is `frame_logits` rather than the clip's logits.
         reduction: Applied to the gradient `(..., channel, height, width)` of each frame on its own.
         arguments: Handed to the model after the clips.
+
+    Example:
+        >>> query = GradientQuery(lambda clip: clip.mean((1, 3, 4)), lambda logits: logits[:, :1])
+        >>> query.of_clips((torch.ones(1, 2, 3, 4, 4),))
+        tensor([[1., 1., 1.]])
     """
 
     model: Callable[..., Any]
@@ -64,6 +69,10 @@ class Gradients:
     Attributes:
         of_clips: For each clip `(scalars, batch, time, ...)`.
         output: The model's output, without a graph.
+
+    Example:
+        >>> Gradients((torch.zeros(1, 2, 5, 3, 8, 8),), torch.zeros(2, 4)).output.shape
+        torch.Size([2, 4])
     """
 
     of_clips: tuple[Tensor, ...]
@@ -91,6 +100,14 @@ def gradient_at_features(
 
     Raises:
         ModelError: If the logits carry no gradient.
+
+    Example:
+        >>> from temporal_attr.zoo import build_model
+        >>> model = build_model("late-fusion", classes=4, pooling="mean", widths=(4, 8))
+        >>> features = model.features(torch.rand(1, 5, 3, 16, 16))
+        >>> gradient, logits = gradient_at_features(model, features, lambda logits: logits[:, 0])
+        >>> gradient.shape == features.shape, tuple(logits.shape)
+        (True, (1, 4))
     """
     leaf = features.detach().requires_grad_()
     # A copy, so that a head that works in place does not trip over a leaf.

@@ -42,6 +42,14 @@ def native_recurrence(on_cuda: bool) -> Iterator[None]:
     RNN backward can only be called in training mode". PyTorch's own kernels have no such limit.
     Which kernel runs is settled in the forward pass, so only that is wrapped, and convolutions
     keep cuDNN. Layers inside `torch.jit.script` are out of reach.
+
+    Example:
+        >>> from torch import nn
+        >>> lstm = nn.LSTM(3, 4, batch_first=True).eval()
+        >>> x = torch.rand(1, 5, 3, requires_grad=True)
+        >>> with native_recurrence(x.is_cuda):
+        ...     outputs, _ = lstm(x)
+        >>> outputs.sum().backward()
     """
     if not on_cuda:
         yield

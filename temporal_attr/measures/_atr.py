@@ -24,6 +24,11 @@ class MatrixAverage:
         mean: `(steps, steps)`, over clips.
         deviation: `(steps, steps)`, sample standard deviation over clips; NaN for one clip.
         clips: How many there were.
+
+    Example:
+        >>> average = average_matrices(torch.ones(3, 2, 2), torch.tensor([0.9, 0.8, 0.3]))
+        >>> average.mean.shape
+        torch.Size([2, 2])
     """
 
     mean: Float[Tensor, "steps steps"]

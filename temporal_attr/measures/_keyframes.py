@@ -34,6 +34,13 @@ class KeyframeAgreement:
             keyframes among the frames.
         p_value: `(batch,)`, the probability of at least this precision by chance: k frames drawn
             without putting back, so that the hits are hypergeometric.
+
+    Example:
+        >>> import torch
+        >>> found = keyframe_agreement(torch.tensor([[0.1, 0.9, 0.0, 0.8]]),
+        ...                            torch.tensor([[False, True, False, True]]))
+        >>> found.precision
+        tensor([1.], dtype=torch.float64)
     """
 
     precision: PerExample

@@ -26,6 +26,10 @@ class Overlap:
         share: Of the top classes, those in the list; in [0, 1].
         chance: The share to expect of classes drawn at random.
         p_value: The probability of at least this share by chance.
+
+    Example:
+        >>> temporal_overlap(torch.tensor([3.0, 9.0, 1.0, 8.0]), [1, 3], k=2).chance
+        0.5
     """
 
     share: float
@@ -44,6 +48,12 @@ class Correlation:
         p_value: The probability of a correlation at least as strong, of either sign, if there is
             none.
         count: The number of pairs.
+
+    Example:
+        >>> import torch
+        >>> found = correlation(torch.arange(10.0), torch.arange(10.0) ** 2)
+        >>> round(found.value, 3)
+        0.963
     """
 
     value: float

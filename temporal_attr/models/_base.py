@@ -66,6 +66,22 @@ class VideoModel(nn.Module, ABC):
         preprocessing: What turns decoded frames into the model's input values, if known.
         class_names: What its classes are called, in their order; empty if not known. Results carry
             them into summaries, pictures and tables.
+
+    Example:
+        >>> import torch
+        >>> class Brightness(VideoModel):
+        ...     layout = "batch time (channel height width)"
+        ...     @property
+        ...     def stages(self):
+        ...         return (lambda pixels: pixels.mean(2),)
+        ...     def frame_head(self, features):
+        ...         logits = torch.stack([-features, features], 2)
+        ...         steps = features.shape[1]
+        ...         return FrameLogits(logits, torch.full((steps,), 1 / steps))
+        ...     def head(self, features):
+        ...         return self.frame_head(features).clip_logits()
+        >>> Brightness()(torch.ones(1, 4, 3, 8, 8))
+        tensor([[-1.,  1.]])
     """
 
     layout: ClassVar[str]
@@ -142,6 +158,23 @@ class FramewiseModel(VideoModel):
 
     No frame sees another before the head, so frames can be encoded in any order and in chunks of
     any size; methods use that where it saves time or memory.
+
+    Example:
+        >>> import torch
+        >>> class MeanOfFrames(FramewiseModel):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.classifier = nn.Linear(3, 5)
+        ...     def encode(self, frames):
+        ...         return frames.mean((2, 3))
+        ...     def frame_head(self, features):
+        ...         logits = self.classifier(features)
+        ...         steps = logits.shape[1]
+        ...         return FrameLogits(logits, torch.full((steps,), 1 / steps))
+        ...     def head(self, features):
+        ...         return self.frame_head(features).clip_logits()
+        >>> MeanOfFrames()(torch.rand(2, 4, 3, 8, 8)).shape
+        torch.Size([2, 5])
     """
 
     layout = "(batch time) channel height width"
@@ -173,6 +206,13 @@ def check_logits(logits: Any, batch: int) -> Logits:  # noqa: ANN401 - it may be
 
     Raises:
         ModelError: With what the model returned instead.
+
+    Example:
+        >>> import torch
+        >>> check_logits(torch.zeros(2, 5, 1), batch=2)
+        Traceback (most recent call last):
+        ...
+        temporal_attr._errors.ModelError: expected logits (batch, classes) with a batch of 2, ...
     """
     if not isinstance(logits, Tensor):
         remedy = "Pass a function that returns the logits, such as lambda clip: model(clip).logits."
@@ -190,6 +230,12 @@ def require_evaluation_mode(model: object) -> None:
     """Raise if part of a model is in training mode, where examples mix and buffers change.
 
     Recurrent layers without dropout may be: it is a known way around cuDNN's limit.
+
+    Example:
+        >>> require_evaluation_mode(nn.Sequential(nn.Linear(2, 2)))
+        Traceback (most recent call last):
+        ...
+        temporal_attr._errors.ModelError: expected a model in evaluation mode, got Sequential in ...
     """
     if not isinstance(model, nn.Module):
         return

@@ -69,7 +69,12 @@ def load_model(
 
 
 def class_names(path: Path | None) -> list[str]:
-    """The names in a text file, one a line; none without a file."""
+    """The names in a text file, one a line; none without a file.
+
+    Example:
+        >>> class_names(None)
+        []
+    """
     if path is None:
         return []
     if not path.is_file():

@@ -91,6 +91,12 @@ class Task(ABC):
         size: Height and width in pixels, or one number for both.
         cue_size: Smallest and largest size of what is shown, as a share of the short side.
         noise: Standard deviation of the noise of each pixel, in grey levels of 0 to 255.
+
+    Example:
+        >>> from temporal_attr.synthetic import Motion
+        >>> video = Motion(frames=8).sample(0)
+        >>> tuple(video.clip().tensor.shape), video.label == Motion(frames=8).sample(0).label
+        ((1, 8, 3, 48, 48), True)
     """
 
     name: ClassVar[str]

@@ -76,6 +76,12 @@ class SteppedModel(VideoModel):
         ensemble: `"all"`, or how many timesteps from the middle of the clip are averaged. The
             fewer, the further each of them must look to know the whole clip.
         size: Height and width that clips are resized to; None for any.
+
+    Example:
+        >>> from temporal_attr.zoo import build_model
+        >>> model = build_model("inflated-resnet", classes=4, widths=(4, 8))
+        >>> isinstance(model, SteppedModel), model.exactness
+        (True, 'linear')
     """
 
     def __init__(

@@ -37,6 +37,10 @@ class Card:
         seconds: That training took.
         expected: What accuracy the architecture can reach on the task, and why, if not all.
         sha256: Of the file of weights.
+
+    Example:
+        >>> pretrained_card("mixed-motion-inflated-resnet").architecture
+        'inflated-resnet'
     """
 
     name: str
@@ -170,6 +174,13 @@ def save_checkpoint(model: VideoModel, card: Card, folder: Path | str) -> Path:
 
     Raises:
         ModelError: If the model is not what the card says.
+
+    Example:
+        >>> import tempfile
+        >>> name = "mixed-appearance-late-fusion"
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_checkpoint(load_pretrained(name), pretrained_card(name), folder).name
+        'mixed-appearance-late-fusion.safetensors'
     """
     where = Path(folder)
     where.mkdir(parents=True, exist_ok=True)

@@ -171,6 +171,11 @@ class FrameEncoder(nn.Sequential):
         grid: The last map is averaged to `grid` x `grid` places; more than one keeps where things
             are, which a head that follows motion needs. A map with fewer places than that gives
             some of them more than once.
+
+    Example:
+        >>> import torch
+        >>> FrameEncoder(widths=(4, 8)).eval()(torch.rand(2, 3, 32, 32)).shape[0]
+        2
     """
 
     def __init__(

@@ -28,7 +28,7 @@ class ContrastiveLRPTemporalResult(Result):
             timestep's own weight; NaN where no timestep with a range has a positive logit.
         max_atr: `(batch,)`, the largest r_i of the timesteps that have weight; NaN where their rows
             are all zero.
-        row_error: `(batch, steps)`, what was lost or gained in the backward pass of a timestep, over its
+        row_error: `(batch, steps)`, what was lost or gained in a timestep's backward pass, over its
             logit, both as magnitudes: the sum of a row less the logit, or, if contrastive, the sum
             of R - R' over all pixels, which start alike and should cancel. Of merged timesteps the
             largest.
@@ -37,6 +37,15 @@ class ContrastiveLRPTemporalResult(Result):
         contrastive: Whether what opposes the target was subtracted.
         sigma: The share of a row that a range holds.
         frames_per_step: Frames from one timestep to the next.
+
+    Example:
+        >>> import torch
+        >>> from temporal_attr import ContrastiveLRPTemporal
+        >>> from temporal_attr.zoo import build_model
+        >>> model = build_model("late-fusion", classes=4, pooling="mean", widths=(4, 8))
+        >>> result = ContrastiveLRPTemporal(model).explain(torch.rand(1, 5, 3, 16, 16), target=1)
+        >>> result.ranges.nan_to_num(1).unique()  # a timestep of late fusion reads its own frame
+        tensor([1.])
     """
 
     large: ClassVar[tuple[str, ...]] = ("row_relevance",)

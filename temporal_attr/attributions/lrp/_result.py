@@ -16,6 +16,15 @@ class LRPResult(PixelResult):
         attribution: `(batch, time, channel, height, width)`, the relevance of every value.
         frame_scores: `(batch, time)`, its sum over channel, height and width.
         convergence_delta: `(batch,)`, the target's logit less the sum of all relevance.
+
+    Example:
+        >>> import torch
+        >>> from temporal_attr import LRP
+        >>> from temporal_attr.zoo import build_model
+        >>> model = build_model("tam2d", classes=4, widths=(4, 8)).double()
+        >>> result = LRP(model).explain(torch.rand(1, 5, 3, 16, 16).double(), target=1)
+        >>> bool(result.convergence_delta.abs() < 1e-9)
+        True
     """
 
     convergence_delta: PerExample

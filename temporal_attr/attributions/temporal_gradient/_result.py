@@ -24,6 +24,15 @@ class TemporalGradientResult(PixelResult):
         step_weights: `(steps,)`, how much each counts in the clip's logits; None without
             `influence`.
         objective: The name of what was differentiated.
+
+    Example:
+        >>> import torch
+        >>> from temporal_attr import TemporalGradient
+        >>> from temporal_attr.zoo import build_model
+        >>> model = build_model("lstm", classes=4, widths=(4, 8))
+        >>> result = TemporalGradient(model).explain(torch.rand(2, 5, 3, 16, 16), target=1)
+        >>> tuple(result.frame_scores.shape), tuple(result.influence.shape)
+        ((2, 5), (2, 5, 5))
     """
 
     influence: Influence | None
