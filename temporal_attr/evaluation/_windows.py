@@ -78,7 +78,7 @@ def windowed_logits(
         FrameLogitsError: If the model has no logits of timesteps, or they do not add up.
         ModelError: If the model is in training mode.
         ClipError: If the clip is none.
-        OptionError: If the windows do not fit the clip, or `perturbations_per_eval` is not 1 or more.
+        OptionError: If the windows do not fit the clip, or `perturbations_per_eval` is none.
 
     Example:
         >>> from temporal_attr.zoo import build_model
