@@ -9,6 +9,7 @@ import pytest
 import torch
 
 mpl.use("agg")
+pytest.register_assert_rewrite("tests.helpers")
 
 VIDEOS = Path(__file__).parents[2] / "shared" / "videos"
 
@@ -20,10 +21,22 @@ def _seeded():
 
 
 @pytest.fixture
+def one_thread(_seeded):
+    """For models so small that they lose more than they gain by a second thread."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
 def as_user():
     """What a user meets, who has no shape checks at run time: our own errors, not jaxtyping's."""
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
+def shapes_checked(as_user):
+    """Shapes checked at run time again, in a file whose tests are run `as_user`."""
     jaxtyping.config.update("jaxtyping_disable", False)
 
 

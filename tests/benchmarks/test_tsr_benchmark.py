@@ -1,7 +1,5 @@
 """What the benchmark of temporal saliency rescaling measures with."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -9,8 +7,7 @@ from captum.attr import FeatureAblation, Saliency
 
 from temporal_attr import FrameMaskingTSR
 from temporal_attr.zoo import build_model
-
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+from tests.helpers.checks import BENCHMARKS
 
 
 @pytest.fixture

@@ -62,7 +62,7 @@ def written(out):
     return load_file(out / "tensors.safetensors"), record
 
 
-def assert_same(tensors, result):
+def assert_written(tensors, result):
     """Whatever the method found stands in the file."""
     for name, expected in result.tensors().items():
         assert tensors[name].shape == expected.shape
@@ -75,7 +75,7 @@ def test_one_step_and_its_pictures(folder, tmp_path, capsys):
     assert explain(folder, tmp_path, "--base=saliency", f"--model=zoo:{name}") == 0
     tensors, record = written(tmp_path)
     result = FrameMaskingTSR(Saliency(load_pretrained(name))).explain(tensors["clip"], 2)
-    assert_same(tensors, result)
+    assert_written(tensors, result)
     assert record["kept"] == [[True] * FRAMES]
     assert record["keyframes"] == result.keyframes.tolist()
     assert record["frame_scores"] == [pytest.approx(result.time_relevance[0].tolist(), rel=1e-4)]
@@ -127,7 +127,7 @@ def test_options_reach_the_method(case, folder, tmp_path):
     method = TemporalGradient(load_model(MODEL))
     tsr = FrameMaskingTSR(method, **{"steps": "two", **arguments})
     result = tsr.explain(tensors["clip"], 2)
-    assert_same(tensors, result)
+    assert_written(tensors, result)
     plain = FrameMaskingTSR(method).explain(tensors["clip"], 2)
     scale = plain.attribution.abs().max()
     assert (plain.attribution - result.attribution).abs().max() > 0.01 * scale
@@ -166,7 +166,7 @@ def test_every_base(name, folder, tmp_path):
     method, arguments = base_of(name, load_model(CURVED), tensors["clip"])
     seed = 3 if name == "gradient-shap" else None
     tsr = FrameMaskingTSR(method, seed=seed, method_arguments=arguments)
-    assert_same(tensors, tsr.explain(tensors["clip"], 2))
+    assert_written(tensors, tsr.explain(tensors["clip"], 2))
     assert record["method_name"] == method.get_name()
     assert record["run"]["seed"] == seed
 
@@ -201,7 +201,7 @@ def test_superpixels_of_a_model_that_is_not_wrapped(tmp_path, monkeypatch):
     tensors, record = written(tmp_path / "out")
     method = TemporalGradient(load_model("mine:Net"))
     tsr = FrameMaskingTSR(method, "two", "superpixel", quantile=1.0, normalization=IDENTITY)
-    assert_same(tensors, tsr.explain(tensors["clip"], 2))
+    assert_written(tensors, tsr.explain(tensors["clip"], 2))
     assert record["masks"] > FRAMES + 20
     assert (tmp_path / "out" / "flow_saliency.png").exists()
 

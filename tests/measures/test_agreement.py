@@ -6,16 +6,16 @@ import math
 import pytest
 import scipy
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from temporal_attr import ClipError, OptionError, load_clip
 from temporal_attr.clips import FullShuffle, draw_orders
 from temporal_attr.measures import flow_agreement, frame_scores, optical_flow, saliency_video
+from tests.helpers.checks import NAN, assert_refused, examples, seeds
 
-NAN = float("nan")
-some_examples = settings(max_examples=20, deadline=None)
-seeds = st.integers(0, 2**32 - 1)
+some_examples = examples(20)
+
 # Correlations of a few ranks in float64, summed in another order.
 CLOSE = {"rtol": 0, "atol": 1e-12, "equal_nan": True}
 
@@ -29,7 +29,7 @@ def parts(agreement):
     return agreement.frames, agreement.value, agreement.chance, agreement.p_value
 
 
-def assert_same(found, expected):
+def assert_same_agreement(found, expected):
     for name in ("rank_correlation", "intersection"):
         pairs = zip(parts(getattr(found, name)), parts(getattr(expected, name)), strict=True)
         for one, other in pairs:
@@ -179,7 +179,7 @@ def test_the_flow_into_a_frame_counts():
     late = torch.cat([magnitude, magnitude[:, :1]], 1)
     assert flow_agreement(late, magnitude, top=1 / 6).intersection.value.item() == 0
     nothing = torch.full((1, 1, 2, 3), 1e30)
-    assert_same(
+    assert_same_agreement(
         flow_agreement(after(magnitude), magnitude),
         flow_agreement(torch.cat([nothing, magnitude], 1), magnitude),
     )
@@ -311,7 +311,7 @@ def test_only_the_order_of_pixels_counts(seed, top):
     found = flow_agreement(saliency, magnitude, top)
     scales = torch.rand(2, 6, 1, 1, generator=generator) + 0.5
     stretched = flow_agreement((saliency / 10).exp() * scales, magnitude.sqrt() * 1e-3, top)
-    assert_same(stretched, found)
+    assert_same_agreement(stretched, found)
     # Correlation, which knows no first pixel, does not mind where pixels are.
     places = torch.randperm(12, generator=generator)
     moved = [side.flatten(2)[..., places].reshape(side.shape) for side in (saliency, magnitude)]
@@ -347,7 +347,9 @@ def test_a_batch_is_its_clips():
 
 def test_a_flow_is_its_magnitude():
     saliency, flow = torch.rand(2, 6, 4, 5), torch.randn(2, 5, 4, 5, 2)
-    assert_same(flow_agreement(saliency, flow), flow_agreement(saliency, flow.norm(dim=-1)))
+    assert_same_agreement(
+        flow_agreement(saliency, flow), flow_agreement(saliency, flow.norm(dim=-1))
+    )
     # Two wide is no two components.
     narrow = flow_agreement(saliency[..., :2], flow[..., 0, :].contiguous())
     assert narrow.rank_correlation.frames.shape == (2, 5)
@@ -357,16 +359,16 @@ def test_types_and_gradients():
     saliency, flow = torch.rand(1, 6, 4, 5).half(), torch.randn(1, 5, 4, 5, 2)
     found = flow_agreement(saliency, flow)
     again = flow_agreement(saliency.double().requires_grad_(), flow.requires_grad_())
-    assert_same(again, found)
+    assert_same_agreement(again, found)
     assert not any(part.requires_grad for part in parts(again.rank_correlation))
     strided = saliency.permute(0, 3, 2, 1).contiguous().permute(0, 3, 2, 1)
-    assert_same(flow_agreement(strided, flow), found)
+    assert_same_agreement(flow_agreement(strided, flow), found)
 
 
 def test_the_seed_draws_the_orders():
     saliency, magnitude = torch.rand(1, 9, 4, 5), torch.rand(1, 8, 4, 5)
     found = [flow_agreement(saliency, magnitude, seed=seed) for seed in (0, 0, 1)]
-    assert_same(found[0], found[1])
+    assert_same_agreement(found[0], found[1])
     assert not torch.equal(found[0].intersection.chance, found[2].intersection.chance)
     assert torch.equal(found[0].intersection.frames, found[2].intersection.frames)
 
@@ -453,13 +455,6 @@ def test_a_real_clip(real_video, name):
 
 
 # --- errors
-
-
-def assert_refused(kind, text, function, *arguments, **options):
-    with pytest.raises(kind, match=text) as caught:
-        function(*arguments, **options)
-    error = caught.value
-    assert str(error) == f"expected {error.expected}, got {error.got}. {error.remedy}"
 
 
 MAPS = (torch.rand(2, 6, 4, 5), torch.rand(2, 5, 4, 5))

@@ -8,7 +8,7 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import nn
@@ -34,21 +34,17 @@ from temporal_attr.measures import (
     window_bounds,
     windowed_clip,
 )
+from tests.helpers.checks import NAN, assert_near, assert_refused, examples
 from tests.helpers.families import CLASSES, family, head, image_encoder, small_conv3d, vivid
 from tests.references import ranges as slow
 
-NAN = float("nan")
+pytestmark = pytest.mark.usefixtures("one_thread")
+some_examples = examples(40)
+
 SIGMAS = (0.3, 0.5, 0.9, 0.975, 1.0)
-some_examples = settings(max_examples=40, deadline=None)
 # Small whole numbers add up without rounding, and their shares of a row are never close to a
 # fortieth without being one: every comparison with sigma has one answer, and there are many ties.
 fortieths = st.integers(1, 40).map(lambda k: k / 40)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread(_seeded):
-    # Models this small lose more than they gain by a second.
-    torch.set_num_threads(1)
 
 
 @st.composite
@@ -78,13 +74,6 @@ def mass(row, first, last):
 def assert_exact(found, expected):
     """The same numbers, with NaN where NaN is expected."""
     np.testing.assert_array_equal(found.numpy(), np.asarray(expected))
-
-
-def assert_near(found, expected, digits=1e-12):
-    """Equal but for the order of sums: a few hundred roundings of the largest of float64."""
-    expected = torch.as_tensor(expected, dtype=found.dtype)
-    scale = expected[expected.isfinite()].abs().max().item() if expected.isfinite().any() else 0
-    torch.testing.assert_close(found, expected, rtol=0, atol=digits * scale, equal_nan=True)
 
 
 # The shortest run.
@@ -323,7 +312,9 @@ def test_averages_of_ranges_match_the_definition(clips, steps):
     lengths = torch.randint(1, steps + 1, (clips, steps)).double()
     lengths[torch.rand(clips, steps) < 0.3] = NAN
     logits = torch.randn(clips, steps, dtype=torch.float64)
-    assert_near(average_range(lengths, logits), slow.average_range(lengths, logits), 1e-15)
+    assert_near(
+        average_range(lengths, logits), slow.average_range(lengths, logits), 1e-15, equal_nan=True
+    )
     assert_exact(maximum_range(lengths), slow.maximum_range(lengths))
 
 
@@ -615,7 +606,7 @@ def test_a_windowed_clip_repeats_the_ends_of_its_window(frames):
     assert torch.equal(clip, before)
 
 
-def strided():
+def strided_model():
     """Four timesteps of seven frames, two each but for the last."""
     network = nn.Sequential(
         OrderedDict(
@@ -631,7 +622,7 @@ def strided():
     return Conv3D(network, **names, frames_per_step=2).double()
 
 
-def shifted(by, pairs=False):
+def shift_model(by, pairs=False):
     """A model whose timestep i reads frame i - by and nothing else, or i as well."""
     width = 2 * abs(by) + 1
     network = nn.Sequential(
@@ -659,7 +650,7 @@ def shifted(by, pairs=False):
 def built(name):
     """A family's wrapper and clip, in double precision."""
     if name == "strided":
-        return strided(), torch.randn(3, 7, 3, 8, 8, dtype=torch.float64)
+        return strided_model(), torch.randn(3, 7, 3, 8, 8, dtype=torch.float64)
     case = family(name)
     return case.build()[0].double(), case.clip(torch.float64)
 
@@ -722,7 +713,7 @@ def test_any_window_is_enough_for_late_fusion(name):
 
 @pytest.mark.parametrize("by", [-2, -1, 1, 2, 3])
 def test_a_shift_needs_a_window_that_reaches_as_far_and_no_farther(by):
-    model, clip = shifted(by), torch.randn(2, 9, 3, 4, 4, dtype=torch.float64)
+    model, clip = shift_model(by), torch.randn(2, 9, 3, 4, 4, dtype=torch.float64)
     with torch.no_grad():
         expected = model(clip)
     reach = 2 * abs(by) + 1
@@ -742,7 +733,7 @@ def test_a_shift_needs_a_window_that_reaches_as_far_and_no_farther(by):
 
 def test_windows_from_ranges_of_a_shift_are_enough():
     # The relevance of a shift by 2 is known: all of it lies on frame i - 2.
-    model, clip = shifted(2), torch.randn(2, 9, 3, 4, 4, dtype=torch.float64)
+    model, clip = shift_model(2), torch.randn(2, 9, 3, 4, 4, dtype=torch.float64)
     matrix = torch.diag(torch.ones(7), -2)[None].expand(2, 9, 9)
     with torch.no_grad():
         expected = model(clip)
@@ -836,7 +827,7 @@ def in_place(framewise):
         encoder = nn.Sequential(nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(48, 24)).eval()
         memory = nn.GRU(24, 7, batch_first=True).eval()
         return FrameRecurrent(encoder, memory, head(7), "mean").double()
-    network = nn.Sequential(nn.ReLU(inplace=True), *shifted(1, pairs=True).model).eval()
+    network = nn.Sequential(nn.ReLU(inplace=True), *shift_model(1, pairs=True).model).eval()
     return Conv3D(network, stages=["0", "1", "2"], pool="3", classifier="5").double()
 
 
@@ -868,7 +859,7 @@ def labelled(model, videos, wrong):
 
 
 def test_accuracy_by_window_matches_the_definition():
-    model = shifted(2, pairs=True)
+    model = shift_model(2, pairs=True)
     clips, labels = labelled(model, 24, wrong=5)
     sizes, seen = (5, 1, 3, 2, 20), []
 
@@ -898,7 +889,7 @@ def test_accuracy_by_window_matches_the_definition():
 
 
 def test_accuracy_does_not_hang_on_the_batches_or_the_order_of_sizes():
-    model = shifted(1, pairs=True)
+    model = shift_model(1, pairs=True)
     clips, labels = labelled(model, 12, wrong=2)
     whole = accuracy_by_window(model, [(clips, labels)], [1, 2, 3])
     batches = list(zip(clips.split([1, 2, 4, 5]), labels.split([1, 2, 4, 5]), strict=True))
@@ -910,17 +901,6 @@ def test_accuracy_does_not_hang_on_the_batches_or_the_order_of_sizes():
 
 
 # Errors.
-
-
-def assert_refused(kind, text, function, *arguments, **options):
-    """The three parts of the error that a call must raise."""
-    with pytest.raises(kind, match=text) as caught:
-        function(*arguments, **options)
-    error = caught.value
-    assert str(error) == f"expected {error.expected}, got {error.got}. {error.remedy}"
-    assert error.got
-    assert error.remedy.endswith((".", ")"))
-    return error
 
 
 SQUARE, SURE = torch.eye(2).expand(3, 2, 2), torch.tensor([0.2, 0.9, 0.7])

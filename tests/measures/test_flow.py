@@ -9,9 +9,10 @@ import torch
 
 from temporal_attr import ClipError, OptionError
 from temporal_attr.measures import flow_magnitude, optical_flow
+from tests.helpers.checks import NAN, assert_refused
+from tests.helpers.pictures import clip_of_frames, texture
 
 ALGORITHMS = ("farneback", "dis")
-NAN = float("nan")
 # What a texture of bytes gives away of a whole-pixel shift, measured away from the border over 8
 # textures and doubled. Farneback's polynomials agree but for the rounding of its floats and the
 # pull of its coarser levels; DIS stops its search at half the resolution, and smooths.
@@ -19,23 +20,13 @@ CLOSE = {"farneback": 0.008, "dis": 0.13}
 AWAY = 16
 
 
-def texture(height, width, seed=0):
-    """Smooth random bytes that use the whole range."""
-    noise = cv2.GaussianBlur(np.random.default_rng(seed).normal(size=(height, width)), (0, 0), 2)
-    return cv2.normalize(noise, None, 0, 255, cv2.NORM_MINMAX).round().astype(np.uint8)
-
-
-def moving(across, down, frames=2, size=64, seed=0):
+def moving_texture(across, down, frames=2, size=64, seed=0):
     """A grey clip (1, frames, 1, size, size) whose picture moves so many pixels each frame."""
     margin = (frames - 1) * max(abs(across), abs(down))
     whole = texture(size + 2 * margin, size + 2 * margin, seed)
-    return clip_of(
+    return clip_of_frames(
         whole[margin - t * down :, margin - t * across :][:size, :size] for t in range(frames)
     )
-
-
-def clip_of(frames):
-    return torch.from_numpy(np.stack(list(frames)))[None, :, None].float() / 255
 
 
 def noise_clip(*shape, seed=0):
@@ -46,7 +37,7 @@ def noise_clip(*shape, seed=0):
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("shift", [(3, 1), (-2, 0), (0, 2)])
 def test_a_picture_that_moves(algorithm, seed, shift):
-    clip = moving(*shift, frames=3, seed=seed)
+    clip = moving_texture(*shift, frames=3, seed=seed)
     flow = optical_flow(clip, algorithm)
     assert flow.shape == (1, 2, 64, 64, 2)
     assert flow.dtype == torch.float32
@@ -59,7 +50,7 @@ def test_a_picture_that_moves(algorithm, seed, shift):
 
 def test_each_pair_has_its_own_flow():
     # A picture that waits, moves, waits: the flow is of the pair, and not of the clip.
-    first, second = moving(3, 1)[0]
+    first, second = moving_texture(3, 1)[0]
     clip = torch.stack([first, first, second, second])[None]
     inside = optical_flow(clip)[0, :, AWAY:-AWAY, AWAY:-AWAY].mean((1, 2))
     expected = torch.tensor([[0.0, 0], [3, 1], [0, 0]])
@@ -67,7 +58,7 @@ def test_each_pair_has_its_own_flow():
 
 
 def test_still_clips():
-    still = moving(0, 0, frames=3)
+    still = moving_texture(0, 0, frames=3)
     assert torch.equal(optical_flow(still, "dis"), torch.zeros(1, 2, 64, 64, 2))
     assert torch.equal(flow_magnitude(still, "dis"), torch.zeros(1, 2))
     # OpenCV lets the last row and column leave the picture, which pulls at the edges.
@@ -89,7 +80,7 @@ def test_opencv_called_by_hand(algorithm):
     else:
         medium = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         expected = medium.calc(*frames, None)
-    flow = optical_flow(clip_of(frames), algorithm)
+    flow = optical_flow(clip_of_frames(frames), algorithm)
     # Bytes divided by 255 come back as they were, so that not one bit differs.
     assert np.array_equal(flow[0, 0].numpy(), expected)
     assert np.abs(expected).max() > 0.5
@@ -137,7 +128,7 @@ def test_the_magnitude_is_the_mean_length(algorithm):
         magnitude.double(), lengths.mean((2, 3)), rtol=2 * torch.finfo(torch.float32).eps, atol=0
     )
     # Away from the border every pixel of a moving picture goes as far: the edges only blur that.
-    moved = flow_magnitude(moving(3, 1, size=192), algorithm)
+    moved = flow_magnitude(moving_texture(3, 1, size=192), algorithm)
     assert moved.item() == pytest.approx(10**0.5, rel=0.05)
 
 
@@ -182,7 +173,7 @@ def test_values_types_and_gradients():
 def test_the_smallest_frames_of_farneback(size):
     # Of a picture that moves by one pixel, most of it is found even here.
     whole = texture(size[0], size[1] + 1)
-    flow = optical_flow(clip_of([whole[:, 1:], whole[:, :-1]]))
+    flow = optical_flow(clip_of_frames([whole[:, 1:], whole[:, :-1]]))
     assert flow.isfinite().all()
     assert 0.5 < flow[..., 0].median() < 1.5
 
@@ -195,12 +186,9 @@ def test_the_smallest_frames_of_dis(size):
     assert flow.isfinite().all()
 
 
-def assert_refused(kind, text, clip, algorithm="farneback"):
+def assert_both_refuse(kind, text, clip, algorithm="farneback"):
     for function in (optical_flow, flow_magnitude):
-        with pytest.raises(kind, match=text) as caught:
-            function(clip, algorithm)
-        error = caught.value
-        assert str(error) == f"expected {error.expected}, got {error.got}. {error.remedy}"
+        assert_refused(kind, text, function, clip, algorithm)
 
 
 @pytest.mark.usefixtures("as_user")
@@ -218,35 +206,35 @@ def assert_refused(kind, text, clip, algorithm="farneback"):
 def test_frames_that_are_too_small(algorithm, size, got):
     least = {"farneback": "11x11", "dis": "16x16"}[algorithm]
     text = f'at least {least} pixels for "{algorithm}", got {got}. Take .*before'
-    assert_refused(ClipError, text, noise_clip(1, 2, 3, *size), algorithm)
+    assert_both_refuse(ClipError, text, noise_clip(1, 2, 3, *size), algorithm)
 
 
 @pytest.mark.usefixtures("as_user")
 @pytest.mark.parametrize("algorithm", ["tvl1", None, "Farneback"])
 def test_an_unknown_algorithm(algorithm):
     text = f'"farneback" or "dis", got {algorithm!r}'
-    assert_refused(OptionError, text, noise_clip(1, 2, 3, 16, 16), algorithm)
+    assert_both_refuse(OptionError, text, noise_clip(1, 2, 3, 16, 16), algorithm)
 
 
 @pytest.mark.usefixtures("as_user")
 @pytest.mark.parametrize("shape", [(2, 3, 16, 16), (1, 3, 2, 16, 16), (1, 2, 4, 16, 16), (16,)])
 def test_what_is_no_clip(shape):
     text = rf"1 or 3 channels, got shape \({shape[0]},"
-    assert_refused(ClipError, text, torch.zeros(shape))
+    assert_both_refuse(ClipError, text, torch.zeros(shape))
 
 
 @pytest.mark.usefixtures("as_user")
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.bool])
 def test_pixels_that_are_no_floats(dtype):
     text = f"floating point, 0 to 1, got {dtype}. Divide"
-    assert_refused(ClipError, text, torch.zeros(1, 2, 3, 16, 16, dtype=dtype))
+    assert_both_refuse(ClipError, text, torch.zeros(1, 2, 3, 16, 16, dtype=dtype))
 
 
 @pytest.mark.usefixtures("as_user")
 @pytest.mark.parametrize("frames", [0, 1])
 def test_too_few_frames(frames):
     text = f"at least 2 frames, got {frames}. Flow"
-    assert_refused(ClipError, text, torch.zeros(1, frames, 3, 16, 16))
+    assert_both_refuse(ClipError, text, torch.zeros(1, frames, 3, 16, 16))
 
 
 @pytest.mark.usefixtures("as_user")
@@ -254,4 +242,4 @@ def test_too_few_frames(frames):
 def test_pixels_that_are_not_finite(bad):
     clip = torch.zeros(1, 2, 1, 16, 16)
     clip[0, 1, 0, 3, 3:5] = bad
-    assert_refused(ClipError, "finite pixels, got 2 of 512 NaN or infinite", clip)
+    assert_both_refuse(ClipError, "finite pixels, got 2 of 512 NaN or infinite", clip)

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from temporal_attr import ClipError, OptionError, load_clip
@@ -20,12 +20,13 @@ from temporal_attr.measures import (
     keyframes,
     temporal_overlap,
 )
+from tests.helpers.checks import NAN, assert_refused, examples, seeds
+from tests.helpers.pictures import clip_of_frames, texture
 from tests.references import ranges as atr_references
 
+some_examples = examples(40)
+
 ALGORITHMS = ("farneback", "dis")
-NAN = float("nan")
-some_examples = settings(max_examples=40, deadline=None)
-seeds = st.integers(0, 2**32 - 1)
 # What sums of shares in float64 lose by their order.
 CLOSE = {"rtol": 1e-12, "atol": 1e-12}
 
@@ -34,21 +35,9 @@ def random_bytes(*shape, seed=0):
     return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
 
 
-def clip_of(frames):
-    """A clip of frames of bytes (time, height, width[, 3])."""
-    frames = np.stack(list(frames))
-    frames = frames[..., None] if frames.ndim == 3 else frames
-    return torch.from_numpy(frames).permute(0, 3, 1, 2)[None].float() / 255
-
-
-def texture(size=32, seed=0):
-    noise = cv2.GaussianBlur(np.random.default_rng(seed).normal(size=(size, size)), (0, 0), 2)
-    return cv2.normalize(noise, None, 0, 255, cv2.NORM_MINMAX).round().astype(np.uint8)
-
-
 def flat(*colours):
     """Flat frames of RGB colours, between which there is no flow."""
-    return clip_of(np.broadcast_to(np.uint8(colour), (16, 16, 3)) for colour in colours)
+    return clip_of_frames(np.broadcast_to(np.uint8(colour), (16, 16, 3)) for colour in colours)
 
 
 def slow_histogram_changes(clip, bins):
@@ -77,7 +66,7 @@ def slow_histogram_changes(clip, bins):
 def test_histograms_match_a_slow_loop(bins, channels):
     frames = random_bytes(4, 5, 6, channels)
     frames[2] //= 3
-    found = histogram_changes(clip_of(frames), bins)
+    found = histogram_changes(clip_of_frames(frames), bins)
     assert found.shape == (1, 3)
     assert found.dtype == torch.float64
     expected = torch.tensor([slow_histogram_changes(frames, bins)], dtype=torch.float64)
@@ -95,7 +84,9 @@ def test_histograms_are_those_of_opencv(bins):
     ]
     expected = np.abs(np.diff(np.float64(shares), axis=0)).sum(2).mean(1) / 2
     # OpenCV's counts are float32, and so are the shares.
-    np.testing.assert_allclose(histogram_changes(clip_of(frames), bins)[0], expected, atol=1e-6)
+    np.testing.assert_allclose(
+        histogram_changes(clip_of_frames(frames), bins)[0], expected, atol=1e-6
+    )
 
 
 def test_histograms_by_hand():
@@ -104,13 +95,13 @@ def test_histograms_by_hand():
     red[..., 0] = 255
     corner[:2, :2] = 255
     mixed[2:, 2:] = 255
-    found = histogram_changes(clip_of([black, red, black, 255 - black, corner, mixed]))
+    found = histogram_changes(clip_of_frames([black, red, black, 255 - black, corner, mixed]))
     # One channel of three; all; back to a quarter; and the same quarter elsewhere.
     assert found.tolist() == [[1 / 3, 1 / 3, 1, 3 / 4, 0]]
 
 
 def test_sixteen_bins_are_sixteen_bytes_wide():
-    levels = clip_of(np.full((2, 2), level, np.uint8) for level in range(256))
+    levels = clip_of_frames(np.full((2, 2), level, np.uint8) for level in range(256))
     assert histogram_changes(levels)[0].nonzero()[:, 0].tolist() == list(range(15, 255, 16))
     assert histogram_changes(levels, bins=256).eq(1).all()
     assert not histogram_changes(levels, bins=1).any()
@@ -120,7 +111,7 @@ def test_sixteen_bins_are_sixteen_bytes_wide():
 @some_examples
 def test_histograms_are_a_distance(seed, time, channels):
     frames = random_bytes(time, 3, 4, channels, seed=seed) // (1 + seed % 30)
-    clip = clip_of(frames)
+    clip = clip_of_frames(frames)
     found = histogram_changes(clip)
     assert ((found >= 0) & (found <= 1)).all()
     assert torch.equal(histogram_changes(clip.flip(1)), found.flip(1))
@@ -136,7 +127,7 @@ def test_histograms_are_a_distance(seed, time, channels):
 
 
 def test_values_types_and_gradients():
-    clip = clip_of(random_bytes(3, 16, 20, 3))
+    clip = clip_of_frames(random_bytes(3, 16, 20, 3))
     found = histogram_changes(clip)
     changes = frame_changes(clip)
     stretched = torch.where(clip > 0.98, 7.0, torch.where(clip < 0.02, -7.0, clip))
@@ -160,7 +151,7 @@ def test_changes_are_the_mean_of_two_shares(algorithm):
     frames = [texture(seed=seed // 2) for seed in range(6)]
     frames[3] = np.roll(frames[2], 2, axis=1)
     frames[4] = frames[3] // 2
-    clip = clip_of(frames)
+    clip = clip_of_frames(frames)
     found = frame_changes(clip, algorithm)
     assert found.shape == (1, 6)
     assert found.dtype == torch.float64
@@ -177,7 +168,7 @@ def test_changes_are_the_mean_of_two_shares(algorithm):
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_a_still_clip_does_not_change(algorithm):
-    still = clip_of([texture()] * 4)
+    still = clip_of_frames([texture()] * 4)
     # Farneback's finds motion at the edges, which would be the largest of the clip.
     assert flow_magnitude(still).min() > 0
     assert torch.equal(frame_changes(still, algorithm), torch.zeros(1, 4, dtype=torch.float64))
@@ -193,7 +184,7 @@ def test_colour_alone_and_motion_alone_are_half():
     # its colours.
     faded = flat((0, 0, 0), (0, 0, 255), (255, 255, 0), (255, 255, 0))
     assert frame_changes(faded).tolist() == [[0, 1 / 6, 1 / 2, 0]]
-    rolled = clip_of(np.roll(texture(), across, axis=1) for across in (0, 1, 3, 3))
+    rolled = clip_of_frames(np.roll(texture(), across, axis=1) for across in (0, 1, 3, 3))
     assert not histogram_changes(rolled).any()
     changes = frame_changes(rolled)[0]
     assert changes[2] == 0.5
@@ -206,7 +197,7 @@ def test_colour_alone_and_motion_alone_are_half():
 def test_changes_are_shares(seed, time):
     frames = random_bytes(time, 16, 16, 3, seed=seed)
     frames[time // 2] = frames[time // 2 - 1]
-    changes = frame_changes(clip_of(frames), "dis")[0]
+    changes = frame_changes(clip_of_frames(frames), "dis")[0]
     assert ((changes >= 0) & (changes <= 1)).all()
     assert changes[0] == 0
     assert changes[time // 2] == 0
@@ -215,11 +206,11 @@ def test_changes_are_shares(seed, time):
 
 
 def test_a_batch_is_its_clips():
-    quiet = clip_of(
+    quiet = clip_of_frames(
         np.roll(texture(), by, axis=1) - np.minimum(texture(), by) for by in (0, 1, 1, 2)
     )
-    cut = clip_of([texture(), texture(), texture(seed=1), texture(seed=1)])
-    still = clip_of([texture(seed=2)] * 4)
+    cut = clip_of_frames([texture(), texture(), texture(seed=1), texture(seed=1)])
+    still = clip_of_frames([texture(seed=2)] * 4)
     batch = torch.cat([quiet, cut, still])
     for function in (histogram_changes, frame_changes, keyframes):
         expected = torch.cat([function(clip) for clip in (quiet, cut, still)])
@@ -235,7 +226,7 @@ def test_a_batch_is_its_clips():
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_cuts_are_keyframes(algorithm):
     scenes = [texture(seed=seed) // (1 + seed % 2) for seed in (0, 0, 0, 1, 1, 2, 2, 2, 2)]
-    found = keyframes(clip_of(scenes), algorithm=algorithm)
+    found = keyframes(clip_of_frames(scenes), algorithm=algorithm)
     assert found.dtype == torch.bool
     assert found[0].nonzero()[:, 0].tolist() == [0, 3, 5]
 
@@ -263,15 +254,15 @@ def test_the_threshold_is_a_share_of_the_largest_change(threshold, expected):
 def test_the_threshold_is_of_the_clip_and_not_of_one():
     # Colour and motion are largest in different frames, so that no change reaches 1.
     moved = np.roll(texture(), 3, axis=1)
-    changes = frame_changes(clip_of([texture(), moved, moved // 4 + 60]))[0]
+    changes = frame_changes(clip_of_frames([texture(), moved, moved // 4 + 60]))[0]
     assert changes.max() < 0.9
-    assert keyframes(clip_of([texture(), moved, moved // 4 + 60]), 1.0).sum() == 2
+    assert keyframes(clip_of_frames([texture(), moved, moved // 4 + 60]), 1.0).sum() == 2
 
 
 @given(seed=seeds, time=st.integers(2, 6), share=st.floats(0.01, 1), more=st.floats(0, 0.9))
 @some_examples
 def test_keyframes_match_a_slow_loop(seed, time, share, more):
-    clip = clip_of(random_bytes(time, 16, 16, seed=seed) // (1 + seed % 9))
+    clip = clip_of_frames(random_bytes(time, 16, 16, seed=seed) // (1 + seed % 9))
     changes = frame_changes(clip, "dis")[0].tolist()
     found = keyframes(clip, share, "dis")[0]
     largest = max(changes)
@@ -305,7 +296,7 @@ def test_a_cut_between_two_real_clips(real_video, name):
 # --- agreement
 
 
-def slow_agreement(relevance, marks, k=None):
+def slow_keyframe_agreement(relevance, marks, k=None):
     marked = {t for t, mark in enumerate(marks) if mark}
     k = len(marked) if k is None else k
     hits = len(marked.intersection(atr_references.largest_classes(torch.tensor(relevance), k)))
@@ -348,7 +339,9 @@ def test_agreement_matches_exact_counting(drawn):
     for part in (found.precision, found.recall, found.chance, found.p_value):
         assert part.shape == (len(clips),)
         assert part.dtype == torch.float64
-    expected = torch.tensor([slow_agreement(*clip, k) for clip in clips], dtype=torch.float64)
+    expected = torch.tensor(
+        [slow_keyframe_agreement(*clip, k) for clip in clips], dtype=torch.float64
+    )
     # scipy goes through logarithms of gamma functions.
     torch.testing.assert_close(rows(found), expected, rtol=1e-10, atol=0, equal_nan=True)
     assert ((found.p_value > 0) & (found.p_value <= 1)).all()
@@ -449,13 +442,6 @@ def test_a_relevance_with_a_gradient_and_few_digits():
 
 
 # --- errors
-
-
-def assert_refused(kind, text, function, *arguments):
-    with pytest.raises(kind, match=text) as caught:
-        function(*arguments)
-    error = caught.value
-    assert str(error) == f"expected {error.expected}, got {error.got}. {error.remedy}"
 
 
 CLIP = torch.zeros(1, 3, 3, 16, 16)

@@ -3,7 +3,6 @@
 import copy
 from dataclasses import dataclass, replace
 
-import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -32,36 +31,27 @@ from temporal_attr import (
 )
 from temporal_attr.relevance import Box, Composite, Epsilon
 from temporal_attr.zoo import build_model
+from tests.helpers.checks import NAN
 from tests.helpers.families import CLASSES, SMALL, family, vivid
 from tests.references import lrp as slow
 from tests.references import ranges as ranges_of
 
+# Shapes are checked at run time by the contract suite; here it would take two thirds of the time.
+pytestmark = pytest.mark.usefixtures("one_thread", "as_user")
+
 BOUND = 9.0
-WIDE = Composite(input=Box(low=-BOUND, high=BOUND))
+BOUNDED = Composite(input=Box(low=-BOUND, high=BOUND))
 TINY = Preprocessing(normalization=Normalization((0.4, 0.5, 0.6), (0.2, 0.25, 0.3)))
-NAN = float("nan")
 
 
-@pytest.fixture(autouse=True)
-def _fast(_seeded, as_user):
-    # Models this small lose more than they gain by a second thread. Shapes are checked at run time
-    # by the contract suite; here that would take two thirds of the time.
-    torch.set_num_threads(1)
-
-
-@pytest.fixture
-def _checked():
-    jaxtyping.config.update("jaxtyping_disable", False)
-
-
-def matrices(model, clip, target=1, composite=WIDE, **options):
+def matrices(model, clip, target=1, composite=BOUNDED, **options):
     """The result for a model without a normalization."""
     rows = options.pop("rows", ())
     method = ContrastiveLRPTemporal(model, composite=composite, **options)
     return method.explain(clip, target=target, rows=rows)
 
 
-def noise(*shape):
+def bounded_noise(*shape):
     return torch.randn(shape, dtype=torch.float64).clamp(-BOUND, BOUND)
 
 
@@ -100,14 +90,14 @@ class Volume(nn.Module):
 
 
 @dataclass
-class Case:
+class CaseByHand:
     """A model, the layers up to its classifier by hand, and clips."""
 
     model: VideoModel
     layers: list
     classifier: nn.Linear
     clip: torch.Tensor
-    composite: Composite | None = WIDE
+    composite: Composite | None = BOUNDED
 
     def __post_init__(self):
         low = np.full(tuple(self.clip.shape[1:]), -BOUND)
@@ -137,11 +127,13 @@ def volume_case(parts, width, shape, frames_per_step=1, preprocessing=None):
         preprocessing=preprocessing,
     )
     layers, _ = slow.layers_of(body, (3, *shape[1:]))
-    clip = noise(shape[0], shape[1], 3, *shape[2:])
+    clip = bounded_noise(shape[0], shape[1], 3, *shape[2:])
     if preprocessing is not None:
         clip = preprocessing.normalization.apply(torch.rand(clip.shape).double())
-    composite = WIDE if preprocessing is None else None
-    return Case(model, [slow.volume(), *layers, slow.space_mean()], network.fc, clip, composite)
+    composite = BOUNDED if preprocessing is None else None
+    return CaseByHand(
+        model, [slow.volume(), *layers, slow.space_mean()], network.fc, clip, composite
+    )
 
 
 def plain(**options):
@@ -181,7 +173,7 @@ def aggregation():
     return volume_case([*parts, nn.Conv3d(4, 4, (1, 2, 2)), nn.ReLU()], 4, (1, 8, 4, 6))
 
 
-def strided():
+def strided_by_hand():
     """Seven frames, four timesteps of two frames each, the last of one."""
     first = nn.Conv3d(3, 4, (3, 3, 3), stride=(2, 2, 1), padding=1)
     second = nn.Conv3d(4, 4, (3, 1, 1), padding=(1, 0, 0))
@@ -200,7 +192,7 @@ def pooled_in_time():
     return volume_case(parts, 5, (2, 8, 4, 4), 2)
 
 
-def causal():
+def causal_by_hand():
     first, second = nn.Conv3d(3, 4, (2, 3, 3)), nn.Conv3d(4, 5, (3, 1, 1))
     parts = [Before(1), first, nn.ReLU(), Before(2), second, nn.ReLU()]
     return volume_case(parts, 5, (2, 6, 4, 4))
@@ -223,10 +215,12 @@ def framewise(build, head_width=12, frames=5, after=()):
     classifier = nn.Linear(head_width, CLASSES).double()
     layers, _ = slow.layers_of(convolutions, (3, frames, 6, 6))
     layers = [slow.volume(), *layers, slow.by_frame(), *after]
-    return Case(build(encoder, classifier), layers, classifier, noise(2, frames, 3, 6, 6))
+    return CaseByHand(
+        build(encoder, classifier), layers, classifier, bounded_noise(2, frames, 3, 6, 6)
+    )
 
 
-def late_fusion(aggregation):
+def late_fusion_by_hand(aggregation):
     return framewise(lambda encoder, linear: LateFusion(encoder, linear, aggregation).eval())
 
 
@@ -242,17 +236,19 @@ def late_fusion_of_logits():
     return framewise(lambda encoder, linear: LateFusion(nn.Sequential(encoder, linear)).eval())
 
 
-def early_fusion():
+def early_fusion_by_hand():
     convolutions = nn.Sequential(nn.Conv2d(12, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 3, 2))
     network = nn.Sequential(convolutions, nn.ReLU(), nn.Flatten(), nn.Linear(27, CLASSES))
     vivid(network, torch.randn(8, 12, 4, 4)).double()
     layers, _ = slow.layers_of(network[:2], (12, 1, 4, 4))
     layers = [slow.stacked(), *layers, slow.by_frame()]
-    return Case(EarlyFusion(network, frames=4), layers, network[3], noise(2, 4, 3, 4, 4))
+    return CaseByHand(
+        EarlyFusion(network, frames=4), layers, network[3], bounded_noise(2, 4, 3, 4, 4)
+    )
 
 
 @torch.no_grad()
-def recurrent(kind, readout="mean", candidates=False, **options):
+def recurrent_by_hand(kind, readout="mean", candidates=False, **options):
     """A memory whose new content depends on the input alone, unless it has `candidates`."""
     memory = vivid(kind(12, 4, batch_first=True, **options), torch.randn(4, 5, 12)).double()
     backwards = (False, True) if memory.bidirectional else (False,)
@@ -284,27 +280,27 @@ CASES = {
     "normalized": (lambda: plain(preprocessing=TINY), 1e-13),
     "residual": (residual, 1e-11),
     "aggregation": (aggregation, 1e-12),
-    "strided": (strided, 1e-13),
+    "strided": (strided_by_hand, 1e-13),
     "left over": (left_over, 1e-13),
     "pooled in time": (pooled_in_time, 1e-13),
-    "causal": (causal, 1e-13),
-    "late fusion, mean": (lambda: late_fusion("mean"), 1e-13),
-    "late fusion, last": (lambda: late_fusion("last"), 1e-13),
+    "causal": (causal_by_hand, 1e-13),
+    "late fusion, mean": (lambda: late_fusion_by_hand("mean"), 1e-13),
+    "late fusion, last": (lambda: late_fusion_by_hand("last"), 1e-13),
     "late fusion, max": (late_fusion_max, 1e-13),
     "late fusion of logits": (late_fusion_of_logits, 1e-13),
-    "early fusion": (early_fusion, 1e-13),
-    "lstm": (lambda: recurrent(nn.LSTM), 1e-7),
-    "lstm, last": (lambda: recurrent(nn.LSTM, "last"), 1e-7),
+    "early fusion": (early_fusion_by_hand, 1e-13),
+    "lstm": (lambda: recurrent_by_hand(nn.LSTM), 1e-7),
+    "lstm, last": (lambda: recurrent_by_hand(nn.LSTM, "last"), 1e-7),
     "lstm, two layers, both ways": (
-        lambda: recurrent(nn.LSTM, num_layers=2, bidirectional=True),
+        lambda: recurrent_by_hand(nn.LSTM, num_layers=2, bidirectional=True),
         1e-7,
     ),
-    "gru": (lambda: recurrent(nn.GRU), 1e-7),
+    "gru": (lambda: recurrent_by_hand(nn.GRU), 1e-7),
 }
 TARGETS = [4, 0, 2]
 
 
-def assert_by_hand(case, target, contrastive, tolerance):
+def assert_case_by_hand(case, target, contrastive, tolerance):
     """All fields of a result are those of the passes by hand."""
     batch = len(case.clip)
     with torch.no_grad():
@@ -348,16 +344,16 @@ def assert_by_hand(case, target, contrastive, tolerance):
 def test_one_signed_pass_is_two_passes_by_hand(name, contrastive):
     build, tolerance = CASES[name]
     case = build()
-    assert_by_hand(case, TARGETS[: len(case.clip)], contrastive, tolerance)
+    assert_case_by_hand(case, TARGETS[: len(case.clip)], contrastive, tolerance)
 
 
 @pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU], ids=lambda kind: kind.__name__)
 def test_what_a_memory_reads_is_one_linear_layer(kind):
-    assert_by_hand(recurrent(kind, candidates=True), TARGETS[:2], False, 1e-7)
+    assert_case_by_hand(recurrent_by_hand(kind, candidates=True), TARGETS[:2], False, 1e-7)
 
 
 def test_two_biases_of_a_memory_are_one():
-    case = recurrent(nn.LSTM, candidates=True)
+    case = recurrent_by_hand(nn.LSTM, candidates=True)
     before = matrices(case.model, case.clip, contrastive=False)
     memory = case.model.recurrent
     with torch.no_grad():
@@ -388,7 +384,7 @@ def test_any_small_network(frames, side, kernel, stride, batch, relu, contrastiv
     case = volume_case(parts, 4, (batch, frames, *side), stride)
     # With few frames, all that speaks for a class may be outweighed.
     assume(abs(case.by_hand(0, target, contrastive).pixels).max() > 0)
-    assert_by_hand(case, [target] * batch, contrastive, 1e-12)
+    assert_case_by_hand(case, [target] * batch, contrastive, 1e-12)
 
 
 # Models whose matrix is known.
@@ -418,7 +414,7 @@ def test_late_fusion_reads_its_own_frame(name, contrastive):
     assert torch.equal(found.avg_atr.isnan(), ~counted)
 
 
-class Shift(nn.Module):
+class ShiftInTime(nn.Module):
     """Frame i becomes frame i - d; the first d are the last ones, or zeros."""
 
     def __init__(self, d, around):
@@ -431,9 +427,9 @@ class Shift(nn.Module):
         return F.pad(x, (0, 0, 0, 0, self.d, 0))[:, :, : x.shape[2]]
 
 
-def shifted(d, around, where):
+def shift_model(d, around, where):
     layers = [nn.Conv3d(3, 4, (1, 3, 3), padding=(0, 1, 1)), nn.ReLU()]
-    layers.insert(where, Shift(d, around))
+    layers.insert(where, ShiftInTime(d, around))
     network = vivid(Volume(nn.Sequential(*layers), 4), torch.randn(4, 3, 6, 4, 4)).double()
     return Conv3D(network, stages=["body"], classifier="fc")
 
@@ -444,7 +440,7 @@ def shifted(d, around, where):
     ids=["pixels", "features, plain", "pixels, plain", "features"],
 )
 def test_a_shift_by_d_puts_all_relevance_d_off_the_diagonal(d, where, contrastive):
-    model, clip = shifted(d, True, where), noise(2, 6, 3, 4, 4)
+    model, clip = shift_model(d, True, where), bounded_noise(2, 6, 3, 4, 4)
     found = matrices(model, clip, contrastive=contrastive)
     rows = torch.arange(6)
     assert found.matrix[:, rows, (rows - d) % 6].abs().min() > 0
@@ -452,7 +448,7 @@ def test_a_shift_by_d_puts_all_relevance_d_off_the_diagonal(d, where, contrastiv
     # From i - d to i are d + 1 timesteps; around the end, from i to i - d + 6.
     assert found.ranges.tolist() == [[7 - d] * d + [d + 1] * (6 - d)] * 2
 
-    model = shifted(d, False, where)
+    model = shift_model(d, False, where)
     found = matrices(model, clip, contrastive=contrastive)
     assert found.matrix[:, rows[d:], rows[: 6 - d]].abs().min() > 0
     assert (elsewhere(found.matrix, rows[d:], rows[: 6 - d]) == 0).all()
@@ -466,16 +462,16 @@ def test_a_shift_by_d_puts_all_relevance_d_off_the_diagonal(d, where, contrastiv
 
 
 CAUSAL = {
-    "convolution": lambda: causal().model,
-    "lstm": lambda: recurrent(nn.LSTM, "last", candidates=True).model,
-    "gru": lambda: recurrent(nn.GRU, num_layers=2, candidates=True).model,
+    "convolution": lambda: causal_by_hand().model,
+    "lstm": lambda: recurrent_by_hand(nn.LSTM, "last", candidates=True).model,
+    "gru": lambda: recurrent_by_hand(nn.GRU, num_layers=2, candidates=True).model,
 }
 
 
 @pytest.mark.parametrize("contrastive", [True, False], ids=["contrastive", "plain"])
 @pytest.mark.parametrize("name", CAUSAL)
 def test_a_causal_model_reads_nothing_to_come(name, contrastive):
-    model, clip = CAUSAL[name](), noise(2, 6, 3, 6, 6)
+    model, clip = CAUSAL[name](), bounded_noise(2, 6, 3, 6, 6)
     found = matrices(model, clip, contrastive=contrastive)
     assert (found.matrix == found.matrix.tril()).all()
     places = torch.ones(6, 6).tril().bool()
@@ -491,8 +487,8 @@ def test_a_causal_model_reads_nothing_to_come(name, contrastive):
 
 
 def test_both_ways_is_not_causal():
-    model = recurrent(nn.LSTM, bidirectional=True, candidates=True).model
-    found = matrices(model, noise(2, 5, 3, 6, 6))
+    model = recurrent_by_hand(nn.LSTM, bidirectional=True, candidates=True).model
+    found = matrices(model, bounded_noise(2, 5, 3, 6, 6))
     assert (found.matrix.triu(1).abs().sum((1, 2)) > 0).all()
     assert (found.matrix.tril(-1).abs().sum((1, 2)) > 0).all()
 
@@ -632,7 +628,7 @@ def test_a_plain_row_sums_to_its_logit(name):
 
 def test_the_error_of_a_row_is_what_an_epsilon_takes():
     case = plain()
-    absorbing = replace(WIDE, pooling=Epsilon(0.1), linear=Epsilon(0.1))
+    absorbing = replace(BOUNDED, pooling=Epsilon(0.1), linear=Epsilon(0.1))
     found = matrices(case.model, case.clip, composite=absorbing, contrastive=False)
     sums = found.frame_matrix.sum(2)
     error = (sums - found.step_logits).abs() / found.step_logits.abs()
@@ -640,7 +636,7 @@ def test_the_error_of_a_row_is_what_an_epsilon_takes():
     torch.testing.assert_close(found.row_error, error, rtol=1e-12, atol=0)
 
 
-@pytest.mark.usefixtures("_checked")
+@pytest.mark.usefixtures("shapes_checked")
 def test_timesteps_of_eight_frames_of_which_the_last_has_five():
     network = torchvision.models.video.r3d_18(num_classes=CLASSES)
     model = wrap(vivid(network, torch.randn(2, 3, 21, 12, 12)).double())
@@ -654,7 +650,7 @@ def test_timesteps_of_eight_frames_of_which_the_last_has_five():
     torch.testing.assert_close(found.matrix.sum(2), found.step_logits, rtol=1e-12, atol=1e-14)
 
 
-def slowfast(alpha, frames, **options):
+def small_slowfast(alpha, frames, **options):
     model = build_model("slowfast", CLASSES, alpha=alpha, widths=(4, 8), **options)
     return vivid(model, torch.randn(8, frames, 3, 8, 8)).double()
 
@@ -663,9 +659,9 @@ def slowfast(alpha, frames, **options):
     ("alpha", "frames", "options", "contrastive"),
     [(2, 8, {}, True), (4, 12, {}, False), (4, 12, {"ensemble": 4}, True)],
 )
-@pytest.mark.usefixtures("_checked")
+@pytest.mark.usefixtures("shapes_checked")
 def test_the_pathways_of_slowfast_are_merged_in_blocks(alpha, frames, options, contrastive):
-    model = slowfast(alpha, frames, **options)
+    model = small_slowfast(alpha, frames, **options)
     every = copy.deepcopy(model)
     every.merged_steps = 1
     clip = pixels_within(model, 2, frames, 8)
@@ -704,7 +700,7 @@ def test_the_pathways_of_slowfast_are_merged_in_blocks(alpha, frames, options, c
 
 
 def test_an_ensemble_that_starts_inside_a_block_of_slowfast():
-    model = slowfast(2, 8, ensemble=2)
+    model = small_slowfast(2, 8, ensemble=2)
     clip = pixels_within(model, 1, 8, 8)
     found = ContrastiveLRPTemporal(model).explain(clip, target=1)
     together = (found.step_weights * found.step_logits).sum(1)
@@ -712,7 +708,7 @@ def test_an_ensemble_that_starts_inside_a_block_of_slowfast():
 
 
 def test_the_error_of_a_fast_timestep_tells_what_the_empty_slots_took():
-    model = slowfast(2, 8)
+    model = small_slowfast(2, 8)
     model.merged_steps = 1
     with torch.no_grad():
         # Between slow frames eight of ten features are empty, and no other speaks for the class:
@@ -762,7 +758,7 @@ def test_no_timestep_speaks_for_the_class():
 def test_a_timestep_whose_logit_is_zero(contrastive):
     encoder = nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.ReLU(), nn.Flatten()).double()
     model = LateFusion(encoder, nn.Linear(16, CLASSES, bias=False).double()).eval()
-    clip = noise(2, 4, 3, 4, 4)
+    clip = bounded_noise(2, 4, 3, 4, 4)
     clip[0, 2] = 0
     clip[1] = 0
     found = matrices(model, clip, contrastive=contrastive)
@@ -793,7 +789,7 @@ def test_a_share_of_one_reaches_all_that_has_any_relevance():
 
 
 def test_timesteps_that_are_not_read_have_no_part_in_the_averages():
-    case = recurrent(nn.LSTM, "last", bidirectional=True)
+    case = recurrent_by_hand(nn.LSTM, "last", bidirectional=True)
     found = matrices(case.model, case.clip, [4, 0], sigma=0.8)
     last = found.ranges[:, -1]
     assert (found.step_logits[:, -1] > 0).all()
@@ -817,14 +813,14 @@ def test_a_chunk_that_is_none(rows_per_backward):
 @pytest.mark.parametrize("target", [CLASSES, -CLASSES - 1, [0, 1, 2], [0, CLASSES], None, 1.5])
 def test_a_target_that_is_none(target):
     case = plain()
-    for method in (ContrastiveLRPTemporal(case.model, composite=WIDE), LRP(case.model, WIDE)):
+    for method in (ContrastiveLRPTemporal(case.model, composite=BOUNDED), LRP(case.model, BOUNDED)):
         with pytest.raises(TargetError):
             method.attribute(case.clip, target=target)
 
 
 def test_targets_in_every_form():
     case = plain()
-    method = ContrastiveLRPTemporal(case.model, composite=WIDE)
+    method = ContrastiveLRPTemporal(case.model, composite=BOUNDED)
     expected = method.attribute(case.clip, target=[4, 1])
     assert not torch.equal(expected[0], method.attribute(case.clip, target=1)[0])
     for target in ([-1, 1], torch.tensor([4, 1]), [(4,), (1,)], torch.tensor([-1, -4])):
@@ -848,7 +844,7 @@ def test_what_is_no_model_of_timesteps():
 def test_a_model_in_training():
     case = plain()
     case.model.train()
-    for method in (ContrastiveLRPTemporal(case.model, composite=WIDE), LRP(case.model, WIDE)):
+    for method in (ContrastiveLRPTemporal(case.model, composite=BOUNDED), LRP(case.model, BOUNDED)):
         with pytest.raises(ModelError, match="training"):
             method.attribute(case.clip, target=1)
 
@@ -874,7 +870,7 @@ def test_bounds_that_are_not_known():
 
 def test_arguments_that_no_model_of_timesteps_takes():
     case = plain()
-    method = ContrastiveLRPTemporal(case.model, composite=WIDE)
+    method = ContrastiveLRPTemporal(case.model, composite=BOUNDED)
     for call in (method.attribute, method.explain):
         with pytest.raises(ModelError, match="no additional arguments"):
             call(case.clip, target=1, additional_forward_args=2)
@@ -959,7 +955,7 @@ def test_the_relevance_of_a_clip_is_a_pass_by_hand(name):
 
 def test_what_lrp_lost_is_the_logit_less_the_sum():
     case = plain()
-    method = LRP(case.model, replace(WIDE, linear=Epsilon(0.1)))
+    method = LRP(case.model, replace(BOUNDED, linear=Epsilon(0.1)))
     attribution, delta = method.attribute(case.clip, target=[2, 0], return_convergence_delta=True)
     logits = case.model(case.clip)[[0, 1], [2, 0]].detach()
     lost = logits - attribution.sum((1, 2, 3, 4))
@@ -992,12 +988,12 @@ def difference(whole, rows):
 def test_the_rows_add_up_to_the_clip_where_the_classifier_comes_first():
     # The mean of the logits is shared in proportion to the logits: each gets its own over their
     # number, which is what its row starts from. The mean's epsilon is a part in 10^9 of it.
-    for case in (late_fusion_of_logits(), recurrent(nn.LSTM, "last")):
-        assert difference(*weighted_rows(case, WIDE)) < 1e-7
+    for case in (late_fusion_of_logits(), recurrent_by_hand(nn.LSTM, "last")):
+        assert difference(*weighted_rows(case, BOUNDED)) < 1e-7
 
 
 def test_a_readout_by_the_mean_is_a_pooling():
-    assert difference(*weighted_rows(recurrent(nn.LSTM, "mean"), WIDE)) < 1e-7
+    assert difference(*weighted_rows(recurrent_by_hand(nn.LSTM, "mean"), BOUNDED)) < 1e-7
 
 
 def test_the_rows_add_up_to_the_clip_where_the_classifier_is_linear_in_its_shares():
@@ -1005,17 +1001,17 @@ def test_the_rows_add_up_to_the_clip_where_the_classifier_is_linear_in_its_share
     # clip's logit and f_d w_d / sum_d f_d w_d of its own; the denominators are those logits if
     # all of a w counts and there is no bias. z+ leaves parts out and shares the bias, so there the
     # two are different answers.
-    case = late_fusion("mean")
-    assert difference(*weighted_rows(case, WIDE)) > 1e-2
-    signed = replace(WIDE, linear=Epsilon(0.0))
+    case = late_fusion_by_hand("mean")
+    assert difference(*weighted_rows(case, BOUNDED)) > 1e-2
+    signed = replace(BOUNDED, linear=Epsilon(0.0))
     with torch.no_grad():
         assert difference(*weighted_rows(case, signed)) > 1e-2
         case.classifier.bias.zero_()
         assert difference(*weighted_rows(case, signed)) < 1e-6
-        assert difference(*weighted_rows(case, WIDE)) > 1e-2
+        assert difference(*weighted_rows(case, BOUNDED)) > 1e-2
         # With no weight below 0 z+ leaves nothing out.
         case.classifier.weight.abs_()
-        assert difference(*weighted_rows(case, WIDE)) < 1e-7
+        assert difference(*weighted_rows(case, BOUNDED)) < 1e-7
 
 
 # What is said of it.

@@ -50,7 +50,7 @@ def model():
 
 
 @pytest.fixture(scope="module")
-def recurrent():
+def recurrent_model():
     torch.manual_seed(0)
     return build_model("gru", CLASSES, widths=(4,)).double()
 
@@ -131,13 +131,13 @@ def test_two_steps_against_the_definition(name, model):
 
 
 @pytest.mark.parametrize("hide", ["mean", "neighbour", "baselines"])
-def test_two_steps_hide_with_anything(hide, recurrent):
+def test_two_steps_hide_with_anything(hide, recurrent_model):
     hide, clip = HIDES[hide], clips()
-    tsr = FrameMaskingTSR(TemporalGradient(recurrent), "two", block=(4, 4), hide=hide)
-    moved = time_relevance(gradient_of(recurrent), clip[0], 1, hide)
+    tsr = FrameMaskingTSR(TemporalGradient(recurrent_model), "two", block=(4, 4), hide=hide)
+    moved = time_relevance(gradient_of(recurrent_model), clip[0], 1, hide)
     labels = labels_of({"block": (4, 4)}, clip[0])
     kept = [True] * FRAMES
-    expected = two_steps(gradient_of(recurrent), clip[0], 1, hide, labels, kept, moved)
+    expected = two_steps(gradient_of(recurrent_model), clip[0], 1, hide, labels, kept, moved)
     np.testing.assert_allclose(tsr.attribute(clip, 1)[0], expected, rtol=1e-8, atol=0)
 
 
@@ -205,13 +205,13 @@ def test_the_time_contribution_is_the_fall_of_probability_and_of_being_right(mod
 
 
 @pytest.mark.parametrize("name", ["saliency", "lrp", "occlusion"])
-def test_any_method_can_be_rescaled(name, recurrent):
+def test_any_method_can_be_rescaled(name, recurrent_model):
     windows = {"sliding_window_shapes": (1, 3, 4, 4), "strides": (1, 3, 4, 4)}
     wide = Composite(input=Box(low=-9.0, high=9.0))
     method, options = {
-        "saliency": (Saliency(recurrent), {}),
-        "lrp": (LRP(recurrent, wide), {}),
-        "occlusion": (Occlusion(recurrent), windows),
+        "saliency": (Saliency(recurrent_model), {}),
+        "lrp": (LRP(recurrent_model, wide), {}),
+        "occlusion": (Occlusion(recurrent_model), windows),
     }[name]
     clip = clips()
     found = FrameMaskingTSR(method, method_arguments=options).explain(clip, 1)

@@ -95,7 +95,7 @@ def test_the_numbers_are_those_of_masked_clips(name, dtype):
     assert found[0].attribution.count_nonzero() > 0
 
 
-METHODS = {
+METHODS_OF_GRADIENTS = {
     "probability": lambda model: TemporalGradient(model, "probability"),
     "loss": lambda model: TemporalGradient(model, "loss"),
     "own objective": lambda model: TemporalGradient(model, lambda out, _: out.square().sum(1)),
@@ -105,11 +105,11 @@ METHODS = {
 
 
 @pytest.mark.parametrize("steps", ["one", "two"])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", METHODS_OF_GRADIENTS)
 def test_every_gradient_that_is_made_frame_by_frame(method, steps):
     model, clip = model_of("lstm_last"), clips_of("lstm_last")
     options = {"block": (4, 4)} if steps == "two" else {}
-    require_equal(*both(METHODS[method], model, clip, steps=steps, **options))
+    require_equal(*both(METHODS_OF_GRADIENTS[method], model, clip, steps=steps, **options))
 
 
 def test_saliency_with_its_sign():
@@ -149,7 +149,7 @@ def test_masks_and_kept_frames_and_scaling():
 
 def test_directions_serve_many_masks_and_are_said():
     model, clip = model_of("lstm_last"), clips_of("lstm_last")
-    counted = Counted(model)
+    counted = CountedEncode(model)
     with counted:
         result = FrameMaskingTSR(TemporalGradient(model), "two", block=(2, 2)).explain(clip, [1, 2])
     assert result.run.memory == "framewise, then framewise by directions"
@@ -162,7 +162,7 @@ def test_directions_serve_many_masks_and_are_said():
     assert plain.run.memory == "framewise"
 
 
-class Counted:
+class CountedEncode:
     """Counts the frames that a model encodes, and the most at a time."""
 
     def __init__(self, model, refuse_from=10**9):
@@ -194,7 +194,7 @@ def test_no_more_frames_at_a_time_than_asked_for_and_the_same_numbers(monkeypatc
     method = TemporalGradient(model, memory="framewise", chunk_size=3)
     # Room for a few masks at a time only, each group with products of its own.
     monkeypatch.setattr(_masked_frames, "HELD", 6 * 24 * 7)
-    with Counted(model) as counted:
+    with CountedEncode(model) as counted:
         tsr = FrameMaskingTSR(method, "two", block=(4, 4), chunk_size=3)
         found = tsr.attribute(clip, 1)
     # The logits are those of whole clips, and at least one goes at a time.
@@ -205,7 +205,7 @@ def test_no_more_frames_at_a_time_than_asked_for_and_the_same_numbers(monkeypatc
 def test_chunks_shrink_where_memory_is_short():
     model, clip = model_of("lstm_last"), clips_of("lstm_last")[:1]
     whole = FrameMaskingTSR(TemporalGradient(model), "two", block=(4, 4)).attribute(clip, 1)
-    with Counted(model, refuse_from=7):
+    with CountedEncode(model, refuse_from=7):
         found = FrameMaskingTSR(TemporalGradient(model), "two", block=(4, 4)).attribute(clip, 1)
         with pytest.raises(MemoryError, match="no room for 8 frames"):
             FrameMaskingTSR(TemporalGradient(model), "two", block=(4, 4), chunk_size=8).attribute(
@@ -431,7 +431,7 @@ def test_features_that_are_one_number_a_frame():
 def test_every_frame_that_is_encoded_is_counted(options):
     model, clip = model_of("lstm_last"), clips_of("lstm_last")
     for make in (TemporalGradient, Gradient):
-        with Counted(model) as counted:
+        with CountedEncode(model) as counted:
             result = FrameMaskingTSR(make(model), **options).explain(clip, [1, 2])
         assert result.run.evaluations == -(-counted.frames // 6), result.run.memory
 

@@ -9,7 +9,7 @@ from temporal_attr import FrameRecurrent, LateFusion, ShuffleProbe
 FRAMES, CLASSES = 6, 3
 
 
-class Counted(nn.Module):
+class CountingEncoder(nn.Module):
     """A frame encoder that notes how many frames go through it, forward and backward."""
 
     def __init__(self):
@@ -32,7 +32,7 @@ def clip(batch=1):
 @pytest.fixture
 def counted():
     torch.manual_seed(0)
-    return Counted().eval()
+    return CountingEncoder().eval()
 
 
 @pytest.fixture
@@ -41,13 +41,13 @@ def blind(counted):
 
 
 @pytest.fixture
-def recurrent(counted):
+def recurrent_model(counted):
     lstm = nn.LSTM(5, 4, batch_first=True).eval()
     return FrameRecurrent(counted, lstm, nn.Linear(4, CLASSES).eval())
 
 
-def test_each_frame_is_encoded_once(recurrent, counted):
-    ShuffleProbe(recurrent, shuffles=20).attribute(clip(), 0)
+def test_each_frame_is_encoded_once(recurrent_model, counted):
+    ShuffleProbe(recurrent_model, shuffles=20).attribute(clip(), 0)
     assert counted.forwards == [FRAMES]
     assert counted.backwards == [FRAMES] * 21
 
@@ -58,25 +58,25 @@ def test_a_blind_head_goes_back_once(blind, counted):
     assert counted.backwards == [FRAMES]
 
 
-def test_frames_go_in_chunks_whatever_the_number_of_shuffles(recurrent, counted):
-    few = ShuffleProbe(recurrent, shuffles=5, chunk_size=4).attribute(clip(2), 0)
+def test_frames_go_in_chunks_whatever_the_number_of_shuffles(recurrent_model, counted):
+    few = ShuffleProbe(recurrent_model, shuffles=5, chunk_size=4).attribute(clip(2), 0)
     # Once for the features, and once more for the way back, whose graph is of one chunk only.
     assert counted.forwards == [4, 4, 4] * 2
     assert max(counted.backwards) == 4
     counted.forwards.clear()
-    ShuffleProbe(recurrent, shuffles=100, chunk_size=4).attribute(clip(2), 0)
+    ShuffleProbe(recurrent_model, shuffles=100, chunk_size=4).attribute(clip(2), 0)
     # The heads of 101 orders of two clips go 32 orders at a time, each time with a way back.
     assert counted.forwards == [4, 4, 4] * 5
     assert few.isfinite().all()
 
 
 @pytest.mark.parametrize(("size", "clips"), [(None, 2), (1, 1), (13, 2), (18, 3)])
-def test_other_models_see_whole_clips_a_few_at_a_time(size, clips, recurrent):
+def test_other_models_see_whole_clips_a_few_at_a_time(size, clips, recurrent_model):
     seen = []
 
     def model(batch):
         seen.append(tuple(batch.shape[:2]))
-        return recurrent(batch)
+        return recurrent_model(batch)
 
     ShuffleProbe(model, shuffles=5, chunk_size=size).attribute(clip(2), 0)
     assert sum(batch for batch, _ in seen) == 2 * 6

@@ -4,7 +4,6 @@ import json
 import math
 from collections import Counter
 
-import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -50,6 +49,9 @@ from tests.helpers.families import CLASSES, SMALL, family, image_encoder, vivid
 from tests.helpers.methods import WIDE
 from tests.references import shuffle as slow
 
+# Shapes are checked at run time by the contract suite, and here in one test.
+pytestmark = pytest.mark.usefixtures("one_thread", "as_user")
+
 EPS = torch.finfo(torch.float64).eps
 PIXELS = Normalization((0.4, 0.5, 0.6), (0.2, 0.25, 0.3))
 NUMBERS = (
@@ -74,18 +76,6 @@ TENSORS = (
     "left_out",
     *NUMBERS,
 )
-
-
-@pytest.fixture(autouse=True)
-def _fast(_seeded, as_user):
-    # Models this small lose more than they gain by a second thread. Shapes are checked at run time
-    # by the contract suite, and here in one test.
-    torch.set_num_threads(1)
-
-
-@pytest.fixture
-def _checked():
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def noise(*shape, dtype=torch.float64):
@@ -277,7 +267,7 @@ def test_chunks_change_nothing(name):
         np.testing.assert_allclose(attribution, found.frame_ratios, rtol=1e-12)
 
 
-@pytest.mark.usefixtures("_checked")
+@pytest.mark.usefixtures("shapes_checked")
 @pytest.mark.parametrize("name", ["lstm_last", "conv3d_global"])
 def test_named_axes_hold(name):
     model, bare = build_family(name)
@@ -327,7 +317,7 @@ def test_single_precision_is_double_to_its_digits(name):
     assert single.ratios.dtype == torch.float32
 
 
-class Doubled(nn.Module):
+class DoubledFeatures(nn.Module):
     """An encoder whose features come twice, the second time a little changed."""
 
     def __init__(self, encoder):
@@ -342,7 +332,7 @@ class Doubled(nn.Module):
 @torch.no_grad()
 def cancelling(head):
     """A framewise model that reads the difference of its doubled features."""
-    encoder = Doubled(image_encoder())
+    encoder = DoubledFeatures(image_encoder())
     if head == "lstm":
         memory, linear = nn.LSTM(48, 7, batch_first=True).eval(), nn.Linear(7, CLASSES).eval()
         memory.weight_ih_l0[:, 24:] = -memory.weight_ih_l0[:, :24]

@@ -22,6 +22,7 @@ from temporal_attr import (
     frame_scores,
 )
 from temporal_attr.gradients import OBJECTIVES, is_out_of_memory, native_recurrence
+from tests.helpers.checks import assert_near
 from tests.helpers.families import CLASSES, LARGE, SMALL, family, head, image_encoder
 from tests.references import definitions as references
 
@@ -32,13 +33,6 @@ def autograd(bare, clip, target, objective=lambda logits, target: logits[:, targ
     leaf = clip.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(objective(bare(leaf), target).sum(), leaf)
     return gradient
-
-
-def assert_near(found, expected, tolerance=1e-12):
-    # Relative to the largest entry: a sum of products may cancel to anything.
-    torch.testing.assert_close(
-        found, expected, rtol=0, atol=tolerance * expected.abs().max().item()
-    )
 
 
 def paths_of(model):
@@ -148,7 +142,7 @@ def test_influence_of_a_convolution_is_banded():
     assert torch.equal(influence[0] > 0, reach)
 
 
-class Shift(VideoModel):
+class ShiftModel(VideoModel):
     """Timestep i reads exactly frame i - distance, and the first ones read nothing."""
 
     layout = "batch time channel height width"
@@ -174,7 +168,7 @@ class Shift(VideoModel):
 
 @pytest.mark.parametrize("distance", [0, 1, 3])
 def test_a_fixed_shift_puts_all_influence_off_the_diagonal(distance):
-    model = Shift(distance)
+    model = ShiftModel(distance)
     result = TemporalGradient(model).explain(torch.rand(1, 6, 3, 2, 2), target=1)
     weight = torch.linalg.vector_norm(model.classifier.weight[1]).item()
     expected = torch.diag(torch.full((6 - distance,), weight), -distance)[:6, :6]
@@ -485,7 +479,7 @@ def test_summary_and_dictionary():
 
 
 def test_the_reach_in_the_summary_counts_frames():
-    model = Shift(1)
+    model = ShiftModel(1)
     result = TemporalGradient(model).explain(torch.rand(1, 4, 3, 2, 2), target=1)
     # Three timesteps read one frame each; the first reads none and does not count.
     assert "90% of a timestep's sensitivity lies on 1.0 of 4 frames on average" in result.summary()

@@ -19,18 +19,19 @@ from temporal_attr import (
     UnsupportedModelError,
     wrap,
 )
+from tests.helpers.checks import assert_near_by_spread
 from tests.helpers.families import CLASSES, LARGE, SMALL, family, head, image_encoder, vivid
 from tests.references.definitions import late_fusion_logits, temporal_reach, trapezoid_weights
 
-# Wrapper and bare model differ in the order of sums only: a few hundred roundings of the logits'
-# spread in the deepest network.
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
 
 
-def assert_near(found, expected):
-    assert torch.isfinite(expected).all()
-    tolerance = TOLERANCE[expected.dtype] * expected.std().item()
-    torch.testing.assert_close(found, expected, rtol=0, atol=tolerance)
+def assert_near_logits(found, expected):
+    assert_near_by_spread(found, expected, TOLERANCE[expected.dtype])
+
+
+# Wrapper and bare model differ in the order of sums only: a few hundred roundings of the logits'
+# spread in the deepest network.
 
 
 @pytest.mark.parametrize("case", SMALL + LARGE, ids=lambda case: case.name)
@@ -44,12 +45,12 @@ def test_forward_is_the_bare_model_and_frame_logits_add_up_to_it(case):
         steps = wrapper.frame_logits(clip)
     # On a constant model the rest of this test would say nothing.
     assert (expected - other).abs().max() > 1e-2 * expected.std()
-    assert_near(logits, expected)
+    assert_near_logits(logits, expected)
     assert steps.logits.shape == (clip.shape[0], case.steps, CLASSES)
     assert steps.weights.sum().item() == pytest.approx(1, abs=1e-6)
     assert wrapper.exactness == case.exactness
     if case.exactness != "none":
-        assert_near(steps.clip_logits(), expected)
+        assert_near_logits(steps.clip_logits(), expected)
 
 
 @pytest.mark.parametrize("name", ["r3d_18", "mc3_18", "s3d", "conv3d_windows"])
@@ -76,7 +77,7 @@ def test_weights_of_a_pooling_with_windows_match_the_definition(kernel, stride):
     steps = wrapper.frame_logits(clip)
     expected = torch.from_numpy(trapezoid_weights(7, kernel, stride)).float()
     torch.testing.assert_close(steps.weights, expected, rtol=0, atol=1e-7)
-    assert_near(steps.clip_logits(), network(clip.transpose(1, 2)))
+    assert_near_logits(steps.clip_logits(), network(clip.transpose(1, 2)))
 
 
 def test_s3d_weights_are_a_trapezoid():
@@ -104,7 +105,7 @@ def test_each_frame_of_late_fusion_predicts_alone():
     clip = case.clip()
     with torch.no_grad():
         alone = torch.stack([wrapper(clip[:, t : t + 1]) for t in range(6)], 1)
-        assert_near(wrapper.frame_logits(clip).logits, alone)
+        assert_near_logits(wrapper.frame_logits(clip).logits, alone)
 
 
 def test_timesteps_of_a_causal_model_predict_the_clip_so_far():
@@ -113,7 +114,7 @@ def test_timesteps_of_a_causal_model_predict_the_clip_so_far():
         clip = family(name).clip()
         with torch.no_grad():
             prefixes = torch.stack([wrapper(clip[:, : t + 1]) for t in range(6)], 1)
-            assert_near(wrapper.frame_logits(clip).logits, prefixes)
+            assert_near_logits(wrapper.frame_logits(clip).logits, prefixes)
 
 
 def test_max_fusion_credits_the_frame_that_wins():
@@ -172,7 +173,7 @@ def test_a_replaced_classifier_is_used():
     clip = torch.randn(1, 4, 3, 32, 32)
     steps = wrapper.frame_logits(clip)
     assert steps.logits.shape[-1] == 3
-    assert_near(steps.clip_logits(), wrapper(clip))
+    assert_near_logits(steps.clip_logits(), wrapper(clip))
 
 
 def test_a_classifier_with_a_nonlinearity_is_said_to_be_inexact():

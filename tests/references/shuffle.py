@@ -14,7 +14,8 @@ import cv2
 import numpy as np
 import torch
 
-NAN = float("nan")
+from tests.helpers.checks import NAN
+
 # Two orders of equal level differ by rounding only: a few eps of float64, of sums over pixels.
 SAME_LEVEL = 1e-10
 

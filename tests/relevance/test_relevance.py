@@ -396,7 +396,7 @@ def test_linear_maps_without_weights_share_by_what_each_adds(name):
     np.testing.assert_allclose(run.relevance(start).flatten().numpy(), expected, rtol=0, atol=2e-7)
 
 
-def shifted(x):
+def next_channel(x):
     """Every channel in the place of the next."""
     moved = torch.zeros_like(x)
     moved[:, 1:] = x[:, :-1]
@@ -408,7 +408,7 @@ MOVING = {
     "stack": lambda x: torch.stack([x[..., 0], x[..., 1]], -1),
     "pad": lambda x: F.pad(x, (1, 2), value=7.0),
     "gather": lambda x: x.gather(3, torch.tensor([[[[4, 0, 2]]]]).expand(2, 4, 3, 3)),
-    "setitem": shifted,
+    "setitem": next_channel,
     "chunk": lambda x: x.chunk(2, 1)[1],
     "amax": lambda x: x.amax((2, 3)),
     "adaptive_max": lambda x: F.adaptive_max_pool2d(x, 2),
@@ -499,8 +499,8 @@ def test_the_winner_of_a_maximum_takes_all():
 def test_a_shift_moves_relevance_and_a_fork_adds_it():
     x = torch.rand(1, 6, 2, dtype=torch.float64)
     start = torch.rand(1, 6, 2, dtype=torch.float64)
-    shifted = followed(lambda x: torch.roll(x, 2, 1), x)
-    assert torch.equal(shifted.relevance(start), torch.roll(start, -2, 1))
+    next_channel = followed(lambda x: torch.roll(x, 2, 1), x)
+    assert torch.equal(next_channel.relevance(start), torch.roll(start, -2, 1))
     forked = followed(lambda x: torch.cat([x, x.flip(1)], 1), x)
     twice = torch.cat([start, start], 1)
     torch.testing.assert_close(forked.relevance(twice), start + start.flip(1))
@@ -521,7 +521,7 @@ def test_pixels_are_known_as_pixels_through_any_layout():
     torch.testing.assert_close(found, parts / parts.sum(), rtol=1e-7, atol=0)
 
 
-class Doubled(torch.autograd.Function):
+class OpaqueDouble(torch.autograd.Function):
     """A function that no mode can see into."""
 
     @staticmethod
@@ -537,7 +537,7 @@ class Hidden(nn.Module):
     def __init__(self):
         super().__init__()
         self.inner = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 2))
-        self.inner[0].forward = Doubled.apply
+        self.inner[0].forward = OpaqueDouble.apply
 
     def forward(self, x):
         return self.inner(x)
@@ -690,7 +690,7 @@ def test_the_last_layers_input_overwritten_after_it():
 @pytest.mark.parametrize(
     ("function", "text"),
     [
-        (lambda x: Doubled.apply(2 * x), "cannot be seen into, DoubledBackward"),
+        (lambda x: OpaqueDouble.apply(2 * x), "cannot be seen into, DoubledBackward"),
         (lambda x: x.detach() * 2, "an output that hangs on the clip"),
         (lambda x: torch.ones(1, 2), "an output that hangs on the clip"),
         (lambda x: torch.max(2 * x, torch.ones(1, 2)), "max of two tensors"),

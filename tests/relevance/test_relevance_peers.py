@@ -16,6 +16,8 @@ from temporal_attr.attributions import LRP
 from temporal_attr.relevance import Box, Composite, Epsilon, Flat, Gamma, WSquare, ZPlus, trace
 from tests.helpers.families import vivid
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 EPSILON = 1e-6
 # Relative to the largest relevance. The worst that was seen is 3e-14; the rest is for other BLAS.
 TOLERANCE = 1e-11
@@ -24,12 +26,6 @@ VISIBLE = 1e-8
 # Captum's gamma and alpha-beta rules have no option for theirs.
 CAPTUM_EPSILON = lrp_rules.PropagationRule.STABILITY_FACTOR
 SIGNS = ["positive", "mixed"]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread(_seeded):
-    # Of networks as small as these a second thread only waits.
-    torch.set_num_threads(1)
 
 
 @pytest.fixture

@@ -22,7 +22,10 @@ from temporal_attr.synthetic import (
     Motion,
     Order,
 )
+from tests.helpers.checks import NAN, examples
 from tests.references import definitions as references
+
+some_examples = examples(15)
 
 NONE_SURE = {"appearance_reliability": 0.5, "motion_reliability": 0.5}
 SMALL = [
@@ -34,12 +37,11 @@ SMALL = [
     Mixed(frames=6, size=24, classes=8, **NONE_SURE),
 ]
 each_task = pytest.mark.parametrize("task", SMALL, ids=lambda task: task.name)
-some_examples = settings(max_examples=15, deadline=None)
 indices = st.integers(0, 2**32 - 2)
 WAYS = {"up": (-1, 0), "down": (1, 0), "left": (0, -1), "right": (0, 1)}
 
 
-def assert_same(video, other):
+def assert_same_video(video, other):
     for part in fields(video):
         np.testing.assert_equal(getattr(video, part.name), getattr(other, part.name), part.name)
 
@@ -128,8 +130,8 @@ def test_every_task_is_tested_under_its_name():
 def test_the_same_arguments_give_the_same_video(task, index, seed):
     video = task.sample(index, seed)
     task.sample(index + 1, seed)
-    assert_same(task.sample(index, seed), video)
-    assert_same(replace(task).sample(index, seed, label=video.label), video)
+    assert_same_video(task.sample(index, seed), video)
+    assert_same_video(replace(task).sample(index, seed, label=video.label), video)
     assert video.class_names == task.class_names
 
 
@@ -167,7 +169,7 @@ def test_no_global_random_state_is_read_or_changed(task):
     np.random.seed(1)
     torch.manual_seed(1)
     assert drawn == (random.random(), np.random.rand(), torch.rand(1).item())
-    assert_same(task.sample(5), video)
+    assert_same_video(task.sample(5), video)
 
 
 def test_another_process_draws_the_same():
@@ -380,7 +382,7 @@ ALONG = {
 }
 
 
-def explained(values, place):
+def share_explained(values, place):
     """The share of the variance of values that hangs on a place, by whole pixels."""
     _, where = np.unique(place.round().astype(int), return_inverse=True)
     means = np.bincount(where, values) / np.bincount(where)
@@ -426,7 +428,7 @@ def test_a_class_looks_as_it_is_called(kind, label):
             "away": np.hypot(down, across),
             "slanting": down + across,
         }
-        share = {name: explained(values, place) for name, place in places.items()}
+        share = {name: share_explained(values, place) for name, place in places.items()}
         if texture == "checks":
             assert max(share.values()) < 0.6
             continue
@@ -792,9 +794,6 @@ def test_any_size_and_length(kind, frames, size):
     assert reached[:, -(shape[2] // 4) :].any()
     assert reached[: shape[1] // 4].any()
     assert reached[-(shape[1] // 4) :].any()
-
-
-NAN = float("nan")
 
 
 @pytest.mark.usefixtures("as_user")

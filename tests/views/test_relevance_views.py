@@ -25,7 +25,7 @@ from temporal_attr.measures import (
 STRONG, MUTED = "#d1495b", "#8d99ae"
 
 
-def result_of(matrix, step_logits, sigma=0.9, frames_per_step=1, frames=None):
+def relevance_result(matrix, step_logits, sigma=0.9, frames_per_step=1, frames=None):
     """The result whose matrices and logits these are, with the numbers that follow from them."""
     batch, steps = step_logits.shape
     reach = ranges(matrix, sigma)
@@ -50,13 +50,13 @@ def result_of(matrix, step_logits, sigma=0.9, frames_per_step=1, frames=None):
     )
 
 
-def random_result(steps, signed=False, **options):
+def random_relevance(steps, signed=False, **options):
     matrix = torch.randn(2, steps, steps) ** 3
     matrix = matrix if signed else matrix.relu()
     # A row without relevance, and one whose only relevance is its own.
     matrix[:, steps // 2] = 0
     matrix[:, 0, 1:], matrix[:, 0, 0] = 0, 2
-    return result_of(matrix, torch.randn(2, steps), **options)
+    return relevance_result(matrix, torch.randn(2, steps), **options)
 
 
 def heatmap(result, example=0):
@@ -71,7 +71,7 @@ def heatmap(result, example=0):
 @pytest.mark.parametrize("signed", [False, True])
 @pytest.mark.parametrize("steps", [2, 8, 64])
 def test_the_heatmap_scales_rows_and_leaves_zeros_blank(steps, signed):
-    result = random_result(steps, signed)
+    result = random_relevance(steps, signed)
     _, axes, _, scale = heatmap(result, example=1)
     image = axes.images[0]
     matrix = result.matrix[1].double().numpy()
@@ -87,7 +87,7 @@ def test_the_heatmap_scales_rows_and_leaves_zeros_blank(steps, signed):
 
 @pytest.mark.parametrize("steps", [1, 2, 8, 64])
 def test_each_row_has_its_run_outlined_and_its_range_beside_it(steps):
-    result = random_result(steps)
+    result = random_relevance(steps)
     _, axes, bars, _ = heatmap(result)
     known = [row for row in range(steps) if result.matrix[0, row].any()]
     runs = shortest_runs(result.matrix, result.sigma)[0]
@@ -107,14 +107,14 @@ def test_the_run_is_that_of_the_results_share():
     matrix = torch.tensor([8.0, 1, 1, 0]).expand(1, 4, 4)
     widths = []
     for sigma in (0.8, 0.9, 1.0):
-        result = result_of(matrix, torch.ones(1, 4), sigma)
+        result = relevance_result(matrix, torch.ones(1, 4), sigma)
         widths.append(round(heatmap(result)[1].patches[0].get_width()))
     assert widths == [1, 2, 3]
 
 
 def test_logits_are_bars_and_rows_without_weight_are_pale():
     matrix = torch.ones(1, 4, 4)
-    result = result_of(matrix, torch.tensor([[2.0, -1.5, 0.0, 0.5]]))
+    result = relevance_result(matrix, torch.tensor([[2.0, -1.5, 0.0, 0.5]]))
     _, axes, bars, _ = heatmap(result)
     assert [bar.get_width() for bar in bars.patches] == [2.0, -1.5, 0.0, 0.5]
     centres = [bar.get_y() + bar.get_height() / 2 for bar in bars.patches]
@@ -133,7 +133,7 @@ def test_logits_are_bars_and_rows_without_weight_are_pale():
 def test_the_title_gives_class_and_ranges_in_timesteps():
     matrix = torch.stack([torch.eye(4), torch.ones(4, 4)])
     matrix[1, 1] = torch.tensor([0.0, 1, 0, 0])
-    result = result_of(matrix, torch.tensor([[1.0, 1, 1, 1], [1.0, 3, -9, 0]]))
+    result = relevance_result(matrix, torch.tensor([[1.0, 1, 1, 1], [1.0, 3, -9, 0]]))
     first, second = (heatmap(result, example)[0].get_suptitle() for example in (0, 1))
     assert first.splitlines() == [
         "Relevance of each timestep for class 3",
@@ -149,21 +149,23 @@ def test_the_title_gives_class_and_ranges_in_timesteps():
 def test_the_title_gives_frames_too_where_a_timestep_has_several():
     matrix = torch.tril(torch.ones(1, 4, 4))
     logits = torch.tensor([[1.0, 0, 1, 0]])
-    title = heatmap(result_of(matrix, logits, frames_per_step=8))[0].get_suptitle()
+    title = heatmap(relevance_result(matrix, logits, frames_per_step=8))[0].get_suptitle()
     assert title.splitlines()[1:] == [
         "avg-ATR 2, max-ATR 4 of 4 timesteps",
         "(16 and 32 of 32 frames)",
     ]
     # A last timestep of fewer frames makes no range longer than the clip.
-    short = heatmap(result_of(matrix, logits, frames_per_step=8, frames=27))[0].get_suptitle()
+    short = heatmap(relevance_result(matrix, logits, frames_per_step=8, frames=27))[
+        0
+    ].get_suptitle()
     assert short.splitlines()[2] == "(16 and 27 of 27 frames)"
 
 
 def test_ranges_that_are_not_known_are_called_so():
-    negative = result_of(torch.eye(3)[None], -torch.ones(1, 3), frames_per_step=2)
+    negative = relevance_result(torch.eye(3)[None], -torch.ones(1, 3), frames_per_step=2)
     title = heatmap(negative)[0].get_suptitle()
     assert "avg-ATR unknown, max-ATR 1 of 3 timesteps\n(unknown and 2 of 6 frames)" in title
-    nothing = result_of(torch.zeros(1, 3, 3), torch.ones(1, 3), frames_per_step=2)
+    nothing = relevance_result(torch.zeros(1, 3, 3), torch.ones(1, 3), frames_per_step=2)
     figure, axes, bars, _ = heatmap(nothing)
     assert figure.get_suptitle().endswith("avg-ATR unknown, max-ATR unknown of 3 timesteps")
     assert axes.images[0].get_array().mask.all()
@@ -172,7 +174,7 @@ def test_ranges_that_are_not_known_are_called_so():
 
 
 def test_a_model_of_one_timestep_can_be_drawn():
-    figure, axes, bars, _ = heatmap(result_of(torch.full((1, 1, 1), 0.3), torch.ones(1, 1)))
+    figure, axes, bars, _ = heatmap(relevance_result(torch.full((1, 1, 1), 0.3), torch.ones(1, 1)))
     assert axes.images[0].get_array().tolist() == [[1.0]]
     assert figure.get_suptitle().endswith("avg-ATR 1, max-ATR 1 of 1 timestep")
     assert bars.texts[0].get_text() == "1"
@@ -181,7 +183,7 @@ def test_a_model_of_one_timestep_can_be_drawn():
 # Averages.
 
 
-def parts_of(figure):
+def panels_of(figure):
     """What stands above each panel, its matrices, and the end of its colour scale."""
     found = []
     for part in figure.subfigs:
@@ -197,7 +199,7 @@ def test_a_dataset_has_its_mean_and_its_deviation_on_one_scale(steps):
     matrices = torch.rand(6, steps, steps) ** 8
     matrices[:, 0, 0] = 0
     average = average_matrices(matrices, torch.ones(6))
-    ((title, left, right, scale),) = parts_of(views.average_heatmap(average))
+    ((title, left, right, scale),) = panels_of(views.average_heatmap(average))
     assert title == "all classes (6 clips)"
     for axes, expected in ((left, average.mean), (right, average.deviation)):
         drawn = axes.images[0].get_array()
@@ -212,14 +214,14 @@ def test_a_dataset_has_its_mean_and_its_deviation_on_one_scale(steps):
 
 def test_negative_relevance_gets_a_scale_of_two_sides():
     average = average_matrices(torch.tensor([[[-3.0]], [[-1.0]]]), torch.ones(2))
-    ((_, left, right, scale),) = parts_of(views.average_heatmap(average))
+    ((_, left, right, scale),) = panels_of(views.average_heatmap(average))
     assert left.images[0].get_cmap().name == right.images[0].get_cmap().name == "RdBu_r"
     assert left.images[0].get_clim() == right.images[0].get_clim() == scale.get_ylim() == (-2, 2)
 
 
 def test_one_clip_has_no_deviation():
     average = average_matrices(torch.ones(1, 3, 3), torch.ones(1))
-    ((title, left, right, _),) = parts_of(views.average_heatmap(average))
+    ((title, left, right, _),) = panels_of(views.average_heatmap(average))
     assert title == "all classes (1 clip)"
     assert (left.images[0].get_array() == 1).all()
     assert not right.images
@@ -231,7 +233,7 @@ def test_each_class_has_a_panel_with_its_name_and_clips(classes):
     targets = torch.arange(24) % classes
     averages = average_by_class(torch.rand(24, 4, 4), targets, torch.ones(24))
     names = {number: f"doing {number}" for number in range(0, classes, 2)}
-    parts = parts_of(views.average_heatmap(averages, names=names))
+    parts = panels_of(views.average_heatmap(averages, names=names))
     assert len(parts) == classes
     for number, (title, left, right, _) in enumerate(parts):
         name = f"doing {number}" if number % 2 == 0 else f"class {number}"
@@ -244,7 +246,7 @@ def test_each_class_has_a_panel_with_its_name_and_clips(classes):
 def test_names_may_be_a_list_and_need_not_differ():
     average = MatrixAverage(torch.ones(2, 2), torch.ones(2, 2), 7)
     figure = views.average_heatmap({1: average, 2: average, 9: average}, names=["a", "b", "b"])
-    assert [title for title, *_ in parts_of(figure)] == [
+    assert [title for title, *_ in panels_of(figure)] == [
         "b (7 clips)",
         "b (7 clips)",
         "class 9 (7 clips)",
@@ -344,7 +346,7 @@ def test_a_curve_of_one_size_shows_its_interval():
 
 @pytest.mark.parametrize("steps", [1, 8, 64])
 def test_a_notebook_shows_the_pictures(steps):
-    result = random_result(steps)
+    result = random_relevance(steps)
     figures = (
         views.relevance_heatmap(result),
         views.average_heatmap(average_matrices(result.matrix, torch.ones(2))),
@@ -358,7 +360,7 @@ def test_a_notebook_shows_the_pictures(steps):
 
 @pytest.mark.parametrize("steps", [8, 16, 32, 64])
 def test_ranges_do_not_overlap_each_other(steps):
-    figure, _, bars, _ = heatmap(random_result(steps))
+    figure, _, bars, _ = heatmap(random_relevance(steps))
     figure.draw_without_rendering()
     extents = [text.get_window_extent() for text in bars.texts]
     for upper, lower in pairwise(extents):
@@ -370,7 +372,7 @@ def test_ranges_do_not_overlap_each_other(steps):
 
 @pytest.mark.usefixtures("as_user")
 def test_what_cannot_be_drawn_is_named():
-    result = random_result(4)
+    result = random_relevance(4)
     for example in (-1, 2):
         with pytest.raises(OptionError, match=f"an example from 0 to 1, got {example}"):
             views.relevance_heatmap(result, example=example)

@@ -12,16 +12,16 @@ from matplotlib.colors import to_hex
 
 from temporal_attr import ClipError, OptionError, views
 from temporal_attr.attributions import Run, ShuffleCurve, ShuffleProbeResult, ShuffleSet
-from temporal_attr.clips import Clip
 from temporal_attr.measures import SHUFFLE_MEASURES, Interval, score_ratios, shuffle_samples
 from temporal_attr.views._shuffle_common import UNCHANGED
+from tests.helpers.pictures import legend_of, random_clip
 
 STRONG, BLUE, GREEN, MUTED = "#d1495b", "#30638e", "#3c887e", "#8d99ae"
 BOUNDS = [0.3, 0.5, 0.7, 0.9, 1.1]
 NAN, INF = math.nan, math.inf
 
 
-def result_of(ordered, shuffled, flow=None, **changed):
+def shuffle_result(ordered, shuffled, flow=None, **changed):
     """The result with these scores; its intervals have ends of their own, to be told apart."""
     batch, shuffles, frames = shuffled.shape
     logits, shuffled_logits = torch.randn(batch, 9), torch.randn(batch, shuffles, 9)
@@ -58,15 +58,15 @@ def result_of(ordered, shuffled, flow=None, **changed):
     return ShuffleProbeResult(**{**fields, **changed})
 
 
-def random_result(frames=8, shuffles=20, batch=2, flow=True):
+def random_shuffle(frames=8, shuffles=20, batch=2, flow=True):
     ordered = torch.rand(batch, frames) + 0.2
     shuffled = ordered[:, None] * torch.randn(batch, shuffles, frames).mul(0.5).exp()
-    return result_of(ordered, shuffled, torch.rand(batch, frames - 1) if flow else None)
+    return shuffle_result(ordered, shuffled, torch.rand(batch, frames - 1) if flow else None)
 
 
 def blind_result(frames=8, shuffles=20):
     ordered = torch.rand(1, frames) + 0.2
-    found = result_of(
+    found = shuffle_result(
         ordered, ordered[:, None].expand(-1, shuffles, -1).clone(), torch.rand(1, frames - 1)
     )
     exact = {name: torch.full((1, 2), UNCHANGED[name]).double() for name in found.intervals}
@@ -76,11 +76,7 @@ def blind_result(frames=8, shuffles=20):
 def unknown_result(frames=8, shuffles=4):
     """Not a single number."""
     nothing = torch.full((1, frames), NAN), torch.full((1, shuffles, frames), NAN)
-    return result_of(*nothing, torch.full((1, frames - 1), NAN))
-
-
-def clip_of(frames, fps=4.0):
-    return Clip.from_tensor(torch.rand(1, frames, 3, 8, 8), fps=fps)
+    return shuffle_result(*nothing, torch.full((1, frames - 1), NAN))
 
 
 def line(axes, label):
@@ -107,11 +103,7 @@ def strokes(axes):
     return [np.array(one.get_segments()) for one in found]
 
 
-def legend_of(figure):
-    return [text.get_text() for text in figure.legends[0].get_texts()]
-
-
-def written(figure):
+def texts_of(figure):
     """Every text that can be seen, with its place in pixels."""
     figure.draw_without_rendering()
     texts = [figure._suptitle, *figure.legends[0].get_texts()]
@@ -130,8 +122,8 @@ def written(figure):
 @pytest.mark.parametrize("fps", [None, 4.0])
 @pytest.mark.parametrize("shuffles", [2, 20])
 def test_the_profile_shows_scores_in_order_and_the_quantiles_of_those_shuffled(shuffles, fps):
-    result = random_result(shuffles=shuffles)
-    clip = None if fps is None else clip_of(8, fps)
+    result = random_shuffle(shuffles=shuffles)
+    clip = None if fps is None else random_clip(8, fps)
     figure = views.shuffle_profile(result, clip, example=1)
     (axes,) = figure.axes
     times = np.arange(8) / (fps or 1)
@@ -150,7 +142,7 @@ def test_the_profile_shows_scores_in_order_and_the_quantiles_of_those_shuffled(s
 
 
 def test_the_title_of_the_profile_gives_mrr_and_the_fall_of_the_probability():
-    result = random_result()
+    result = random_shuffle()
     title = views.shuffle_profile(result, example=1).get_suptitle()
     assert title.splitlines() == [
         "Frames in order and shuffled, class 4",
@@ -160,14 +152,14 @@ def test_the_title_of_the_profile_gives_mrr_and_the_fall_of_the_probability():
 
 
 def test_a_number_that_rounds_to_zero_has_no_sign():
-    result = random_result()
+    result = random_shuffle()
     result.probability_fall[0] = -1e-9
     result.intervals["probability_fall"][0] = torch.tensor([-0.004, 0.001])
     assert views.shuffle_profile(result).get_suptitle().endswith("0.00 (95 % 0.00 to 0.00)")
 
 
 def test_one_shuffle_has_no_band():
-    result = random_result(shuffles=1)
+    result = random_shuffle(shuffles=1)
     figure = views.shuffle_profile(result)
     (axes,) = figure.axes
     drawn = line(axes, "1 other order").get_ydata()
@@ -178,14 +170,14 @@ def test_one_shuffle_has_no_band():
 
 def test_frames_without_a_ratio_are_marked():
     ordered = torch.tensor([[1.0, 0, 2, 0, 1]])
-    result = result_of(ordered, torch.rand(1, 4, 5))
+    result = shuffle_result(ordered, torch.rand(1, 4, 5))
     assert int(result.left_out) == 2
-    figure = views.shuffle_profile(result, clip_of(5, fps=2.0))
+    figure = views.shuffle_profile(result, random_clip(5, fps=2.0))
     crosses = line(figure.axes[0], "no ratio")
     assert list(crosses.get_xdata()) == [0.5, 1.5]
     assert list(crosses.get_ydata()) == [0, 0]
     assert legend_of(figure)[-1] == "no ratio"
-    assert "no ratio" not in legend_of(views.shuffle_profile(random_result()))
+    assert "no ratio" not in legend_of(views.shuffle_profile(random_shuffle()))
 
 
 def test_a_profile_that_shuffling_does_not_change_shows_both_lines():
@@ -197,7 +189,7 @@ def test_a_profile_that_shuffling_does_not_change_shows_both_lines():
 
 
 def test_scores_that_are_zero_or_unknown_can_be_drawn():
-    nothing = result_of(torch.zeros(1, 4), torch.zeros(1, 3, 4))
+    nothing = shuffle_result(torch.zeros(1, 4), torch.zeros(1, 3, 4))
     (axes,) = views.shuffle_profile(nothing).axes
     assert axes.get_ylim() == (0, 1)
     figure = views.shuffle_profile(unknown_result())
@@ -216,7 +208,7 @@ def bars_of(axes):
 
 
 def test_the_bars_count_the_ratios():
-    result = random_result()
+    result = random_shuffle()
     figure = views.ratio_distribution(result, example=1)
     (axes,) = figure.axes
     edges, heights = bars_of(axes)
@@ -230,7 +222,7 @@ def test_the_bars_count_the_ratios():
 
 
 def test_lines_are_at_one_at_the_median_and_at_the_bounds_of_categories():
-    result = random_result()
+    result = random_shuffle()
     figure = views.ratio_distribution(result, example=1)
     (axes,) = figure.axes
     assert list(line(axes, "1: as in order").get_xdata()) == [1, 1]
@@ -247,7 +239,7 @@ def test_lines_are_at_one_at_the_median_and_at_the_bounds_of_categories():
 
 
 def test_the_title_of_ratios_gives_the_numbers_that_the_median_hides():
-    result = random_result()
+    result = random_shuffle()
     lines = views.ratio_distribution(result, example=1).get_suptitle().splitlines()
     assert lines == [
         "Scores shuffled over scores in order, class 4",
@@ -261,7 +253,7 @@ def test_the_title_of_ratios_gives_the_numbers_that_the_median_hides():
 def test_ratios_that_no_logarithmic_axis_has_are_counted():
     ordered = torch.tensor([[1.0, 0, 2, 1]])
     shuffled = torch.tensor([[[0.0, 1, 0, 1], [2, 1, 2, 0], [1, 1, INF, 1]]])
-    result = result_of(ordered, shuffled)
+    result = shuffle_result(ordered, shuffled)
     figure = views.ratio_distribution(result)
     counts = "12 ratios, 3 exactly 0 and not drawn, 1 infinite, 3 not defined"
     assert figure.get_suptitle().splitlines()[-1] == counts
@@ -285,7 +277,7 @@ def test_ratios_that_are_all_one_are_one_bar():
 
 
 def test_a_single_ratio_far_away_does_not_push_the_others_together():
-    result = random_result(frames=16)
+    result = random_shuffle(frames=16)
     result.ratios[0, 0, 0], result.ratios[0, 3, 5] = 1e6, 1e-7
     figure = views.ratio_distribution(result)
     assert figure.axes[0].get_xlim()[1] < 100
@@ -295,7 +287,7 @@ def test_a_single_ratio_far_away_does_not_push_the_others_together():
 
 @pytest.mark.parametrize("shuffled", [torch.zeros(1, 3, 4), torch.full((1, 3, 4), NAN)])
 def test_where_no_ratio_can_be_drawn_the_picture_says_so(shuffled):
-    figure = views.ratio_distribution(result_of(torch.ones(1, 4), shuffled))
+    figure = views.ratio_distribution(shuffle_result(torch.ones(1, 4), shuffled))
     (axes,) = figure.axes
     assert "no ratio to draw" in [text.get_text() for text in axes.texts]
     assert not bars_of(axes)[1].any()
@@ -308,7 +300,7 @@ def test_where_no_ratio_can_be_drawn_the_picture_says_so(shuffled):
 def test_the_numbers_of_the_bounds_do_not_touch(spread):
     ordered = torch.rand(1, 16) + 0.2
     shuffled = ordered[:, None] * torch.randn(1, 20, 16).mul(spread).exp()
-    assert_legible(views.ratio_distribution(result_of(ordered, shuffled)))
+    assert_legible(views.ratio_distribution(shuffle_result(ordered, shuffled)))
 
 
 # Flow.
@@ -316,8 +308,8 @@ def test_the_numbers_of_the_bounds_do_not_touch(spread):
 
 @pytest.mark.parametrize("fps", [None, 4.0])
 def test_the_flow_is_drawn_at_the_later_frame_of_each_pair(fps):
-    result = random_result()
-    clip = None if fps is None else clip_of(8, fps)
+    result = random_shuffle()
+    clip = None if fps is None else random_clip(8, fps)
     figure = views.flow_profile(result, clip, example=1)
     upper, lower = figure.axes
     times = np.arange(8) / (fps or 1)
@@ -340,7 +332,7 @@ def test_the_flow_is_drawn_at_the_later_frame_of_each_pair(fps):
 
 
 def test_the_title_gives_the_drop_and_the_correlations_that_it_is_of():
-    result = random_result()
+    result = random_shuffle()
     flow, ordered = result.flow[1].double().numpy(), result.ordered_scores[1].double().numpy()
     shuffled = result.shuffled_scores[1].double().numpy()
     in_order = np.corrcoef(flow, ordered[1:])[0, 1]
@@ -354,8 +346,8 @@ def test_the_title_gives_the_drop_and_the_correlations_that_it_is_of():
 
 
 def test_a_drop_that_is_not_defined_is_called_so():
-    still = random_result(batch=1, flow=False)
-    still = result_of(still.ordered_scores, still.shuffled_scores, torch.zeros(1, 7))
+    still = random_shuffle(batch=1, flow=False)
+    still = shuffle_result(still.ordered_scores, still.shuffled_scores, torch.zeros(1, 7))
     for result in (still, unknown_result()):
         assert views.flow_profile(result).get_suptitle().splitlines()[1:] == [
             "Flow Correlation Drop not defined: the flow or a profile of scores is constant"
@@ -494,7 +486,7 @@ def set_of(count=5, names=tuple(SHUFFLE_MEASURES), starts=None, size=None):
     )
 
 
-def windows_of(**options):
+def windowed_set(**options):
     return set_of(starts=(0, 6, 12, 18, 28), size=12, **options)
 
 
@@ -511,8 +503,8 @@ def without(found, name, places):
 
 @pytest.mark.parametrize("fps", [None, 8.0])
 def test_each_window_is_a_segment_over_its_frames(fps):
-    windows = windows_of()
-    clip = None if fps is None else clip_of(40, fps)
+    windows = windowed_set()
+    clip = None if fps is None else random_clip(40, fps)
     measures = ("rank_correlation", "mrr")
     figure = views.window_timeline(windows, clip, measures=measures)
     starts = np.array(windows.starts)
@@ -543,12 +535,12 @@ def test_measures_that_are_not_in_the_set_are_left_out_of_the_default():
         return [one.get_title(loc="left").split(":")[0] for one in axes]
 
     both = ["Motion Reliance Ratio", "fall of the target's probability"]
-    assert titles(windows_of()) == [both[0], "Flow Correlation Drop", both[1]]
-    assert titles(windows_of(names=("mrr", "rising_share", "probability_fall"))) == both
+    assert titles(windowed_set()) == [both[0], "Flow Correlation Drop", both[1]]
+    assert titles(windowed_set(names=("mrr", "rising_share", "probability_fall"))) == both
 
 
 def test_windows_without_a_number_are_marked():
-    windows = without(windows_of(), "flow_correlation_drop", [1, 4])
+    windows = without(windowed_set(), "flow_correlation_drop", [1, 4])
     figure = views.window_timeline(windows, measures=("flow_correlation_drop",))
     (axes,) = figure.axes
     assert list(line(axes, "not defined").get_xdata()) == [11.5, 33.5]
@@ -563,7 +555,7 @@ def test_windows_without_a_number_are_marked():
 
 
 def test_an_interval_without_an_end_reaches_the_edge():
-    windows = windows_of()
+    windows = windowed_set()
     windows.intervals["mrr"][2, 1] = INF
     (axes,) = views.window_timeline(windows, measures=("mrr",)).axes
     assert strokes(axes)[1][2, 1, 1] == pytest.approx(axes.get_ylim()[1])
@@ -574,7 +566,7 @@ def test_an_interval_without_an_end_reaches_the_edge():
 def test_one_window_can_be_drawn():
     windows = set_of(1, starts=(0,), size=12)
     title = "1 window of 12 frames, each as a clip of its own"
-    assert views.window_timeline(windows, clip_of(12)).get_suptitle() == title
+    assert views.window_timeline(windows, random_clip(12)).get_suptitle() == title
 
 
 @pytest.mark.parametrize("measure", SHUFFLE_MEASURES)
@@ -646,7 +638,7 @@ def test_clips_that_are_all_the_same_have_an_axis_about_them():
 
 def assert_legible(figure):
     """No text leaves the picture or touches another."""
-    texts = written(figure)
+    texts = texts_of(figure)
     width, height = figure.bbox.size
     for text, box in texts:
         assert box.x0 >= -1, text
@@ -661,12 +653,12 @@ def assert_legible(figure):
 
 
 def pictures():
-    result, blind, unknown = random_result(16), blind_result(), unknown_result()
+    result, blind, unknown = random_shuffle(16), blind_result(), unknown_result()
     for found in (result, blind, unknown):
         yield views.shuffle_profile(found)
         yield views.ratio_distribution(found)
         yield views.flow_profile(found)
-    yield views.shuffle_profile(result, clip_of(16))
+    yield views.shuffle_profile(result, random_clip(16))
     yield views.range_curve(curve_of())
     yield views.range_curve(curve_of(), measures=("rank_correlation", "mrr") * 2)
     yield views.range_curve(curve_of(), measures=("rank_correlation",))
@@ -674,9 +666,9 @@ def pictures():
     yield views.range_curve({name: curve_of() for name in names})
     yield views.range_curve(curve_of(tuple(range(1, 17)), orders=(20,) * 9 + (1,) * 7))
     yield views.range_curve(curve_of((1, 2, 4, 8, 16, 32), orders=(20, 20, 20, 10, 6, 1)))
-    yield views.window_timeline(windows_of())
-    yield views.window_timeline(windows_of(), measures=tuple(SHUFFLE_MEASURES))
-    yield views.window_timeline(without(windows_of(), "mrr", [0, 1]), clip_of(40))
+    yield views.window_timeline(windowed_set())
+    yield views.window_timeline(windowed_set(), measures=tuple(SHUFFLE_MEASURES))
+    yield views.window_timeline(without(windowed_set(), "mrr", [0, 1]), random_clip(40))
     for count in (1, 8, 60):
         yield views.clip_overview(set_of(count))
     yield views.clip_overview(without(set_of(), "rank_correlation", [2]), "rank_correlation")
@@ -707,34 +699,34 @@ def test_the_line_of_no_change_is_what_equal_scores_give():
 @pytest.mark.parametrize("example", [-1, 2])
 def test_an_example_that_is_not_there(draw, example):
     with pytest.raises(OptionError, match=f"an example from 0 to 1, got {example}. The batch"):
-        draw(random_result(), example=example)
+        draw(random_shuffle(), example=example)
 
 
 @pytest.mark.usefixtures("as_user")
 def test_the_clip_must_be_that_of_the_result():
-    result = random_result()
+    result = random_shuffle()
     for draw in (views.shuffle_profile, views.flow_profile):
         with pytest.raises(ClipError, match="explained, with 8 frames, got one with 9. Pass the"):
-            draw(result, clip_of(9))
+            draw(result, random_clip(9))
         with pytest.raises(OptionError, match="an example from 0 to 1, got 2"):
-            draw(result, clip_of(8), example=2)
+            draw(result, random_clip(8), example=2)
     with pytest.raises(ClipError, match="windows, with at least 40 frames, got one with 39. Pass"):
-        views.window_timeline(windows_of(), clip_of(39))
+        views.window_timeline(windowed_set(), random_clip(39))
 
 
 @pytest.mark.usefixtures("as_user")
 def test_what_was_not_computed_is_named():
     with pytest.raises(OptionError, match="with flow, got one without. Call explain"):
-        views.flow_profile(random_result(flow=False))
+        views.flow_profile(random_shuffle(flow=False))
     with pytest.raises(OptionError, match="windows of a clip, got a set of clips. Draw"):
         views.window_timeline(set_of())
-    few = windows_of(names=("mrr", "rising_share"))
+    few = windowed_set(names=("mrr", "rising_share"))
     with pytest.raises(OptionError, match="of these: mrr, rising_share, got 'fcd'. Choose"):
         views.window_timeline(few, measures=("mrr", "fcd"))
     with pytest.raises(OptionError, match="of these: mrr, rising_share, got none"):
         views.window_timeline(few, measures=())
     with pytest.raises(OptionError, match="of these: rising_share, got none"):
-        views.window_timeline(windows_of(names=("rising_share",)))
+        views.window_timeline(windowed_set(names=("rising_share",)))
     with pytest.raises(OptionError, match="of these: mrr, rising_share, got 'logit_fall'"):
         views.clip_overview(few, "logit_fall")
 

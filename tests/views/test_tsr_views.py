@@ -17,12 +17,13 @@ from temporal_attr.measures import flow_agreement, keyframe_agreement, optical_f
 from temporal_attr.synthetic import Mixed
 from temporal_attr.views._common import blend
 from temporal_attr.zoo import load_pretrained
+from tests.helpers.pictures import legend_of, random_clip
 
 RED, BLUE, GREEN, MUTED = "#d1495b", "#30638e", "#3c887e", "#8d99ae"
 SIDE = 16
 
 
-def result_of(frames=8, batch=2, **changed):
+def tsr_result(frames=8, batch=2, **changed):
     """A result of random numbers, with a threshold that keeps about half of the frames."""
     moved = torch.rand(batch, frames) + 0.1
     attribution = changed.pop("attribution", torch.randn(batch, frames, 3, SIDE, SIDE))
@@ -46,10 +47,6 @@ def result_of(frames=8, batch=2, **changed):
     return FrameMaskingTSRResult(**{**fields, **changed})
 
 
-def clip_of(frames=8, fps=4.0, side=SIDE):
-    return Clip.from_tensor(torch.rand(1, frames, 3, side, side), fps=fps)
-
-
 def bars(axes):
     """Centre, height and colour of each bar, from left to right."""
     found = [
@@ -59,13 +56,9 @@ def bars(axes):
     return zip(*sorted(found), strict=True)
 
 
-def line(axes, label):
+def line_that_starts(axes, label):
     (found,) = [one for one in axes.lines if str(one.get_label()).startswith(label)]
     return found
-
-
-def legend_of(figure):
-    return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
 
 
 def thumbnails_of(axes):
@@ -85,7 +78,7 @@ def thumbnails_of(axes):
 
 @pytest.mark.parametrize("example", [0, 1])
 def test_both_panels_have_a_bar_for_each_frame_at_its_time(example):
-    result, clip = result_of(), clip_of()
+    result, clip = tsr_result(), random_clip()
     upper, lower = views.keyframe_strip(result, clip, example=example).axes
     times, heights, colours = bars(upper)
     assert times == pytest.approx(clip.timestamps)
@@ -103,8 +96,8 @@ def test_both_panels_have_a_bar_for_each_frame_at_its_time(example):
 
 
 def test_the_panels_and_the_thumbnails_are_aligned():
-    clip = clip_of()
-    figure = views.keyframe_strip(result_of(), clip)
+    clip = random_clip()
+    figure = views.keyframe_strip(tsr_result(), clip)
     upper, lower = figure.axes
     figure.draw_without_rendering()
     assert upper.get_xlim() == lower.get_xlim()
@@ -120,7 +113,7 @@ def test_the_panels_and_the_thumbnails_are_aligned():
 
 @pytest.mark.parametrize("example", [0, 1])
 def test_red_is_around_keyframes_and_around_nothing_else(example):
-    result, clip = result_of(), clip_of()
+    result, clip = tsr_result(), random_clip()
     upper, lower = views.keyframe_strip(result, clip, example=example).axes
     found = thumbnails_of(upper)
     listed = result.keyframes[example].tolist()
@@ -128,28 +121,28 @@ def test_red_is_around_keyframes_and_around_nothing_else(example):
     assert [frame for _, _, frame in found] == [RED if one else None for one in listed]
     for (_, drawn, _), picture in zip(found, clip.images(), strict=True):
         np.testing.assert_array_equal(drawn, picture)
-    marks = line(lower, "keyframe")
+    marks = line_that_starts(lower, "keyframe")
     expected = [time for time, one in zip(clip.timestamps, listed, strict=True) if one]
     assert list(marks.get_xdata()) == expected
     assert to_hex(marks.get_color()) == RED
 
 
 def test_keyframes_without_a_thumbnail_are_marked_too():
-    result, clip = result_of(frames=30), clip_of(frames=30)
+    result, clip = tsr_result(frames=30), random_clip(frames=30)
     upper, lower = views.keyframe_strip(result, clip, thumbnails=4).axes
     shown = [0, 10, 19, 29]
     found = thumbnails_of(upper)
     assert [place for place, _, _ in found] == [clip.timestamps[place] for place in shown]
     listed = result.keyframes[0]
     assert [frame == RED for _, _, frame in found] == listed[shown].tolist()
-    assert len(line(lower, "keyframe").get_xdata()) == int(listed.sum()) == 10
+    assert len(line_that_starts(lower, "keyframe").get_xdata()) == int(listed.sum()) == 10
     assert len(upper.patches) == len(lower.patches) == 30
 
 
 @pytest.mark.parametrize("fps", [4.0, 0.1, 300.0])
 @pytest.mark.parametrize(("frames", "thumbnails"), [(8, 8), (40, 16), (37, 11), (1, 1), (2, 3)])
 def test_thumbnails_do_not_overlap(frames, thumbnails, fps):
-    result, clip = result_of(frames=frames), clip_of(frames, fps)
+    result, clip = tsr_result(frames=frames), random_clip(frames, fps)
     for draw in (views.keyframe_strip, views.frame_strip):
         figure = draw(result, clip, thumbnails=thumbnails)
         figure.draw_without_rendering()
@@ -163,8 +156,8 @@ def test_thumbnails_do_not_overlap(frames, thumbnails, fps):
 def test_the_title_gives_the_agreement_beside_chance():
     moved = torch.tensor([[0.1, 0.9, 0.2, 0.8, 0.3, 0.7, 0.4, 0.6]])
     listed = torch.tensor([[True, True, False, True, False, False, False, False]])
-    result = result_of(batch=1, frame_scores=moved, keyframes=listed)
-    title, hits, chance = views.keyframe_strip(result, clip_of()).get_suptitle().splitlines()
+    result = tsr_result(batch=1, frame_scores=moved, keyframes=listed)
+    title, hits, chance = views.keyframe_strip(result, random_clip()).get_suptitle().splitlines()
     # The three most relevant are frames 1, 3 and 5; 3 of 8 frames are keyframes.
     assert title == "Class 3: Saliency, rescaled in time"
     assert hits == "keyframes among the 3 most relevant frames: 2"
@@ -174,14 +167,14 @@ def test_the_title_gives_the_agreement_beside_chance():
 
 
 def test_where_every_frame_is_a_keyframe_chance_says_that_this_means_nothing():
-    result = result_of(keyframes=torch.ones(2, 8, dtype=torch.bool))
-    title = views.keyframe_strip(result, clip_of()).get_suptitle()
+    result = tsr_result(keyframes=torch.ones(2, 8, dtype=torch.bool))
+    title = views.keyframe_strip(result, random_clip()).get_suptitle()
     assert "keyframes among the 8 most relevant frames: 8\nby chance 8.0, as 8 of 8" in title
     assert "(p = 1)" in title
 
 
 def test_unknown_keyframes_are_said_and_nothing_is_red():
-    figure = views.keyframe_strip(result_of(keyframes=None), clip_of())
+    figure = views.keyframe_strip(tsr_result(keyframes=None), random_clip())
     upper, lower = figure.axes
     assert "keyframes not known: pixels are not known" in figure.get_suptitle()
     assert [frame for _, _, frame in thumbnails_of(upper)] == [None] * 8
@@ -190,48 +183,50 @@ def test_unknown_keyframes_are_said_and_nothing_is_red():
 
 
 def test_the_threshold_is_drawn_at_the_least_that_is_kept():
-    result = result_of()
-    figure = views.keyframe_strip(result, clip_of())
+    result = tsr_result()
+    figure = views.keyframe_strip(result, random_clip())
     least = result.time_relevance[0][result.kept[0]].min().item()
-    drawn = line(figure.axes[0], "least that is kept")
+    drawn = line_that_starts(figure.axes[0], "least that is kept")
     assert list(drawn.get_ydata()) == pytest.approx([least, least])
     assert drawn.get_label().endswith(f"{least:.3g}")
     assert set(legend_of(figure)) == {drawn.get_label(), "kept", "not kept", "keyframe"}
 
 
 def test_without_a_threshold_nothing_is_said_of_it():
-    figure = views.keyframe_strip(result_of(kept=torch.ones(2, 8, dtype=torch.bool)), clip_of())
+    figure = views.keyframe_strip(
+        tsr_result(kept=torch.ones(2, 8, dtype=torch.bool)), random_clip()
+    )
     assert legend_of(figure) == ["keyframe"]
     assert not figure.axes[0].lines
-    none = views.keyframe_strip(result_of(kept=torch.zeros(2, 8, dtype=torch.bool)), clip_of())
+    none = views.keyframe_strip(tsr_result(kept=torch.zeros(2, 8, dtype=torch.bool)), random_clip())
     assert legend_of(none) == ["not kept", "keyframe"]
 
 
 def test_a_run_that_was_stopped_says_so_and_draws_no_threshold():
-    figure = views.keyframe_strip(result_of(complete=False), clip_of())
+    figure = views.keyframe_strip(tsr_result(complete=False), random_clip())
     assert figure.get_suptitle().splitlines()[-1].startswith("stopped before the end")
     assert not figure.axes[0].lines
     assert set(legend_of(figure)) == {"kept", "not kept, or not done", "keyframe"}
-    assert "stopped" not in views.keyframe_strip(result_of(), clip_of()).get_suptitle()
+    assert "stopped" not in views.keyframe_strip(tsr_result(), random_clip()).get_suptitle()
 
 
 def test_nothing_to_tell_apart_gives_no_legend():
     everything = torch.ones(2, 8, dtype=torch.bool)
-    figure = views.keyframe_strip(result_of(kept=everything, keyframes=None), clip_of())
+    figure = views.keyframe_strip(tsr_result(kept=everything, keyframes=None), random_clip())
     assert legend_of(figure) == []
 
 
 def test_falls_that_are_rounding_do_not_fill_the_axis():
     tiny = torch.full((2, 8), 1e-9)
-    result = result_of(time_contribution=tiny, frame_scores=torch.zeros(2, 8))
-    upper, lower = views.keyframe_strip(result, clip_of()).axes
+    result = tsr_result(time_contribution=tiny, frame_scores=torch.zeros(2, 8))
+    upper, lower = views.keyframe_strip(result, random_clip()).axes
     assert lower.get_ylim() == pytest.approx((0, 1e-4))
     assert upper.get_ylim() == (0, 1)
 
 
 def test_falls_are_in_percent():
     (_, lower) = views.keyframe_strip(
-        result_of(time_contribution=torch.full((2, 8), -0.1)), clip_of()
+        tsr_result(time_contribution=torch.full((2, 8), -0.1)), random_clip()
     ).axes
     assert lower.yaxis.get_major_formatter()(-0.05) == "-5 %"
     assert lower.yaxis.get_major_formatter()(0.0003) == "0.03 %"
@@ -251,7 +246,7 @@ def texts_of(figure):
 
 @pytest.mark.parametrize("frames", [3, 8, 100])
 def test_all_text_lies_within_the_picture_and_apart(frames):
-    result, clip = result_of(frames=frames), clip_of(frames)
+    result, clip = tsr_result(frames=frames), random_clip(frames)
     for draw in (views.keyframe_strip, views.flow_saliency):
         figure = draw(result, clip)
         found = texts_of(figure)
@@ -284,7 +279,7 @@ def agreement(result, clip, example=0, shuffles=20):
     return flow_agreement(saliency, flow, shuffles=shuffles).rank_correlation, saliency[0], flow[0]
 
 
-def rows_of(figure):
+def picture_rows(figure):
     """The axes of the pictures, by row; the last column has the colour bars."""
     return np.array(figure.axes[: len(figure.axes) // 3 * 3]).reshape(3, -1)[:, :-1]
 
@@ -292,7 +287,7 @@ def rows_of(figure):
 def test_each_column_has_its_frame_its_saliency_and_the_flow_into_it(moving):
     result, clip = moving
     figure = views.flow_saliency(result, clip, percentile=100)
-    frames, heat, flows = rows_of(figure)
+    frames, heat, flows = picture_rows(figure)
     assert len(frames) == 6
     found, saliency, flow = agreement(result, clip)
     for place in range(6):
@@ -340,7 +335,7 @@ def test_chance_is_drawn_by_the_seed(moving):
 def test_a_short_clip_is_shuffled_in_all_of_its_orders(moving):
     result, clip = moving
     short = Clip.from_tensor(clip.tensor[:, :4], normalization=clip.normalization)
-    cut = result_of(frames=4, batch=1, attribution=result.attribution[:, :4])
+    cut = tsr_result(frames=4, batch=1, attribution=result.attribution[:, :4])
     found, _, _ = agreement(cut, short, shuffles=5)
     chance = views.flow_saliency(cut, short).get_suptitle().splitlines()[2]
     expected = f"r = {found.chance.item():.2f}, the mean of 5 other orders"
@@ -350,7 +345,7 @@ def test_a_short_clip_is_shuffled_in_all_of_its_orders(moving):
 def test_chosen_frames_show_the_flow_from_the_frame_before_in_the_clip(moving):
     result, clip = moving
     figure = views.flow_saliency(result, clip, thumbnails=3, algorithm="dis")
-    frames, _, flows = rows_of(figure)
+    frames, _, flows = picture_rows(figure)
     assert [axes.get_title() for axes in frames] == [
         f"{clip.timestamps[i]:.2f} s" for i in (0, 2, 5)
     ]
@@ -364,12 +359,12 @@ def test_frames_that_are_not_kept_have_no_correlation():
     kept = torch.zeros(2, 8, dtype=torch.bool)
     kept[:, 2:5] = True
     attribution = torch.randn(2, 8, 3, SIDE, SIDE) * kept[:, :, None, None, None]
-    result, clip = result_of(kept=kept, attribution=attribution), clip_of()
+    result, clip = tsr_result(kept=kept, attribution=attribution), random_clip()
     figure = views.flow_saliency(result, clip, example=1)
-    labels = [axes.get_xlabel() for axes in rows_of(figure)[2]]
+    labels = [axes.get_xlabel() for axes in picture_rows(figure)[2]]
     assert [label == "no r" for label in labels[1:]] == (~kept[1, 1:]).tolist()
     assert "the mean of 3 of 7 frames" in figure.get_suptitle()
-    nothing = views.flow_saliency(result_of(attribution=torch.zeros_like(attribution)), clip)
+    nothing = views.flow_saliency(tsr_result(attribution=torch.zeros_like(attribution)), clip)
     assert nothing.get_suptitle().splitlines()[1].startswith("no rank correlation: in each frame")
 
 
@@ -378,7 +373,7 @@ def test_the_columns_are_aligned(moving):
     for shown in (2, 6):
         figure = views.flow_saliency(result, clip, thumbnails=shown)
         figure.draw_without_rendering()
-        for column in rows_of(figure).T:
+        for column in picture_rows(figure).T:
             edges = [axes.get_window_extent().intervalx for axes in column]
             for edge in edges[1:]:
                 np.testing.assert_allclose(edge, edges[0], atol=1)
@@ -387,28 +382,28 @@ def test_the_columns_are_aligned(moving):
 @pytest.mark.usefixtures("as_user")
 def test_what_has_no_flow_is_an_error_that_says_why():
     small = Clip.from_tensor(torch.rand(1, 8, 3, 8, 8))
-    result = result_of(attribution=torch.randn(2, 8, 3, 8, 8))
+    result = tsr_result(attribution=torch.randn(2, 8, 3, 8, 8))
     with pytest.raises(ClipError, match='frames of at least 11x11 pixels for "farneback", got 8x8'):
         views.flow_saliency(result, small)
     for frames, text in ((2, "saliency .* of at least 3 frames"), (1, "at least 2 frames, got 1")):
         with pytest.raises(ClipError, match=text):
-            views.flow_saliency(result_of(frames=frames), clip_of(frames))
+            views.flow_saliency(tsr_result(frames=frames), random_clip(frames))
     with pytest.raises(OptionError, match='algorithm to be "farneback" or "dis"'):
-        views.flow_saliency(result_of(), clip_of(), algorithm="none")
+        views.flow_saliency(tsr_result(), random_clip(), algorithm="none")
     with pytest.raises(OptionError, match=r"percentile in \(0, 100\]"):
-        views.flow_saliency(result_of(), clip_of(), percentile=0)
+        views.flow_saliency(tsr_result(), random_clip(), percentile=0)
 
 
 @pytest.mark.usefixtures("as_user")
 @pytest.mark.parametrize("name", ["keyframe_strip", "flow_saliency"])
 def test_the_clip_the_example_and_the_thumbnails_are_checked(name):
-    draw, result = getattr(views, name), result_of()
+    draw, result = getattr(views, name), tsr_result()
     with pytest.raises(ClipError, match="with 8 frames, got one with 5"):
-        draw(result, clip_of(5))
+        draw(result, random_clip(5))
     with pytest.raises(OptionError, match="an example from 0 to 1, got 2"):
-        draw(result, clip_of(), example=2)
+        draw(result, random_clip(), example=2)
     with pytest.raises(OptionError, match="at least one thumbnail, got 0"):
-        draw(result, clip_of(), thumbnails=0)
+        draw(result, random_clip(), thumbnails=0)
 
 
 # The other pictures, of what this method gives.
@@ -418,7 +413,7 @@ def test_sparse_heat_is_drawn_on_the_scale_of_its_largest():
     attribution = torch.zeros(1, 4, 3, SIDE, SIDE)
     attribution[0, 1, :, 3, 4] = 20.0
     attribution[0, 1, :, 3, 5] = 10.0
-    result, clip = result_of(frames=4, batch=1, attribution=attribution), clip_of(4)
+    result, clip = tsr_result(frames=4, batch=1, attribution=attribution), random_clip(4)
     assert np.percentile(attribution.norm(dim=2), 99.5) == 0
     *frames, bar = views.overlay_grid(result, clip).axes
     largest = 20 * 3**0.5
@@ -431,8 +426,8 @@ def test_sparse_heat_is_drawn_on_the_scale_of_its_largest():
 
 
 def test_no_heat_at_all_is_said():
-    result = result_of(attribution=torch.zeros(2, 8, 3, SIDE, SIDE))
-    bar = views.overlay_grid(result, clip_of()).axes[-1]
+    result = tsr_result(attribution=torch.zeros(2, 8, 3, SIDE, SIDE))
+    bar = views.overlay_grid(result, random_clip()).axes[-1]
     assert bar.get_ylim() == (0, 1)
     assert bar.get_ylabel().endswith("there is no heat)")
 
@@ -464,7 +459,7 @@ def test_the_overlay_video_of_blocks_has_the_heat_and_the_relevance_of_each_fram
 
 
 def test_the_grid_of_blocks_has_no_heat_in_frames_that_are_not_kept():
-    result, clip = result_of(batch=1), clip_of()
+    result, clip = tsr_result(batch=1), random_clip()
     zeroed = result.attribution * result.kept[:, :, None, None, None]
     result = dataclasses.replace(result, attribution=zeroed)
     figure = views.overlay_grid(result, clip)
@@ -478,8 +473,8 @@ def test_the_grid_of_blocks_has_no_heat_in_frames_that_are_not_kept():
 
 
 def test_the_strip_of_frames_has_the_time_relevance():
-    result = result_of()
-    (axes,) = views.frame_strip(result, clip_of(), example=1).axes
+    result = tsr_result()
+    (axes,) = views.frame_strip(result, random_clip(), example=1).axes
     _, heights, _ = bars(axes)
     assert heights == pytest.approx(result.time_relevance[1].tolist())
     assert "how far the attribution" in axes.get_ylabel()

@@ -18,8 +18,7 @@ from temporal_attr.zoo import (
     pretrained_names,
     save_checkpoint,
 )
-
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+from tests.helpers.checks import BENCHMARKS
 
 
 def saved(folder, name="mine", seed=3, **changes):

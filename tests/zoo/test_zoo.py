@@ -24,9 +24,12 @@ from temporal_attr.zoo import (
     factorised_width,
 )
 from temporal_attr.zoo._transformer import Attention
+from tests.helpers.checks import assert_near_by_spread
 from tests.helpers.families import CLASSES, vivid
 from tests.references import definitions as references
 from tests.references import zoo as zoo_references
+
+pytestmark = pytest.mark.usefixtures("one_thread")  # Two would wait for each other.
 
 # In double precision a network and its reference differ in the order of sums only: some hundred
 # roundings of 1e-16 each. A wrong term, weight or sign is larger by far.
@@ -38,21 +41,13 @@ LEARNED = ("attention", "netvlad", "pyramid")
 RECURRENT = ("lstm", "gru", "input-cell-attention")
 
 
-@pytest.fixture(autouse=True)
-def _one_thread(_seeded):
-    # These networks are so small that two threads take five times as long, waiting for each other.
-    torch.set_num_threads(1)
-
-
-def assert_near(found, expected):
+def assert_near_reference(found, expected):
     found, expected = torch.as_tensor(found), torch.as_tensor(expected)
-    assert torch.isfinite(expected).all()
     assert found.dtype == expected.dtype == torch.float64
-    assert expected.std() > 1e-3 * expected.abs().max() > 0
-    torch.testing.assert_close(found, expected, rtol=0, atol=ROUNDING * expected.std().item())
+    assert_near_by_spread(found, expected, ROUNDING)
 
 
-def noise(*shape, seed=7):
+def seeded_noise(*shape, seed=7):
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(shape, generator=generator, dtype=torch.float64)
 
@@ -64,7 +59,7 @@ def band(frames, half):
     return np.abs(np.subtract.outer(np.arange(frames), np.arange(frames))) <= half
 
 
-def strided(frames, kernel, stride):
+def strided_reach(frames, kernel, stride):
     """Of a convolution with zeros outside: output n stands at frame n * stride."""
     return band(frames, kernel // 2)[::stride]
 
@@ -75,21 +70,21 @@ def through(outer, inner):
 
 def slowfast_reach(frames, alpha, lateral, kernel, stages, blocks):
     looked = np.eye(frames, dtype=bool)[::alpha]
-    followed = strided(frames, kernel, 1)
+    followed = strided_reach(frames, kernel, 1)
     for stage in range(stages):
         # The lateral reads the fast pathway as it is before the stage.
-        looked = looked | through(strided(frames, lateral, alpha), followed)
+        looked = looked | through(strided_reach(frames, lateral, alpha), followed)
         span = 1 if stage < stages // 2 else kernel
         for _ in range(2 * blocks):
-            looked = through(strided(frames // alpha, span, 1), looked)
-            followed = through(strided(frames, kernel, 1), followed)
+            looked = through(strided_reach(frames // alpha, span, 1), looked)
+            followed = through(strided_reach(frames, kernel, 1), followed)
     seen = followed.copy()
     seen[::alpha] |= looked
     return seen
 
 
 @dataclass(frozen=True)
-class Case:
+class ZooCase:
     """A model's settings, what it sees, and its timesteps' logits by the slow definition."""
 
     architecture: str
@@ -105,7 +100,7 @@ class Case:
         return ",".join([self.architecture, *settings, f"T={self.frames}"]).replace(" ", "")
 
     def clip(self, batch=2, seed=7):
-        return noise(batch, self.frames, 3, self.size, self.size, seed=seed)
+        return seeded_noise(batch, self.frames, 3, self.size, self.size, seed=seed)
 
     def model(self, **options):
         model = build_model(self.architecture, CLASSES, seed=1, **self.options, **options)
@@ -206,24 +201,26 @@ def tubelet_reference(case, model, clip):
 
 def late(frames, **options):
     options = {"widths": (4, 8), **options}
-    return Case("late-fusion", frames, lambda t: np.eye(t, dtype=bool), late_reference, options)
+    return ZooCase("late-fusion", frames, lambda t: np.eye(t, dtype=bool), late_reference, options)
 
 
 def early(frames, **options):
     options = {"widths": (4, 8), "frames": frames, **options}
-    return Case("early-fusion", frames, lambda t: np.ones((1, t), bool), early_reference, options)
+    return ZooCase(
+        "early-fusion", frames, lambda t: np.ones((1, t), bool), early_reference, options
+    )
 
 
-def volume(architecture, frames, size=16, **options):
+def volume_case(architecture, frames, size=16, **options):
     options = {"widths": (4, 8), **options}
     kernel, blocks = options.get("temporal_kernel", 3), options.get("blocks", 1)
     modules = blocks * len(options["widths"])
     layers = modules if architecture == "tam2d" else 1 + 2 * modules
     half = layers * (kernel // 2)
-    return Case(architecture, frames, lambda t: band(t, half), volume_reference, options, size)
+    return ZooCase(architecture, frames, lambda t: band(t, half), volume_reference, options, size)
 
 
-def slowfast(frames, size=16, **options):
+def slowfast_case(frames, size=16, **options):
     # At least four channels on the fast pathway, and four places in the last map: with one, a ReLU
     # may close the only way from a frame to a timestep.
     options = {"widths": (4, 8), "beta": 1.0, **options}
@@ -238,27 +235,27 @@ def slowfast(frames, size=16, **options):
             options.get("blocks", 1),
         )
 
-    return Case("slowfast", frames, reach, slowfast_reference, options, size)
+    return ZooCase("slowfast", frames, reach, slowfast_reference, options, size)
 
 
-def causal(architecture, frames, size=16, **options):
+def causal_case(architecture, frames, size=16, **options):
     options = {"widths": (4, 8), "hidden": 6, "grid": 2, **options}
     past = lambda t: np.tri(t, dtype=bool)  # noqa: E731
-    return Case(architecture, frames, past, recurrent_reference, options, size)
+    return ZooCase(architecture, frames, past, recurrent_reference, options, size)
 
 
 def frame_tokens(frames, longest=16, **options):
     options = {"features": 8, "heads": 2, "depth": 1, "grid": 2, **options}
     options = {"widths": (4, 8), "frames": longest, **options}
     full = lambda t: np.ones((t, t), bool)  # noqa: E731
-    return Case("temporal-transformer", frames, full, transformer_reference, options)
+    return ZooCase("temporal-transformer", frames, full, transformer_reference, options)
 
 
 def tubelets(frames, tubelet, patch, **options):
     options = {"features": 8, "heads": 2, "depth": 1, **options}
     options |= {"frames": frames, "size": 16, "tubelet": tubelet, "patch": patch}
     full = lambda t: np.ones((t // tubelet, t), bool)  # noqa: E731
-    return Case("tubelet-transformer", frames, full, tubelet_reference, options)
+    return ZooCase("tubelet-transformer", frames, full, tubelet_reference, options)
 
 
 CASES = [
@@ -269,38 +266,38 @@ CASES = [
     late(9, pooling="pyramid", grid=2, widths=(4,)),
     early(8),
     early(5, blocks=2, widths=(4,)),
-    volume("inflated-resnet", 16),
-    volume("inflated-resnet", 15, temporal_kernel=5, widths=(4,)),
-    volume("inflated-resnet", 16, temporal_kernel=7, widths=(4,)),
-    volume("inflated-resnet", 13, blocks=2, widths=(4,)),
-    volume("inflated-resnet", 16, blocks=2),
-    volume("inflated-resnet", 6, temporal_kernel=1),
-    volume("factorised-resnet", 16),
-    volume("factorised-resnet", 15, temporal_kernel=5, widths=(4,)),
-    volume("factorised-resnet", 13, blocks=2, widths=(4,)),
-    volume("tam2d", 16),
-    volume("tam2d", 13, temporal_kernel=5),
-    volume("tam2d", 16, temporal_kernel=7),
-    volume("tam2d", 11, blocks=2),
-    volume("tam2d", 16, temporal_kernel=5, blocks=2, widths=(4,)),
-    volume("tam2d", 9, widths=(4, 4, 4), size=32),
-    slowfast(16),
-    slowfast(16, lateral_kernel=3),
-    slowfast(16, lateral_kernel=1),
-    slowfast(12, alpha=2),
-    slowfast(14, alpha=2, lateral_kernel=3),
-    slowfast(16, alpha=2, blocks=2, widths=(8,), beta=0.5),
-    slowfast(12, alpha=2, lateral_kernel=3, temporal_kernel=1),
-    slowfast(12, temporal_kernel=5, lateral_kernel=1),
-    slowfast(16, lateral_kernel=3, widths=(4, 4, 4), size=32),
-    slowfast(16, lateral_kernel=3, blocks=2),
-    slowfast(5, alpha=1, lateral_kernel=1, widths=(4,)),
-    causal("lstm", 9),
-    causal("lstm", 16, blocks=2, hidden=5),
-    causal("gru", 9),
-    causal("gru", 5, grid=3, size=24),
-    causal("input-cell-attention", 7),
-    causal("input-cell-attention", 12, widths=(4,), hidden=3),
+    volume_case("inflated-resnet", 16),
+    volume_case("inflated-resnet", 15, temporal_kernel=5, widths=(4,)),
+    volume_case("inflated-resnet", 16, temporal_kernel=7, widths=(4,)),
+    volume_case("inflated-resnet", 13, blocks=2, widths=(4,)),
+    volume_case("inflated-resnet", 16, blocks=2),
+    volume_case("inflated-resnet", 6, temporal_kernel=1),
+    volume_case("factorised-resnet", 16),
+    volume_case("factorised-resnet", 15, temporal_kernel=5, widths=(4,)),
+    volume_case("factorised-resnet", 13, blocks=2, widths=(4,)),
+    volume_case("tam2d", 16),
+    volume_case("tam2d", 13, temporal_kernel=5),
+    volume_case("tam2d", 16, temporal_kernel=7),
+    volume_case("tam2d", 11, blocks=2),
+    volume_case("tam2d", 16, temporal_kernel=5, blocks=2, widths=(4,)),
+    volume_case("tam2d", 9, widths=(4, 4, 4), size=32),
+    slowfast_case(16),
+    slowfast_case(16, lateral_kernel=3),
+    slowfast_case(16, lateral_kernel=1),
+    slowfast_case(12, alpha=2),
+    slowfast_case(14, alpha=2, lateral_kernel=3),
+    slowfast_case(16, alpha=2, blocks=2, widths=(8,), beta=0.5),
+    slowfast_case(12, alpha=2, lateral_kernel=3, temporal_kernel=1),
+    slowfast_case(12, temporal_kernel=5, lateral_kernel=1),
+    slowfast_case(16, lateral_kernel=3, widths=(4, 4, 4), size=32),
+    slowfast_case(16, lateral_kernel=3, blocks=2),
+    slowfast_case(5, alpha=1, lateral_kernel=1, widths=(4,)),
+    causal_case("lstm", 9),
+    causal_case("lstm", 16, blocks=2, hidden=5),
+    causal_case("gru", 9),
+    causal_case("gru", 5, grid=3, size=24),
+    causal_case("input-cell-attention", 7),
+    causal_case("input-cell-attention", 12, widths=(4,), hidden=3),
     frame_tokens(9),
     frame_tokens(16, depth=2, heads=4),
     frame_tokens(5, longest=5, heads=1),
@@ -343,15 +340,15 @@ def test_frame_logits_are_those_of_the_definition_and_add_up_to_the_logits(case)
         logits, found = model(clip), model.frame_logits(clip)
         expected = case.reference(case, model, clip)
     assert found.logits.shape == (2, steps, CLASSES)
-    assert_near(found.logits, expected)
+    assert_near_reference(found.logits, expected)
     if pooling in LEARNED:
         assert model.exactness == "none"
         return
     weights = last_weights(steps, 1 if only_last else steps)
     assert model.exactness == "linear"
     torch.testing.assert_close(found.weights, weights, rtol=0, atol=1e-15)
-    assert_near(found.clip_logits(), (expected * weights[:, None]).sum(1))
-    assert_near(logits, (expected * weights[:, None]).sum(1))
+    assert_near_reference(found.clip_logits(), (expected * weights[:, None]).sum(1))
+    assert_near_reference(logits, (expected * weights[:, None]).sum(1))
 
 
 @pytest.mark.parametrize("kind", ["mean", "max", "last", *LEARNED])
@@ -361,7 +358,7 @@ def test_late_fusion_pools_by_the_definition(kind, frames):
     model, clip = case.model(), case.clip(batch=3)
     with torch.no_grad():
         features = encoded(case, model, clip, "encoder.", 1)
-        assert_near(model(clip), pooled_by_definition(model, kind, features))
+        assert_near_reference(model(clip), pooled_by_definition(model, kind, features))
 
 
 def test_max_late_fusion_adds_up_with_its_winners_held():
@@ -370,15 +367,15 @@ def test_max_late_fusion_adds_up_with_its_winners_held():
     with torch.no_grad():
         found, steps = model(clip), model.frame_logits(clip)
     assert model.exactness == "frozen"
-    assert_near(steps.clip_logits(), found)
+    assert_near_reference(steps.clip_logits(), found)
 
 
 @pytest.mark.parametrize(("batch", "frames", "features"), [(2, 5, 6), (1, 1, 4), (3, 12, 9)])
 def test_attention_pooling_matches_the_definition(batch, frames, features):
     pool = AttentionPooling(features, hidden=7).double()
-    x = 3 * noise(batch, frames, features)
+    x = 3 * seeded_noise(batch, frames, features)
     parts = (pool.project.weight, pool.score.weight)
-    assert_near(pool(x).detach(), zoo_references.attention_pool(x, *parts))
+    assert_near_reference(pool(x).detach(), zoo_references.attention_pool(x, *parts))
     if frames > 1:
         weights = zoo_references.attention_weights(x, *parts)
         assert np.ptp(weights, axis=1).min() > 0.1 / frames
@@ -389,10 +386,10 @@ def test_attention_pooling_matches_the_definition(batch, frames, features):
 )
 def test_netvlad_matches_the_definition(batch, frames, features, centres):
     pool = NetVLAD(features, centres).double()
-    x = 3 * noise(batch, frames, features)
+    x = 3 * seeded_noise(batch, frames, features)
     parts = (pool.centres, pool.assign.weight, pool.assign.bias)
     found = pool(x).detach()
-    assert_near(found, zoo_references.netvlad(x, *parts))
+    assert_near_reference(found, zoo_references.netvlad(x, *parts))
     # Each centre's share has the same length, and all together length 1.
     lengths = found.unflatten(1, (centres, features)).norm(dim=2)
     torch.testing.assert_close(lengths, torch.full_like(lengths, centres**-0.5))
@@ -401,9 +398,9 @@ def test_netvlad_matches_the_definition(batch, frames, features, centres):
 @pytest.mark.parametrize("frames", [1, 2, 3, 7, 8, 13, 16])
 @pytest.mark.parametrize("levels", [(1, 2, 4, 8), (3,), (1, 5)])
 def test_temporal_pyramid_matches_the_definition(frames, levels):
-    x = noise(2, frames, 3)
+    x = seeded_noise(2, frames, 3)
     found = TemporalPyramid(3, levels)(x)
-    assert_near(found, zoo_references.temporal_pyramid(x, levels))
+    assert_near_reference(found, zoo_references.temporal_pyramid(x, levels))
 
 
 @pytest.mark.parametrize("kernel", [1, 3, 5, 7])
@@ -412,9 +409,9 @@ def test_temporal_aggregation_matches_the_definition(kernel, frames):
     module = TemporalAggregation(3, kernel).double()
     # Weights as large at the borders as in the middle, and of both signs.
     nn.init.normal_(module.sum.weight)
-    x = noise(2, 3, frames, 2, 3)
+    x = seeded_noise(2, 3, frames, 2, 3)
     found = module(x).detach()
-    assert_near(found, zoo_references.temporal_aggregation(x, module.sum.weight))
+    assert_near_reference(found, zoo_references.temporal_aggregation(x, module.sum.weight))
     assert 0 < (found == 0).sum() < found.numel()
 
 
@@ -431,7 +428,7 @@ def test_temporal_aggregation_begins_about_the_identity():
 )
 def test_input_cell_attention_matches_the_definition(batch, frames, features, hidden, reads):
     step = InputCellAttention(features, hidden, reads, attention=6).double()
-    x = 3 * noise(batch, frames, features)
+    x = 3 * seeded_noise(batch, frames, features)
     names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     parts = [step.score[0].weight, step.score[2].weight]
     parts += [getattr(step.cell, name) for name in names]
@@ -439,7 +436,7 @@ def test_input_cell_attention_matches_the_definition(batch, frames, features, hi
     for frame in x.unbind(1):
         output, memory = step(frame, memory)
         outputs.append(output.detach())
-    assert_near(torch.stack(outputs, 1), zoo_references.input_cell_attention(x, *parts))
+    assert_near_reference(torch.stack(outputs, 1), zoo_references.input_cell_attention(x, *parts))
 
 
 @pytest.mark.parametrize(
@@ -447,9 +444,9 @@ def test_input_cell_attention_matches_the_definition(batch, frames, features, hi
 )
 def test_attention_matches_the_definition(batch, tokens, features, heads):
     module = Attention(features, heads).double()
-    x = 3 * noise(batch, tokens, features)
+    x = 3 * seeded_noise(batch, tokens, features)
     parts = (module.read.weight, module.read.bias, module.write.weight, module.write.bias)
-    assert_near(module(x).detach(), zoo_references.self_attention(x, *parts, heads))
+    assert_near_reference(module(x).detach(), zoo_references.self_attention(x, *parts, heads))
 
 
 channels = st.integers(1, 40)
@@ -554,7 +551,7 @@ def test_a_frame_of_learned_pooling_predicts_as_a_clip_of_itself(kind):
     with torch.no_grad():
         alone = torch.stack([model(clip[:, t : t + 1]) for t in range(5)], 1)
         assert model.exactness == "none"
-        assert_near(model.frame_logits(clip).logits, alone)
+        assert_near_reference(model.frame_logits(clip).logits, alone)
 
 
 @pytest.mark.parametrize("name", RECURRENT)
@@ -563,7 +560,7 @@ def test_a_timestep_with_memory_predicts_the_clip_so_far(name):
     model, clip = case.model(), case.clip()
     with torch.no_grad():
         prefixes = torch.stack([model(clip[:, : t + 1]) for t in range(case.frames)], 1)
-        assert_near(model.frame_logits(clip).logits, prefixes)
+        assert_near_reference(model.frame_logits(clip).logits, prefixes)
 
 
 BLIND = [late(8, pooling=kind) for kind in ("mean", "max", "attention", "netvlad")]
@@ -586,7 +583,7 @@ def reordered(case):
 @pytest.mark.parametrize("case", BLIND, ids=str)
 def test_pooling_that_is_blind_to_order(case):
     logits, shuffled = reordered(case)
-    assert_near(shuffled, logits)
+    assert_near_reference(shuffled, logits)
 
 
 @pytest.mark.parametrize("case", SIGHTED, ids=str)
@@ -618,8 +615,8 @@ def test_an_ensemble_averages_the_middle_or_the_last_timesteps(case):
         assert torch.equal(found.weights != 0, expected != 0)
         # Weights that are wrong are only seen where the timesteps differ.
         assert found.logits.std(1).max() > 1e-3 * found.logits.std()
-        assert_near(logits, found.logits[:, expected > 0].mean(1))
-        assert_near(found.clip_logits(), logits)
+        assert_near_reference(logits, found.logits[:, expected > 0].mean(1))
+        assert_near_reference(found.clip_logits(), logits)
 
 
 @each_stepped
@@ -646,7 +643,7 @@ def test_each_pathway_of_slowfast_has_its_share_of_an_ensemble():
 
 
 def test_slowfast_averages_each_pathway_over_its_own_frames():
-    case = slowfast(16)
+    case = slowfast_case(16)
     model, clip = case.model(), case.clip()
     with torch.no_grad():
         features = model.features(clip)
@@ -654,7 +651,9 @@ def test_slowfast_averages_each_pathway_over_its_own_frames():
         merged = torch.cat([slow.mean(1), fast.mean(1)], 1)
         between = features[..., :8].unflatten(1, (4, 4))[:, :, 1:]
         assert torch.equal(between, torch.zeros_like(between))
-        assert_near(model(clip), merged @ model.classifier.weight.T + model.classifier.bias)
+        assert_near_reference(
+            model(clip), merged @ model.classifier.weight.T + model.classifier.bias
+        )
 
 
 # Gradients.
@@ -757,8 +756,8 @@ def test_the_default_seed_is_zero():
 )
 def test_the_narrowest_networks_that_are_allowed_have_channels(architecture, options):
     model = build_model(architecture, CLASSES, **options).double()
-    model = lively(model, noise(4, 8, 3, 16, 16, seed=3))
-    one, other = noise(1, 8, 3, 16, 16), noise(1, 8, 3, 16, 16, seed=8)
+    model = lively(model, seeded_noise(4, 8, 3, 16, 16, seed=3))
+    one, other = seeded_noise(1, 8, 3, 16, 16), seeded_noise(1, 8, 3, 16, 16, seed=8)
     with torch.no_grad():
         assert (model(one) - model(other)).abs().max() > 1e-3
 
