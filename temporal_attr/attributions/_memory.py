@@ -14,7 +14,7 @@ from temporal_attr.gradients import (
     gradients_of,
     is_out_of_memory,
 )
-from temporal_attr.gradients._encoder import no_gradient as cut_graph
+from temporal_attr.gradients._query import no_gradient as cut_graph
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """Gradients of scalar outputs of a model with respect to frames, in whatever memory there is."""
 
-from temporal_attr.gradients._autograd import isolated_autograd
-from temporal_attr.gradients._encoder import encode_frames, frame_graph
+from temporal_attr.gradients._autograd import isolated_autograd, native_recurrence
 from temporal_attr.gradients._halving import DEFAULT_CHUNK, halving, is_out_of_memory
 from temporal_attr.gradients._ladder import Memory, gradients_of, require_memory
 from temporal_attr.gradients._objectives import (
@@ -10,10 +9,15 @@ from temporal_attr.gradients._objectives import (
     ObjectiveName,
     logit,
     resolve_objective,
+    resolve_target,
 )
-from temporal_attr.gradients._query import GradientQuery, Gradients, gradient_at_features
-from temporal_attr.gradients._recurrence import native_recurrence
-from temporal_attr.gradients._targets import resolve_target
+from temporal_attr.gradients._query import (
+    GradientQuery,
+    Gradients,
+    encode_frames,
+    frame_graph,
+    gradient_at_features,
+)
 from temporal_attr.gradients._vector_jacobian import vector_jacobian_products
 
 __all__ = [

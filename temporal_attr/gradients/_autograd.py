@@ -1,12 +1,16 @@
-"""Autograd for the library's own use, whatever the caller has switched off."""
+"""Autograd for the library's own use, whatever the caller or cuDNN has switched off."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+_RECURRENT_CALLS = {torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu}
 
 
 @contextmanager
@@ -29,3 +33,49 @@ def isolated_autograd(clips: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, ...]]
     ):
         # An inference tensor can never be part of a graph, but a copy of it can.
         yield tuple(clip.clone() if clip.is_inference() else clip.detach() for clip in clips)
+
+
+class _NativeRecurrence(TorchFunctionMode):
+    """Run recurrent layers without cuDNN, and everything else as usual."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,  # noqa: ANN401
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401
+        if func not in _RECURRENT_CALLS:
+            return func(*args, **(kwargs or {}))
+        # This one flag only: PyTorch's own context manager also reads the precision flags, and
+        # refuses where the newer ones have been set.
+        enabled = torch.backends.cudnn.enabled
+        torch.backends.cudnn.enabled = False
+        try:
+            return func(*args, **(kwargs or {}))
+        finally:
+            torch.backends.cudnn.enabled = enabled
+
+
+@contextmanager
+def native_recurrence(on_cuda: bool) -> Iterator[None]:
+    """Let gradients through `nn.LSTM`, `nn.GRU` and `nn.RNN` in evaluation mode work on CUDA.
+
+    cuDNN keeps what its backward pass needs in training mode only, and otherwise fails with "cudnn
+    RNN backward can only be called in training mode". PyTorch's own kernels have no such limit.
+    Which kernel runs is settled in the forward pass, so only that is wrapped, and convolutions
+    keep cuDNN. Layers inside `torch.jit.script` are out of reach.
+
+    Example:
+        >>> from torch import nn
+        >>> lstm = nn.LSTM(3, 4, batch_first=True).eval()
+        >>> x = torch.rand(1, 5, 3, requires_grad=True)
+        >>> with native_recurrence(x.is_cuda):
+        ...     outputs, _ = lstm(x)
+        >>> outputs.sum().backward()
+    """
+    if not on_cuda:
+        yield
+        return
+    with _NativeRecurrence():
+        yield

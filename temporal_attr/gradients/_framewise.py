@@ -1,4 +1,4 @@
-"""Gradients of a framewise model, whose encoder keeps the graph of one chunk of frames at a time."""
+"""Gradients of a framewise model, with the encoder graph of one chunk of frames at a time."""
 
 from __future__ import annotations
 
@@ -8,9 +8,16 @@ import torch
 from torch import Tensor
 
 from temporal_attr._run import RunContext
-from temporal_attr.gradients._encoder import encode_frames, frame_graph, no_gradient
 from temporal_attr.gradients._halving import DEFAULT_CHUNK, halving
-from temporal_attr.gradients._query import GradientQuery, Gradients, without_graph
+from temporal_attr.gradients._query import (
+    GradientQuery,
+    Gradients,
+    encode_frames,
+    frame_graph,
+    gradients_by_scalar,
+    no_gradient,
+    without_graph,
+)
 from temporal_attr.models import FramewiseModel
 
 
@@ -59,36 +66,6 @@ def gradients_in_chunks(
     assert gradients is not None
     by_clip = gradients.unflatten(1, clip.shape[:2])
     return Gradients((by_clip,), without_graph(output, clip.dtype))
-
-
-def gradients_by_scalar(
-    scalars: Tensor, leaves: tuple[Tensor, ...], run: RunContext
-) -> Iterator[tuple[Tensor, ...]]:
-    """The gradient of one scalar output after another, with respect to all leaves.
-
-    Args:
-        scalars: `(batch, scalars)`.
-        leaves: What they depend on.
-        run: Shows a bar where there are several.
-    """
-    if not scalars.requires_grad:
-        raise no_gradient()
-    last = scalars.shape[1] - 1
-    reached = False
-    with run.progress(last + 1, "gradients", show=last > 0) as bar:
-        for place in range(last + 1):
-            total = scalars[:, place].sum()
-            found = torch.autograd.grad(total, leaves, retain_graph=place < last, allow_unused=True)
-            reached = reached or any(gradient is not None for gradient in found)
-            # An input that a scalar does not read has gradient zero; but some scalar must read some
-            # input, or the graph was cut on the way.
-            if place == last and not reached:
-                raise no_gradient()
-            yield tuple(
-                torch.zeros_like(leaf) if gradient is None else gradient
-                for leaf, gradient in zip(leaves, found, strict=True)
-            )
-            bar.update()
 
 
 def _gradients_by_chunk(

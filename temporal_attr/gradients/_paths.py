@@ -13,9 +13,15 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from temporal_attr._run import RunContext
-from temporal_attr.gradients._framewise import gradients_by_scalar, gradients_in_chunks
-from temporal_attr.gradients._query import GradientQuery, Gradients, Output, without_graph
-from temporal_attr.gradients._recurrence import native_recurrence
+from temporal_attr.gradients._autograd import native_recurrence
+from temporal_attr.gradients._framewise import gradients_in_chunks
+from temporal_attr.gradients._query import (
+    GradientQuery,
+    Gradients,
+    Output,
+    gradients_by_scalar,
+    without_graph,
+)
 from temporal_attr.models import FramewiseModel
 
 Path: TypeAlias = Callable[[GradientQuery, tuple[Tensor, ...], "int | None", RunContext], Gradients]

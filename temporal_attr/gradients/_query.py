@@ -1,17 +1,17 @@
-"""What is asked of a model, and what is found: gradients of scalar outputs."""
+"""Gradients of scalar outputs of a model, its head and its encoder: the parts of all paths."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
-from temporal_attr.gradients._encoder import no_gradient
-from temporal_attr.gradients._recurrence import native_recurrence
-from temporal_attr.models import FrameLogits, VideoModel, check_logits
+from temporal_attr._run import RunContext
+from temporal_attr.gradients._autograd import native_recurrence
+from temporal_attr.models import FrameLogits, FramewiseModel, VideoModel, check_logits
 
 Output: TypeAlias = Tensor | FrameLogits
 """What a model gives for clips: logits `(batch, classes)`, or those of its timesteps."""
@@ -119,6 +119,79 @@ def gradient_at_features(
     if found is None:
         raise no_gradient()
     return found, logits.detach()
+
+
+def gradients_by_scalar(
+    scalars: Tensor, leaves: tuple[Tensor, ...], run: RunContext
+) -> Iterator[tuple[Tensor, ...]]:
+    """The gradient of one scalar output after another, with respect to all leaves.
+
+    Args:
+        scalars: `(batch, scalars)`.
+        leaves: What they depend on.
+        run: Shows a bar where there are several.
+    """
+    if not scalars.requires_grad:
+        raise no_gradient()
+    last = scalars.shape[1] - 1
+    reached = False
+    with run.progress(last + 1, "gradients", show=last > 0) as bar:
+        for place in range(last + 1):
+            total = scalars[:, place].sum()
+            found = torch.autograd.grad(total, leaves, retain_graph=place < last, allow_unused=True)
+            reached = reached or any(gradient is not None for gradient in found)
+            # An input that a scalar does not read has gradient zero; but some scalar must read some
+            # input, or the graph was cut on the way.
+            if place == last and not reached:
+                raise no_gradient()
+            yield tuple(
+                torch.zeros_like(leaf) if gradient is None else gradient
+                for leaf, gradient in zip(leaves, found, strict=True)
+            )
+            bar.update()
+
+
+def encode_frames(model: FramewiseModel, frames: Tensor) -> Tensor:
+    """Features of frames, by kernels that can be differentiated where the encoder is recurrent.
+
+    Example:
+        >>> import torch
+        >>> from temporal_attr.zoo import build_model
+        >>> model = build_model("late-fusion", classes=4, pooling="mean", widths=(4, 8))
+        >>> len(encode_frames(model, torch.rand(3, 3, 16, 16)))
+        3
+    """
+    with native_recurrence(frames.is_cuda):
+        return model.encode(frames)
+
+
+def frame_graph(model: FramewiseModel, frames: Tensor) -> tuple[Tensor, Tensor]:
+    """Frames as a leaf, and their features with the graph from it.
+
+    Example:
+        >>> import torch
+        >>> from temporal_attr.zoo import build_model
+        >>> model = build_model("late-fusion", classes=4, pooling="mean", widths=(4, 8))
+        >>> leaf, encoded = frame_graph(model, torch.rand(3, 3, 16, 16))
+        >>> (gradient,) = torch.autograd.grad(encoded.sum(), leaf)
+        >>> gradient.shape
+        torch.Size([3, 3, 16, 16])
+    """
+    leaf = frames.detach().requires_grad_()
+    # A copy, so that an encoder that works in place does not trip over a leaf.
+    encoded = encode_frames(model, leaf.clone())
+    if not encoded.requires_grad:
+        raise no_gradient()
+    return leaf, encoded
+
+
+def no_gradient() -> ModelError:
+    """The error of a model whose output carries no gradient with respect to the clip."""
+    return ModelError(
+        "an output that depends on the clip through differentiable operations",
+        "one that carries no gradient",
+        "Remove detach(), no_grad() or conversion to numpy from the model's forward.",
+    )
 
 
 def without_graph(output: Output, dtype: torch.dtype) -> Output:
