@@ -27,7 +27,7 @@ from captum.attr import Saliency
 from torch import Tensor, nn
 
 from temporal_attr import FrameRecurrent, TemporalGradient, VideoModel, wrap
-from temporal_attr.attributions import Memory
+from temporal_attr.gradients import Memory
 
 SIZE = 112
 CHUNK = 16

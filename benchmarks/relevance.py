@@ -90,12 +90,12 @@ def plain_gradients(model: VideoModel, clip: Tensor) -> Tensor:
     return torch.stack(rows)
 
 
-def ours(chunk_size: int | None) -> Callable[[VideoModel, Tensor], Tensor]:
+def ours(rows_per_backward: int | None) -> Callable[[VideoModel, Tensor], Tensor]:
     """The contrastive matrix."""
     composite = Composite(input=Box(low=LOW, high=HIGH))
 
     def matrix(model: VideoModel, clip: Tensor) -> Tensor:
-        method = ContrastiveLRPTemporal(model, composite=composite, chunk_size=chunk_size)
+        method = ContrastiveLRPTemporal(model, composite=composite, rows_per_backward=rows_per_backward)
         found = method.attribute(clip, target=TARGET)
         assert isinstance(found, Tensor)
         return found

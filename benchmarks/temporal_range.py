@@ -29,7 +29,7 @@ from tqdm import tqdm
 from train_zoo import TEST_SEED, Recipe, finished, values, videos, work
 
 from temporal_attr import ContrastiveLRPTemporal
-from temporal_attr.measures import accuracy_by_window, windowed_logits
+from temporal_attr.evaluation import accuracy_by_window, windowed_logits
 from temporal_attr.models import VideoModel
 from temporal_attr.zoo import load_pretrained, pretrained_card
 
@@ -190,7 +190,7 @@ def by_own_ranges(model: VideoModel, batches: Iterator[tuple[torch.Tensor, torch
         with torch.no_grad():
             predicted = model(clips).argmax(1)
         result = ContrastiveLRPTemporal(model).explain(clips, target=predicted)
-        logits = windowed_logits(model, clips, result.ranges, chunk_size=4)
+        logits = windowed_logits(model, clips, result.ranges, perturbations_per_eval=4)
         right += int((logits.argmax(1) == labels).sum())
         count += len(labels)
     return right / count
