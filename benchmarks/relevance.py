@@ -2,8 +2,8 @@
 
     python benchmarks/relevance.py
 
-The floor of an N x N matrix is one forward pass and N plain input gradients, one a row: any method
-that is propagated from each timestep needs as much. The peer is what a user would build from zennit's
+The floor of an N x N matrix is one forward pass and N plain input gradients, one a row: what is
+propagated from each timestep needs as much. The peer is what a user would build from zennit's
 rules: for each row one call for R and one for R', each a forward and a backward pass under the
 composite, with the last layer's weights negated for R'. It is timed on some of its calls. All take
 turns in one process; numbers are medians over rounds. Memory is the high-water mark of a process of
@@ -95,7 +95,7 @@ def ours(rows_per_backward: int | None) -> Callable[[VideoModel, Tensor], Tensor
     composite = Composite(input=Box(low=LOW, high=HIGH))
 
     def matrix(model: VideoModel, clip: Tensor) -> Tensor:
-        method = ContrastiveLRPTemporal(model, composite=composite, rows_per_backward=rows_per_backward)
+        method = ContrastiveLRPTemporal(model, composite, rows_per_backward=rows_per_backward)
         found = method.attribute(clip, target=TARGET)
         assert isinstance(found, Tensor)
         return found
