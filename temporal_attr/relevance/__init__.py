@@ -1,8 +1,25 @@
-"""Relevance: a prediction shared among the pixels that brought it about, and conserved."""
+"""Relevance: a prediction distributed over the pixels that brought it about, and conserved.
 
-from temporal_attr.relevance._composite import Composite
-from temporal_attr.relevance._operations import Call, Handled, Handler, NoRuleError
-from temporal_attr.relevance._rules import Box, Epsilon, Flat, Gamma, Rule, WSquare, ZPlus
+A clip passes through these files in order: `_trace` runs the forward pass under `_engine`'s mode,
+which makes of each torch function an `_interception`, looks up in `_tensors` what is known of its
+arguments, and lets `_structural` move it, `_recurrence` unroll it, or one of `_handlers` (in
+`_layers` and `_operations`) split its relevance by a rule of the `_composite`. `_maps` and
+`_convolution` compute a rule of `_rules` for a linear map; `_backward` holds the nodes that the
+backward pass goes through.
+"""
+
+from temporal_attr.relevance._calls import Call, Handled, NoRuleError
+from temporal_attr.relevance._composite import Composite, Handler
+from temporal_attr.relevance._rules import (
+    Box,
+    Epsilon,
+    Flat,
+    Gamma,
+    Rule,
+    Term,
+    WSquare,
+    ZPlus,
+)
 from temporal_attr.relevance._trace import Trace, trace
 
 __all__ = [
@@ -16,6 +33,7 @@ __all__ = [
     "Handler",
     "NoRuleError",
     "Rule",
+    "Term",
     "Trace",
     "WSquare",
     "ZPlus",

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, TypeAlias
 
 from temporal_attr._errors import OptionError
 from temporal_attr._require import INFINITE, require_within
+from temporal_attr.relevance._calls import Call, Handled
 from temporal_attr.relevance._rules import Box, Epsilon, Rule, ZPlus
 
-if TYPE_CHECKING:
-    from temporal_attr.relevance._operations import Handler
+Handler: TypeAlias = "Callable[[Call, Composite], Handled]"
+"""Computes the true output of a call, and says how its relevance is split among its inputs."""
 
 
 @dataclass(frozen=True)
@@ -19,10 +20,11 @@ class Composite:
     """The rule of each kind of operation; the default is that of the ATR paper.
 
     :cite:t:`fan2022`, section 3.1: z+ in convolutions and linear layers, z^B at the input, epsilon
-    in pooling, identity for batch norm and activations. With it all relevance is passed on: what
-    an epsilon would absorb is shared evenly. (Constants that a model puts beside its data, such as
-    a border other than zero, take their part.) Where large parts cancel in a sum, a mean or an
-    epsilon rule, their relevance is large and of both signs. Change it with `dataclasses.replace`.
+    in pooling, identity for batch norm and activations. With it all relevance is propagated: what
+    an epsilon would absorb is distributed evenly. (Constants that a model puts beside its data,
+    such as a border other than zero, take their part.) Where large parts cancel in a sum, a mean or
+    an epsilon rule, their relevance is large and of both signs. Change it with
+    `dataclasses.replace`.
 
     Args:
         convolution: For convolutions.

@@ -1,23 +1,21 @@
-"""Convolutions, whose way back computes only what a row of relevance can reach."""
+"""Convolutions, whose transposed map computes only what relevance of one timestep can reach."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import grad
 
-from temporal_attr.relevance._maps import Pull, is_batched
+from temporal_attr.relevance._maps import TransposedMap, is_batched
+from temporal_attr.relevance._phases import CONVOLUTIONS, phase_kernels, transposed_by_phases
 
-Back: TypeAlias = Callable[[Tensor, Sequence[int], Sequence[int]], Tensor]
-"""From what outputs pass back, the size of the input and the padding to what inputs receive."""
+Transposed: TypeAlias = Callable[[Tensor, Sequence[int], Sequence[int]], Tensor]
+"""A transposed convolution: from values of outputs, size of the input and padding to the input."""
 
-FORWARD = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
-BACK: dict[int, Callable[..., Tensor]] = {
+TRANSPOSED: dict[int, Callable[..., Tensor]] = {
     1: grad.conv1d_input,
     2: grad.conv2d_input,
     3: grad.conv3d_input,
@@ -28,11 +26,11 @@ FEW = 8
 
 @dataclass(frozen=True)
 class Convolution:
-    """A convolution's geometry; as a `LinearMap`, it knows what a row can reach.
+    """A convolution's geometry; as a `LinearMap`, it knows what an output can reach.
 
-    The relevance of one timestep is zero outside its receptive field. So the way back skips the
-    examples that have none (frames, in a network of single frames) and, for kernels over time, the
-    timesteps before the first and after the last that has some.
+    The relevance of one timestep is zero outside its receptive field. So the transposed map skips
+    the examples that have none (frames, in a network of single frames) and, for kernels over time,
+    the timesteps before the first and after the last that has some.
     """
 
     stride: tuple[int, ...]
@@ -40,64 +38,72 @@ class Convolution:
     dilation: tuple[int, ...]
     groups: int
 
-    def __call__(self, x: Tensor, weight: Tensor | None) -> tuple[Tensor, Pull]:
-        """The output, and the way back."""
+    def __call__(self, x: Tensor, weight: Tensor | None) -> tuple[Tensor, TransposedMap]:
+        """The output, and the transposed map."""
         assert weight is not None
-        forward = FORWARD[len(self.stride)]
+        forward = CONVOLUTIONS[len(self.stride)]
         output = forward(x, weight, None, self.stride, self.padding, self.dilation, self.groups)
-        size, back = x.shape, self._back(weight)
+        size, whole = x.shape, self._transposed(weight)
         # In a network over images the first axis of the kernel is no time.
         kernel = weight.shape[2] if len(self.stride) != 2 else None
 
-        def pull(share: Tensor) -> Tensor:
-            if is_batched(share):
-                return back(share, size, self.padding)
-            return self._reached(share, size, kernel, back)
+        def transposed(values: Tensor) -> Tensor:
+            if is_batched(values):
+                return whole(values, size, self.padding)
+            return self._reached(values, size, kernel, whole)
 
-        return output, pull
+        return output, transposed
 
-    def _back(self, weight: Tensor) -> Back:
+    def _transposed(self, weight: Tensor) -> Transposed:
+        """The transposed convolution of this weight, by the fastest kernel for its shape."""
         few = self.groups == 1 and weight.shape[1] <= FEW
         if few and max(self.stride) > 1 and max(self.dilation) == 1:
             phases = phase_kernels(weight, self.stride)
-            return lambda share, size, padding: pull_phases(
-                share, phases, self.stride, padding, size
+            return lambda values, size, padding: transposed_by_phases(
+                values, phases, self.stride, padding, size
             )
 
-        def back(share: Tensor, size: Sequence[int], padding: Sequence[int]) -> Tensor:
+        def transposed(values: Tensor, size: Sequence[int], padding: Sequence[int]) -> Tensor:
             settings = (self.stride, tuple(padding), self.dilation, self.groups)
-            return BACK[len(self.stride)](list(size), weight, share, *settings)
+            return TRANSPOSED[len(self.stride)](list(size), weight, values, *settings)
 
-        return back
+        return transposed
 
     def _reached(
-        self, share: Tensor, size: Sequence[int], kernel: int | None, back: Back
+        self, values: Tensor, size: Sequence[int], kernel: int | None, transposed: Transposed
     ) -> Tensor:
-        """The way back of those examples and timesteps that have relevance."""
-        busy = share.flatten(1).any(1)
-        if not busy.all():
-            pulled = share.new_zeros(size)
-            if busy.any():
-                part = share[busy]
-                pulled[busy] = self._reached(part, (len(part), *size[1:]), kernel, back)
-            return pulled
-        first, last = (0, share.shape[2] - 1) if kernel is None else span(share, 2)
-        if last - first + 1 == share.shape[2]:
-            return back(share, size, self.padding)
+        """The transposed map of those examples that have a value other than zero."""
+        busy = values.flatten(1).any(1)
+        if busy.all():
+            return self._reached_in_time(values, size, kernel, transposed)
+        found = values.new_zeros(size)
+        if busy.any():
+            part = values[busy]
+            size = (len(part), *size[1:])
+            found[busy] = self._reached_in_time(part, size, kernel, transposed)
+        return found
+
+    def _reached_in_time(
+        self, values: Tensor, size: Sequence[int], kernel: int | None, transposed: Transposed
+    ) -> Tensor:
+        """The transposed map from the first to the last timestep with a value other than zero."""
+        first, last = (0, values.shape[2] - 1) if kernel is None else span(values, 2)
+        if last - first + 1 == values.shape[2]:
+            return transposed(values, size, self.padding)
         assert kernel is not None
         begin = first * self.stride[0] - self.padding[0]
         length = (last - first) * self.stride[0] + (kernel - 1) * self.dilation[0] + 1
-        window = back(
-            share[:, :, first : last + 1],
+        window = transposed(
+            values[:, :, first : last + 1],
             (*size[:2], length, *size[3:]),
             (0, *self.padding[1:]),
         )
         low, high = max(begin, 0), min(begin + length, size[2])
-        pulled = share.new_zeros(size)
-        # Outputs that read nothing but padding pass nothing back.
+        found = values.new_zeros(size)
+        # Outputs that read nothing but padding reach nothing.
         if high > low:
-            pulled[:, :, low:high] = window[:, :, low - begin : high - begin]
-        return pulled
+            found[:, :, low:high] = window[:, :, low - begin : high - begin]
+        return found
 
 
 def span(values: Tensor, axis: int) -> tuple[int, int]:
@@ -143,53 +149,3 @@ def _tuple(setting: int | Sequence[int], axes: int) -> tuple[int, ...]:
     if isinstance(setting, int):
         return (setting,) * axes
     return tuple(setting) * (axes if len(setting) == 1 else 1)
-
-
-def phase_kernels(weight: Tensor, stride: Sequence[int]) -> Tensor:
-    """The kernels of a strided convolution's way back, one for each phase of the stride.
-
-    Going back through stride s is s interleaved convolutions without stride, one for every place
-    modulo s :cite:p:`shi2016`. As a plain convolution from many channels to few it runs several
-    times faster than the usual kernel for this shape, which pads the few channels to a full vector.
-    """
-    axes = len(stride)
-    for axis, step in enumerate(stride):
-        missing = -weight.shape[2 + axis] % step
-        weight = F.pad(weight, (0, 0) * (axes - 1 - axis) + (0, missing))
-    taps = [
-        part
-        for size, step in zip(weight.shape[2:], stride, strict=True)
-        for part in (size // step, step)
-    ]
-    split = weight.reshape(*weight.shape[:2], *taps)
-    order = [1, *range(3, 3 + 2 * axes, 2), 0, *range(2, 2 + 2 * axes, 2)]
-    kernels = split.permute(order).flatten(0, axes)
-    return kernels.flip(tuple(range(2, 2 + axes))).contiguous()
-
-
-def pull_phases(
-    share: Tensor,
-    kernels: Tensor,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    size: Sequence[int],
-) -> Tensor:
-    """The way back of a strided convolution, from the kernels of its phases."""
-    axes = len(stride)
-    full = [taps - 1 for taps in kernels.shape[2:]]
-    phases = FORWARD[axes](share, kernels, padding=full)
-    places = phases.shape[2:]
-    channels = len(kernels) // math.prod(stride)
-    phases = phases.unflatten(1, (channels, *stride))
-    order = [0, 1, *(axis for n in range(axes) for axis in (2 + axes + n, 2 + n))]
-    sizes = [place * step for place, step in zip(places, stride, strict=True)]
-    pulled = phases.permute(order).reshape(len(share), channels, *sizes)
-    # Places that no output reads lie past the end, and receive nothing.
-    past = [
-        (0, max(0, before + want - have))
-        for want, have, before in zip(size[2:], sizes, padding, strict=True)
-    ]
-    pulled = F.pad(pulled, [side for pair in reversed(past) for side in pair])
-    for axis, (before, want) in enumerate(zip(padding, size[2:], strict=True)):
-        pulled = pulled.narrow(2 + axis, before, want)
-    return pulled

@@ -20,7 +20,7 @@ _ALIASES = {
     "concatenate": "cat",
     "concat": "cat",
 }
-QUERIES = frozenset(
+CONSTANT = frozenset(
     {
         "dim",
         "size",
@@ -55,10 +55,20 @@ QUERIES = frozenset(
         "isfinite",
     }
 )
-"""Functions that ask about a tensor, or make a constant like it."""
+"""Functions whose result is a constant: they ask about a tensor, or make another like it."""
 
 GATES = frozenset({"sigmoid", "hardsigmoid", "erf"})
 """Functions whose output, times something, is a gate: of a GELU written out, `(1 + erf(x)) / 2`."""
+
+AFFINE = frozenset({"add", "div", "mul", "rsub", "sub"})
+MONOTONE = AFFINE | {"batch_norm", "dropout", "hardtanh", "leaky_relu", "neg", "relu", "relu6"}
+"""Functions of one data operand that rise or fall with every value of it, in any one place."""
+
+LAYERS = ("conv1d", "conv2d", "conv3d", "linear")
+"""Functions of an input and a weight."""
+
+PRODUCTS = ("bmm", "einsum", "matmul", "mm")
+"""Functions of two operands, one of which may be a weight."""
 
 COMBINING = frozenset({"cat", "copy", "setitem", "stack", "where"})
 """Structural functions of several tensors; of the others' arguments only the first is moved."""
@@ -119,7 +129,7 @@ STRUCTURAL = frozenset(
         "view_as",
     }
 )
-"""Operations that move values about: autograd's own way back takes relevance along.
+"""Operations that move values about: their vector-Jacobian products move relevance alike.
 
 What they put beside the data (a border, a constant part) takes the relevance that goes there.
 """

@@ -1,9 +1,10 @@
-"""Linear maps: their values once, and relevance back through them as often as there are rows."""
+"""Linear maps: their values once, and relevance through their transpose as often as asked."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
@@ -11,17 +12,55 @@ from torch import Tensor
 
 from temporal_attr.relevance._rules import Rule, Term, stabilised
 
-Pull: TypeAlias = Callable[[Tensor], Tensor]
-"""The transposed map: from what every output passes back to what every input receives."""
+TransposedMap: TypeAlias = Callable[[Tensor], Tensor]
+"""The transpose of a linear map: from a value for each output to a value for each input."""
 
-LinearMap: TypeAlias = Callable[[Tensor, Tensor | None], tuple[Tensor, Pull]]
-"""From an input and a weight to the output, and the way back."""
+LinearMap: TypeAlias = Callable[[Tensor, Tensor | None], tuple[Tensor, TransposedMap]]
+"""From an input and a weight to the output, and the transposed map for this weight."""
+
+
+@dataclass(frozen=True)
+class RuleSplit:
+    """Distributes the relevance of a linear map's outputs over its inputs, by a rule.
+
+    For terms k with inputs a_k, transposed maps L_k^T and the denominator z it computes
+    `R_in = sum_k a_k * L_k^T(R / z)`, and adds what the rule would absorb, evenly distributed.
+
+    Attributes:
+        inputs: a_k.
+        transposed: L_k^T.
+        denominator: z.
+        absorbed: The part of each output's relevance that no term takes, from 0 to 1; None where
+            there is none, or where it is to be lost.
+        evenly: Distributes that part; None where `absorbed` is.
+        joined: None, or the number of terms that stand side by side in one, and their axis.
+    """
+
+    inputs: tuple[Tensor, ...]
+    transposed: tuple[TransposedMap, ...]
+    denominator: Tensor
+    absorbed: Tensor | None
+    evenly: TransposedMap | None
+    joined: tuple[int, int] | None
+
+    def __call__(self, relevance: Tensor) -> Tensor:
+        """The relevance of the input."""
+        ratio = relevance / self.denominator
+        terms = zip(self.inputs, self.transposed, strict=True)
+        parts = [entry * transposed(ratio) for entry, transposed in terms]
+        if self.joined is not None:
+            parts = list(parts[0].chunk(*self.joined))
+        total = functools.reduce(torch.add, parts)
+        if self.absorbed is None or self.evenly is None:
+            return total
+        left = relevance * self.absorbed
+        return total + self.evenly(left) if is_batched(left) or left.any() else total
 
 
 def split_by_rule(
     x: Tensor, weight: Tensor | None, apply: LinearMap, rule: Rule, channels: int | None = None
-) -> Pull:
-    """How a rule shares the relevance of a linear map's outputs among its inputs.
+) -> RuleSplit:
+    """How a rule distributes the relevance of a linear map's outputs over its inputs.
 
     Args:
         x: The input.
@@ -33,33 +72,18 @@ def split_by_rule(
     """
     with torch.no_grad():
         given, fixed = x.detach(), None if weight is None else weight.detach()
-        terms = rule.terms(given, fixed)
-        parts = len(terms)
-        if channels is not None and parts > 1:
+        terms, joined = rule.terms(given, fixed), None
+        if channels is not None and len(terms) > 1:
+            joined = (len(terms), channels)
             terms = [_joined(terms, channels)]
-        inputs, outputs, pulls = [], [], []
-        for term in terms:
-            # A copy, where the rule reads the input itself: the model may overwrite that later.
-            inputs.append(term.input.clone() if term.input is given else term.input)
-            output, pull = apply(inputs[-1], term.weight)
-            outputs.append(output)
-            pulls.append(pull)
-        denominator, kept = _denominator(functools.reduce(torch.add, outputs), rule)
-        evenly = None if kept is None else _shared_evenly(given, fixed, apply)
-
-    def split(relevance: Tensor) -> Tensor:
-        share = relevance / denominator
-        shares = [entry * pull(share) for entry, pull in zip(inputs, pulls, strict=True)]
-        if len(shares) < parts:
-            assert channels is not None
-            shares = list(shares[0].chunk(parts, channels))
-        shared = functools.reduce(torch.add, shares)
-        if kept is None or evenly is None:
-            return shared
-        left = relevance * kept
-        return shared + evenly(left) if is_batched(left) or left.any() else shared
-
-    return split
+        # A copy, where the rule reads the input itself: the model may overwrite that later.
+        inputs = [term.input.clone() if term.input is given else term.input for term in terms]
+        mapped = [apply(a, term.weight) for a, term in zip(inputs, terms, strict=True)]
+        total = functools.reduce(torch.add, [output for output, _ in mapped])
+        denominator, absorbed = _denominator(total, rule)
+        evenly = None if absorbed is None else _even_split(given, fixed, apply)
+    transposed = tuple(transposed for _, transposed in mapped)
+    return RuleSplit(tuple(inputs), transposed, denominator, absorbed, evenly, joined)
 
 
 def _joined(terms: list[Term], channels: int) -> Term:
@@ -69,7 +93,7 @@ def _joined(terms: list[Term], channels: int) -> Term:
 
 
 def _denominator(total: Tensor, rule: Rule) -> tuple[Tensor, Tensor | None]:
-    """What relevance is divided by, and the share of it that no term takes, if any."""
+    """What relevance is divided by, and the part of it that no term takes, if any."""
     if rule.epsilon > 0:
         denominator = stabilised(total, rule.epsilon)
         return denominator, (denominator - total) / denominator if rule.conserve else None
@@ -80,28 +104,28 @@ def _denominator(total: Tensor, rule: Rule) -> tuple[Tensor, Tensor | None]:
     return total.masked_fill(nothing, float("inf")), nothing.to(total.dtype)
 
 
-def _shared_evenly(x: Tensor, weight: Tensor | None, apply: LinearMap) -> Pull:
-    """The way back of relevance that no term takes: in even parts to the inputs that were read."""
+def _even_split(x: Tensor, weight: Tensor | None, apply: LinearMap) -> TransposedMap:
+    """Distributes relevance in even parts over the inputs that an output reads."""
     # A weight of zero reads nothing.
     ones = None if weight is None else (weight != 0).to(weight.dtype)
-    reads, pull = apply(torch.ones_like(x), ones)
+    reads, transposed = apply(torch.ones_like(x), ones)
     reads = reads.masked_fill(reads == 0, 1)
-    return lambda left: pull(left / reads)
+    return lambda relevance: transposed(relevance / reads)
 
 
 def recorded(apply: Callable[[Tensor, Tensor | None], Tensor]) -> LinearMap:
-    """Any linear map: autograd knows its way back."""
+    """Any linear map: its vector-Jacobian product is the transposed map."""
 
-    def mapped(x: Tensor, weight: Tensor | None) -> tuple[Tensor, Pull]:
+    def mapped(x: Tensor, weight: Tensor | None) -> tuple[Tensor, TransposedMap]:
         leaf = x.detach().requires_grad_()
         with torch.enable_grad():
             output = apply(leaf, weight)
 
-        def pull(share: Tensor) -> Tensor:
-            (pulled,) = torch.autograd.grad(output, leaf, share, retain_graph=True)
-            return pulled
+        def transposed(values: Tensor) -> Tensor:
+            (product,) = torch.autograd.grad(output, leaf, values, retain_graph=True)
+            return product
 
-        return output.detach(), pull
+        return output.detach(), transposed
 
     return mapped
 

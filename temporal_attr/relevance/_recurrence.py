@@ -1,13 +1,13 @@
-"""Recurrent layers step by step, sharing their weights, so that every operation has a rule.
+"""Recurrent layers step by step, with the same weights, so that every operation has a rule.
 
-`nn.LSTM`, `nn.GRU` and `nn.RNN` are one call each, inside which no rule reaches. In these twins a
-gate times a signal is a product like any other, and gives its relevance to the signal
+`nn.LSTM`, `nn.GRU` and `nn.RNN` are one call each, inside which no rule reaches. Unrolled, a gate
+times a signal is a product like any other, and gives its relevance to the signal
 :cite:p:`arras2017`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -16,15 +16,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from temporal_attr.relevance._operations import NoRuleError
+from temporal_attr.relevance._calls import NoRuleError
 
 
 @dataclass(frozen=True)
 class Weights:
     """Of one layer: for what it reads, for its last output, and for the two together.
 
-    Input and last output are read by one linear layer, so that a rule shares relevance among all
-    that it reads; as two layers and a sum, their biases would take part in the split.
+    Input and last output are read by one linear layer, so that a rule distributes relevance over
+    all that it reads; as two layers and a sum, their biases would take part in the split.
     """
 
     into: Tensor
@@ -73,7 +73,7 @@ def _gru_cell(x: Tensor, state: tuple[Tensor, ...], weights: Weights) -> tuple[T
     bias = None if weights.bias is None else weights.bias[: 2 * size]
     gates = torch.sigmoid(F.linear(inputs, weights.joined[: 2 * size, :width], bias))
     reset, keep = gates.chunk(2, -1)
-    # A gate gets nothing, so it is a constant here: it leaves so much of the last output's weights.
+    # A gate gets nothing, so it is a constant here: it scales the weights of the last output.
     left = reset.detach()
     into = weights.into[2 * size :].expand(len(x), -1, -1)
     over = left[:, :, None] * weights.over[2 * size :]
@@ -98,37 +98,82 @@ CELLS: dict[str, Cell] = {
 }
 
 
-def unroll(
-    name: str,
-    x: Tensor,
-    initial: Any,  # noqa: ANN401
-    weights: Sequence[Tensor],
-    has_biases: bool,
-    layers: int,
-    dropout: float,
-    train: bool,
-    bidirectional: bool,
-    batch_first: bool,
-) -> tuple[Tensor, ...]:
-    """What `torch.lstm`, `torch.gru`, `torch.rnn_tanh` and `torch.rnn_relu` compute."""
-    states = tuple(initial) if name == "lstm" else (initial,)
-    sequence = x if batch_first else x.transpose(0, 1)
-    size, ways = (4 if has_biases else 2), (2 if bidirectional else 1)
-    if len(weights) != layers * ways * size:
-        raise NoRuleError(name, "with projections")
+_ARGUMENTS = (
+    "input",
+    "hx",
+    "params",
+    "has_biases",
+    "num_layers",
+    "dropout",
+    "train",
+    "bidirectional",
+    "batch_first",
+)
+"""Of `torch.lstm`, `torch.gru`, `torch.rnn_tanh` and `torch.rnn_relu`, for a batch of sequences."""
+
+
+@dataclass(frozen=True)
+class RecurrentCall:
+    """A call of `torch.lstm`, `torch.gru`, `torch.rnn_tanh` or `torch.rnn_relu`.
+
+    Attributes:
+        name: Of the function.
+        x: The sequences.
+        states: What the first step finds (output first), for all layers and directions.
+        weights: One entry a layer and direction, the directions of a layer side by side.
+        directions: 2 where a second cell reads the sequence from its end, otherwise 1.
+        batch_first: Whether time is axis 1 of the sequences, not axis 0.
+    """
+
+    name: str
+    x: Tensor
+    states: tuple[Tensor, ...]
+    weights: tuple[Weights, ...]
+    directions: int
+    batch_first: bool
+
+    @classmethod
+    def of(cls, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> RecurrentCall:
+        """Read the arguments of the torch function.
+
+        Raises:
+            NoRuleError: If the sequences are packed, or the layers have projections.
+        """
+        given = {**dict(zip(_ARGUMENTS, args, strict=False)), **kwargs}
+        # In their other form the functions read a packed sequence, with its batch sizes second.
+        if not isinstance(given.get("has_biases"), bool):
+            raise NoRuleError(name, "of packed sequences")
+        size, directions = (4 if given["has_biases"] else 2), (2 if given["bidirectional"] else 1)
+        tensors, count = given["params"], given["num_layers"] * directions
+        if len(tensors) != count * size:
+            raise NoRuleError(name, "with projections")
+        return cls(
+            name,
+            given["input"],
+            tuple(given["hx"]) if name == "lstm" else (given["hx"],),
+            tuple(Weights(*tensors[at : at + size]) for at in range(0, len(tensors), size)),
+            directions,
+            given["batch_first"],
+        )
+
+
+def unroll(call: RecurrentCall) -> tuple[Tensor, ...]:
+    """What the call computes, in evaluation mode: the outputs, and the last states."""
+    sequence = call.x if call.batch_first else call.x.transpose(0, 1)
     finals: list[tuple[Tensor, ...]] = []
-    for layer in range(layers):
+    for layer in range(0, len(call.weights), call.directions):
         outputs = []
-        for way in range(ways):
-            place = layer * ways + way
-            part = Weights(*weights[place * size : (place + 1) * size])
-            state = tuple(entry[place] for entry in states)
-            read, state = _run(CELLS[name], sequence, state, part, backwards=way == 1)
+        for direction in range(call.directions):
+            place = layer + direction
+            state = tuple(entry[place] for entry in call.states)
+            read, state = _run(
+                CELLS[call.name], sequence, state, call.weights[place], backwards=direction == 1
+            )
             outputs.append(read)
             finals.append(state)
-        sequence = outputs[0] if ways == 1 else torch.cat(outputs, 2)
+        sequence = outputs[0] if call.directions == 1 else torch.cat(outputs, 2)
     ends = tuple(torch.stack(parts) for parts in zip(*finals, strict=True))
-    return (sequence if batch_first else sequence.transpose(0, 1), *ends)
+    return (sequence if call.batch_first else sequence.transpose(0, 1), *ends)
 
 
 def _run(
@@ -138,6 +183,7 @@ def _run(
     weights: Weights,
     backwards: bool,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """The outputs of one cell over a sequence, and its last state."""
     steps = list(sequence.unbind(1))
     outputs = []
     for step in reversed(steps) if backwards else steps:

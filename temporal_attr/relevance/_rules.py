@@ -1,40 +1,70 @@
-"""Rules: how the relevance of an output is shared among the inputs of a linear map.
+"""Rules: how the relevance of an output is distributed over the inputs of a linear map.
 
-Each rule names terms, `z = sum_k L(a_k, w_k)`, and shares relevance in proportion to what each
-input adds to them: `R_in = sum_k a_k * L^T(R / z, w_k)`. Biases are in no term, so what an output
-has is shared among its inputs entirely.
+Each rule names terms, `z = sum_k L(a_k, w_k)`, and distributes relevance in proportion to the
+contribution of each input to them: `R_in = sum_k a_k * L^T(R / z, w_k)`. Biases are in no term, so
+all relevance of an output goes to its inputs.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from temporal_attr._require import INFINITE, require_within
 
+Input: TypeAlias = Float[Tensor, "*input"]
+"""What a linear map reads."""
+
+Weight: TypeAlias = Float[Tensor, "*weight"]
+"""What a convolution, linear layer or product weighs its input with."""
+
 
 @dataclass(frozen=True)
 class Term:
-    """One linear map among those that make up a rule: of an input, by a weight."""
+    """One linear map among those that make up a rule: of an input, by a weight.
 
-    input: Tensor
-    weight: Tensor | None
+    Attributes:
+        input: What the map is applied to, shaped as the input that the rule was given.
+        weight: Its weight; None for a map without weights, such as a mean.
+    """
+
+    input: Input
+    weight: Weight | None
 
 
 @dataclass(frozen=True)
 class Rule(ABC):
     """A rule for linear maps.
 
-    An output to which no term adds anything (it is there by its bias alone) is shared evenly among
-    the inputs that it reads, so that nothing is lost.
+    Relevance of an output to which no term contributes (it is there by its bias alone) is
+    distributed evenly over the inputs that it reads, so that nothing is lost.
 
     Args:
         epsilon: Added to the denominator, away from zero. It absorbs relevance where the terms
             of an output are small or cancel.
-        conserve: Share what epsilon absorbs evenly among the inputs :cite:p:`arras2017`.
+        conserve: Distribute what epsilon absorbs evenly over the inputs :cite:p:`arras2017`.
+
+    Example:
+        A rule of your own names its terms; this one distributes by the magnitude of the weights.
+
+        >>> from temporal_attr.relevance import Composite, trace
+        >>> class Magnitude(Rule):
+        ...     def terms(self, x, weight):
+        ...         return [Term(torch.ones_like(x), None if weight is None else weight.abs())]
+        >>> weight = torch.tensor([[3.0, -1.0]])
+        >>> run = trace(
+        ...     lambda x: torch.nn.functional.linear(x, weight),
+        ...     torch.ones(1, 2),
+        ...     None,
+        ...     Composite(linear=Magnitude(), input=None),
+        ... )
+        >>> run.relevance(torch.tensor([[8.0]]))
+        tensor([[6., 2.]])
     """
 
     epsilon: float = field(default=0.0, kw_only=True)
@@ -44,17 +74,26 @@ class Rule(ABC):
         require_within("epsilon", self.epsilon, 0, INFINITE)
 
     @abstractmethod
-    def terms(self, x: Tensor, weight: Tensor | None) -> list[Term]:
+    def terms(self, x: Input, weight: Weight | None) -> list[Term]:
         """The terms for an input; a map without weights (a mean) has `weight=None`."""
 
 
 @dataclass(frozen=True)
 class Epsilon(Rule):
-    """In proportion to `a_i w_ij`, of either sign :cite:p:`bach2015`, equation 58."""
+    """In proportion to `a_i w_ij`, of either sign :cite:p:`bach2015`, equation 58.
+
+    Example:
+        What three inputs contribute to one output:
+
+        >>> a, w = torch.tensor([[1.0, 2.0, 2.0]]), torch.tensor([[2.0, 2.0, -1.0]])
+        >>> [term] = Epsilon().terms(a, w)
+        >>> term.input * term.weight
+        tensor([[ 2.,  4., -2.]])
+    """
 
     epsilon: float = field(default=1e-9, kw_only=False)
 
-    def terms(self, x: Tensor, weight: Tensor | None) -> list[Term]:
+    def terms(self, x: Input, weight: Weight | None) -> list[Term]:
         """The map itself."""
         return [Term(x, weight)]
 
@@ -65,9 +104,17 @@ class ZPlus(Rule):
 
     For inputs of either sign, as alpha-beta with alpha 1 and beta 0: `a+ w+ + a- w-`. No term is
     negative, so the denominator needs no epsilon.
+
+    Example:
+        What three inputs contribute to one output:
+
+        >>> a, w = torch.tensor([[1.0, 2.0, 2.0]]), torch.tensor([[2.0, 2.0, -1.0]])
+        >>> [term] = ZPlus().terms(a, w)
+        >>> term.input * term.weight
+        tensor([[2., 4., 0.]])
     """
 
-    def terms(self, x: Tensor, weight: Tensor | None) -> list[Term]:
+    def terms(self, x: Input, weight: Weight | None) -> list[Term]:
         """Positive inputs by positive weights, and negative ones by negative weights."""
         if weight is None:
             return [Term(x.clamp(min=0), None)]
@@ -83,6 +130,14 @@ class Gamma(Rule):
 
     Args:
         gamma: 0 is `Epsilon`; the larger, the nearer to `ZPlus`.
+
+    Example:
+        What three inputs contribute to one output:
+
+        >>> a, w = torch.tensor([[1.0, 2.0, 2.0]]), torch.tensor([[2.0, 2.0, -1.0]])
+        >>> [term] = Gamma(0.5).terms(a, w)
+        >>> term.input * term.weight
+        tensor([[ 3.,  6., -2.]])
     """
 
     epsilon: float = field(default=1e-9, kw_only=True)
@@ -92,25 +147,43 @@ class Gamma(Rule):
         super().__post_init__()
         require_within("gamma", self.gamma, 0, INFINITE)
 
-    def terms(self, x: Tensor, weight: Tensor | None) -> list[Term]:
+    def terms(self, x: Input, weight: Weight | None) -> list[Term]:
         """The map with its positive weights made larger."""
         return [Term(x, None if weight is None else weight + self.gamma * weight.clamp(min=0))]
 
 
 @dataclass(frozen=True)
 class WSquare(Rule):
-    """In proportion to `w_ij^2`, whatever the input :cite:p:`montavon2017`, equation 9."""
+    """In proportion to `w_ij^2`, whatever the input :cite:p:`montavon2017`, equation 9.
 
-    def terms(self, x: Tensor, weight: Tensor | None) -> list[Term]:
+    Example:
+        What three inputs contribute to one output:
+
+        >>> a, w = torch.tensor([[1.0, 2.0, 2.0]]), torch.tensor([[2.0, 2.0, -1.0]])
+        >>> [term] = WSquare().terms(a, w)
+        >>> term.input * term.weight
+        tensor([[4., 4., 1.]])
+    """
+
+    def terms(self, x: Input, weight: Weight | None) -> list[Term]:
         """Squared weights of ones."""
         return [Term(torch.ones_like(x), None if weight is None else weight**2)]
 
 
 @dataclass(frozen=True)
 class Flat(Rule):
-    """Equally among the inputs that an output reads :cite:p:`lapuschkin2019`."""
+    """In equal parts to the inputs that an output reads :cite:p:`lapuschkin2019`.
 
-    def terms(self, x: Tensor, weight: Tensor | None) -> list[Term]:
+    Example:
+        What three inputs contribute to one output:
+
+        >>> a, w = torch.tensor([[1.0, 2.0, 2.0]]), torch.tensor([[2.0, 2.0, -1.0]])
+        >>> [term] = Flat().terms(a, w)
+        >>> term.input * term.weight
+        tensor([[1., 1., 1.]])
+    """
+
+    def terms(self, x: Input, weight: Weight | None) -> list[Term]:
         """Ones by ones."""
         return [Term(torch.ones_like(x), None if weight is None else torch.ones_like(weight))]
 
@@ -125,6 +198,14 @@ class Box(Rule):
         low: The smallest value that an input can have, a number or a tensor that broadcasts
             against the clip; by default what the model's normalization makes of a black pixel.
         high: The largest, by default of a white pixel.
+
+    Example:
+        Against the smallest value where a weight is positive, and the largest where it is negative:
+
+        >>> a, w = torch.tensor([[0.75, 0.75, 1.0]]), torch.tensor([[2.0, -2.0, -2.0]])
+        >>> terms = Box(low=0.0, high=1.0).terms(a, w)
+        >>> sum(term.input * term.weight for term in terms)
+        tensor([[1.5000, 0.5000, 0.0000]])
     """
 
     low: Tensor | float | None = None
@@ -134,7 +215,7 @@ class Box(Rule):
         """The same rule between these bounds."""
         return replace(self, low=low, high=high)
 
-    def terms(self, x: Tensor, weight: Tensor | None) -> list[Term]:
+    def terms(self, x: Input, weight: Weight | None) -> list[Term]:
         """`(a - low) w+` and `(a - high) w-`: the same sum, without a term that is negative."""
         assert self.low is not None
         assert self.high is not None

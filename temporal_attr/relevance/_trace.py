@@ -1,84 +1,83 @@
-"""An unmodified forward pass whose way back carries relevance instead of gradient."""
+"""An unmodified forward pass whose backward pass propagates relevance instead of gradient."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from temporal_attr._errors import ClipError, ModelError
+from temporal_attr.relevance._backward import LastLayers
+from temporal_attr.relevance._calls import Bounds
 from temporal_attr.relevance._composite import Composite
-from temporal_attr.relevance._engine import RelevanceMode, ancestors
-from temporal_attr.relevance._operations import Split
+from temporal_attr.relevance._engine import RelevanceMode
 from temporal_attr.relevance._rules import Box
 
 
 @dataclass(frozen=True)
 class Trace:
-    """A forward pass that relevance can travel back through, as often as one likes.
+    """A forward pass from whose output relevance can be propagated back, as often as one likes.
 
-    Contrastive relevance: R goes back from an output through the weights of the last layer, and R'
-    from the same output through these weights negated :cite:p:`gu2018`; below that layer both take
-    the same way, which is linear in relevance. So one pass of R - R' stands for two. The last
-    layers are those whose outputs no other layer reads.
+    Contrastive relevance: R is propagated from an output through the weights of the last layer, and
+    R' from the same output through these weights negated :cite:p:`gu2018`; below that layer both
+    are propagated by the same rules, which are linear in relevance. So one backward pass of R - R'
+    stands for two. The last layers are those whose outputs no other layer reads.
 
     Attributes:
-        output: What the pass computed.
-        clip: The leaf that it hangs on.
+        output: What the forward pass computed.
+        clip: The leaf that it depends on.
         beside: What else the pass gave back.
+
+    Example:
+        Of two units one supports the output and one opposes it; z+ follows the first, and contrast
+        subtracts what the second takes through negated weights.
+
+        >>> last = torch.nn.Linear(2, 1, bias=False)
+        >>> last.weight.data = torch.tensor([[3.0, -2.0]])
+        >>> run = trace(last, torch.ones(1, 2), None, Composite(input=None))
+        >>> run.output.tolist()
+        [[1.0]]
+        >>> start = run.output.detach()
+        >>> run.relevance(start).tolist(), run.relevance(start, contrastive=True).tolist()
+        ([[1.0, 0.0]], [[1.0, -1.0]])
+        >>> run.relevances(torch.stack([start, 2 * start])).tolist()
+        [[[1.0, 0.0]], [[2.0, 0.0]]]
     """
 
-    output: Tensor
-    clip: Tensor
-    _last_layers: tuple[Any, ...]
+    output: Float[Tensor, "*output"]
+    clip: Float[Tensor, "*clip"]
+    _last_layers: LastLayers
     beside: Any = None
 
-    def relevance(self, at_output: Tensor, contrastive: bool = False) -> Tensor:
+    def relevance(
+        self, at_output: Float[Tensor, "*output"], contrastive: bool = False
+    ) -> Float[Tensor, "*clip"]:
         """The relevance of the clip's elements, from that of the output's.
 
         Raises:
             ModelError: If it is not finite.
         """
-        with self._contrasted(contrastive):
-            return _finite(self._back(at_output))
+        with self._last_layers.contrasted(contrastive):
+            return _finite(self._propagated(at_output))
 
-    def relevances(self, at_outputs: Tensor, contrastive: bool = False) -> Tensor:
-        """The same for several `(rows, *output)` at once: `(rows, *clip)`.
+    def relevances(
+        self, at_outputs: Float[Tensor, "rows *output"], contrastive: bool = False
+    ) -> Float[Tensor, "rows *clip"]:
+        """The same for several relevances of the output at once.
 
         Faster for small networks, and for rows that reach the same parts of the clip.
         """
-        with self._contrasted(contrastive):
-            shared: Tensor = torch.vmap(self._back)(at_outputs)
-            return _finite(shared)
+        with self._last_layers.contrasted(contrastive):
+            found: Tensor = torch.vmap(self._propagated)(at_outputs)
+            return _finite(found)
 
-    def _back(self, at_output: Tensor) -> Tensor:
-        (shared,) = torch.autograd.grad(self.output, self.clip, at_output, retain_graph=True)
-        return shared
-
-    @contextmanager
-    def _contrasted(self, contrastive: bool) -> Iterator[None]:
-        """The last layers subtract what speaks against each output, for a while."""
-        kept = [(node, node.split) for node in self._last_layers if contrastive]
-        for node, split in kept:
-            node.split = _difference(split, node.opposed())
-        try:
-            yield
-        finally:
-            for node, split in kept:
-                node.split = split
-
-
-def _difference(split: Split, opposed: Split) -> Split:
-    def difference(relevance: Tensor) -> list[Tensor]:
-        pairs = zip(split(relevance), opposed(relevance), strict=True)
-        return [one - other for one, other in pairs if one is not None and other is not None]
-
-    return difference
+    def _propagated(self, at_output: Tensor) -> Tensor:
+        (found,) = torch.autograd.grad(self.output, self.clip, at_output, retain_graph=True)
+        return found
 
 
 def _finite(relevance: Tensor) -> Tensor:
@@ -89,44 +88,31 @@ def _finite(relevance: Tensor) -> Tensor:
     return relevance
 
 
-def _last_layers(output: Tensor) -> tuple[Any, ...]:
-    """The layers whose outputs no other layer reads; the others let go of what they would need."""
-    layers = [node for node in ancestors(output.grad_fn) if getattr(node, "opposed", None)]
-    read: set[Any] = set()
-    for layer in layers:
-        if layer not in read:
-            for parent, _ in layer.next_functions:
-                read.update(ancestors(parent, read))
-    for layer in layers:
-        layer.opposed = None if layer in read else functools.cache(layer.opposed)
-    return tuple(layer for layer in layers if layer not in read)
-
-
 def trace(
     forward: Callable[[Tensor], Tensor | tuple[Tensor, Any]],
-    clip: Tensor,
-    bounds: tuple[Tensor, Tensor] | None,
+    clip: Float[Tensor, "*clip"],
+    bounds: Bounds | None,
     composite: Composite,
-    model: Any,  # noqa: ANN401
+    model: Any = None,  # noqa: ANN401
 ) -> Trace:
     """Run a forward pass under a composite.
 
-    Every torch function between clip and output is replaced by one with the same value, whose way
-    back splits relevance. No module, weight or hook is touched. Functions that only move values
-    keep autograd's own way back; what has no rule is an error, never a gradient.
+    Every torch function between clip and output is replaced by one with the same value, whose
+    backward splits relevance. No module, weight or hook is touched. Functions that only move values
+    keep autograd's own backward; what has no rule is an error, never a gradient.
 
     Args:
         forward: From the clip to an output of any shape, in evaluation mode; or to a pair of it and
             anything else that is wanted of the pass (`Trace.beside`).
         clip: Any tensor.
-        bounds: The smallest and largest value of each of its elements, for `Box` at the input; None
-            if they are not known.
+        bounds: The smallest and largest value of each of its elements, or tensors that broadcast
+            against it, for `Box` at the input; None if they are not known.
         composite: The rules.
         model: Whose submodules an error names; None for a plain function.
 
     Raises:
-        ModelError: If an operation on the way has no rule, with its name and place; if the output
-            is not finite; or if the rule at the input needs bounds that are not known.
+        ModelError: If an operation between the two has no rule, with its name and place; if the
+            output is not finite; or if the rule at the input needs bounds that are not known.
         ClipError: If the clip lies outside them.
 
     Example:
@@ -136,8 +122,8 @@ def trace(
         >>> run = trace(relu, x, (torch.zeros(1, 4), torch.ones(1, 4)), Composite(), relu)
         >>> torch.equal(run.output, relu(x))
         True
-        >>> shared = run.relevance(torch.tensor([[1.0, 0.0]]))
-        >>> torch.allclose(shared.sum(), torch.tensor(1.0), atol=1e-4)
+        >>> relevance = run.relevance(torch.tensor([[1.0, 0.0]]))
+        >>> torch.allclose(relevance.sum(), torch.tensor(1.0), atol=1e-4)
         True
     """
     bounds = _pixel_bounds(clip, bounds, composite)
@@ -152,12 +138,10 @@ def trace(
         raise ModelError(
             "finite logits", "NaN or infinite ones", "Relevance has no meaning there; try float64."
         )
-    return Trace(output, leaf, _last_layers(output), beside)
+    return Trace(output, leaf, LastLayers(output), beside)
 
 
-def _pixel_bounds(
-    clip: Tensor, bounds: tuple[Tensor, Tensor] | None, composite: Composite
-) -> tuple[Tensor, Tensor]:
+def _pixel_bounds(clip: Tensor, bounds: Bounds | None, composite: Composite) -> Bounds:
     """The bounds of each element of the clip; any, where the rule at the input asks for none."""
     rule = composite.input
     if not isinstance(rule, Box):
@@ -174,6 +158,11 @@ def _pixel_bounds(
             "Give the wrapper its preprocessing, or use Composite(input=Box(low=..., high=...)); "
             "Composite(input=None) treats the first layer like the others.",
         )
+    _require_within_bounds(clip, low, high)
+    return low.expand_as(clip).contiguous(), high.expand_as(clip).contiguous()
+
+
+def _require_within_bounds(clip: Tensor, low: Tensor, high: Tensor) -> None:
     # Room for the rounding of a pixel that is exactly black or white.
     room = 1e-5 * (high - low)
     outside = int(((clip < low - room) | (clip > high + room)).sum())
@@ -184,4 +173,3 @@ def _pixel_bounds(
             f"{clip.max():.4g})",
             "Apply the model's preprocessing, clamp the clip, or give Box wider bounds.",
         )
-    return low.expand_as(clip).contiguous(), high.expand_as(clip).contiguous()

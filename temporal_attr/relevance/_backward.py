@@ -1,0 +1,117 @@
+"""The backward pass: nodes of autograd's graph that split relevance, and the last layers."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import BackwardCFunction
+
+from temporal_attr.relevance._calls import Handled, Split
+
+
+class Propagation(torch.autograd.Function):
+    """An output that is computed already, whose backward pass splits relevance."""
+
+    @staticmethod
+    def forward(ctx: Any, handled: Handled, *inputs: Tensor) -> Tensor:  # noqa: ANN401
+        """The output as it is."""
+        ctx.split, ctx.opposed = handled.split, handled.opposed
+        # Dropout in evaluation mode returns its input, of which autograd would make a view.
+        storage = handled.output.untyped_storage().data_ptr()
+        same = any(entry.untyped_storage().data_ptr() == storage for entry in inputs)
+        return handled.output.clone() if same else handled.output
+
+    @staticmethod
+    def backward(ctx: Any, relevance: Tensor) -> Any:  # noqa: ANN401
+        """The relevance of each input."""
+        return (None, *ctx.split(relevance))
+
+
+def propagate(handled: Handled) -> Tensor:
+    """The output of a call, with a node in the graph that splits its relevance."""
+    output: Tensor = Propagation.apply(handled, *handled.inputs)
+    return output
+
+
+def is_foreign(node: Any) -> bool:  # noqa: ANN401
+    """Whether the backward of a node is a custom function's, and not `Propagation`'s."""
+    ours = getattr(type(node), "_forward_cls", None) is Propagation
+    return isinstance(node, BackwardCFunction) and not ours
+
+
+def ancestors(node: Any, known: Collection[Any] = ()) -> Iterator[Any]:  # noqa: ANN401
+    """A node of a graph and all that it depends on, but for what is known already."""
+    seen, waiting = set(known), [node]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        yield node
+        waiting += [parent for parent, _ in node.next_functions]
+
+
+def depends_on(tensor: Tensor, leaf: Tensor) -> bool:
+    """Whether autograd's graph leads from a tensor to a leaf."""
+    nodes = ancestors(tensor.grad_fn)
+    return any(getattr(node, "variable", None) is leaf for node in nodes)
+
+
+class LastLayers:
+    """The layers of a forward pass whose outputs no other layer reads.
+
+    In a contrastive backward pass they subtract R', by their weights negated, from R. PyTorch gives
+    a node nothing but the values that it propagates, and runs those on a GPU in threads of their
+    own: neither an argument nor a context variable can tell it which kind of pass it is in. So the
+    nodes hold the split of the pass that runs, and a lock lets one pass run at a time.
+
+    Args:
+        output: Of the forward pass. All layers but the last let go of what contrast would need.
+    """
+
+    def __init__(self, output: Tensor) -> None:
+        layers = [node for node in ancestors(output.grad_fn) if getattr(node, "opposed", None)]
+        read: set[Any] = set()
+        for layer in layers:
+            if layer not in read:
+                for parent, _ in layer.next_functions:
+                    read.update(ancestors(parent, read))
+        # The split of each layer, and what makes the one that contrast subtracts from it.
+        self._splits: dict[Any, tuple[Split, Callable[[], Split]]] = {
+            layer: (layer.split, functools.cache(layer.opposed))
+            for layer in layers
+            if layer not in read
+        }
+        self._lock = threading.Lock()
+        for layer in layers:
+            layer.opposed = None
+
+    def __len__(self) -> int:
+        return len(self._splits)
+
+    @contextmanager
+    def contrasted(self, contrastive: bool) -> Iterator[None]:
+        """Let these layers subtract what opposes each output, for one backward pass."""
+        with self._lock:
+            try:
+                if contrastive:
+                    for layer, (split, opposed) in self._splits.items():
+                        layer.split = _difference(split, opposed())
+                yield
+            finally:
+                for layer, (split, _) in self._splits.items():
+                    layer.split = split
+
+
+def _difference(split: Split, opposed: Split) -> Split:
+    def difference(relevance: Tensor) -> list[Tensor | None]:
+        pairs = zip(split(relevance), opposed(relevance), strict=True)
+        return [None if one is None or other is None else one - other for one, other in pairs]
+
+    return difference

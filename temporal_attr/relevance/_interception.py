@@ -1,0 +1,64 @@
+"""A torch function as the mode meets it, before anything is known of its tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+from temporal_attr.relevance._calls import NoRuleError
+from temporal_attr.relevance._functions import plain_name
+
+
+@dataclass(frozen=True)
+class Intercepted:
+    """A torch function that a model calls.
+
+    Attributes:
+        func: The function.
+        args: As it was called.
+        kwargs: As it was called.
+        name: The same for all forms of the function.
+        in_place: Whether this form works in place.
+        tensors: All tensors among its arguments, in order.
+    """
+
+    func: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    name: str
+    in_place: bool
+    tensors: tuple[Tensor, ...]
+
+    @classmethod
+    def of(
+        cls, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Intercepted:
+        """Read name and tensors off a call."""
+        name, in_place = plain_name(func)
+        leaves = tree_leaves((args, kwargs))
+        tensors = tuple(leaf for leaf in leaves if isinstance(leaf, Tensor))
+        return cls(func, args, kwargs, name, in_place, tensors)
+
+    @property
+    def overwrites(self) -> bool:
+        """Whether the first argument is overwritten with the output."""
+        return self.in_place or bool(self.kwargs.get("inplace"))
+
+    def run(self) -> Any:  # noqa: ANN401
+        """What the function does on its own."""
+        return self.func(*self.args, **self.kwargs)
+
+    def out_of_place(self) -> tuple[Callable[..., Any], dict[str, Any]]:
+        """The function and keywords that compute the same without overwriting anything."""
+        kwargs = {**self.kwargs, "inplace": False} if self.kwargs.get("inplace") else self.kwargs
+        if not self.in_place:
+            return self.func, kwargs
+        for home in (torch.Tensor, torch, torch.nn.functional):
+            if hasattr(home, self.name):
+                return getattr(home, self.name), kwargs
+        raise NoRuleError(f"{self.name}_")

@@ -1,0 +1,135 @@
+"""Handlers of functions with weights: convolutions, linear layers, products with a constant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from temporal_attr._errors import ModelError
+from temporal_attr.relevance._calls import Call, Handled, NoRuleError, Split
+from temporal_attr.relevance._composite import Composite
+from temporal_attr.relevance._convolution import convolution_of
+from temporal_attr.relevance._maps import LinearMap, recorded, split_by_rule
+from temporal_attr.relevance._operations import passed
+from temporal_attr.relevance._rules import Box, Rule
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A convolution, linear layer or product with a constant, as a rule sees it.
+
+    It holds values only: a tensor of the graph, kept for the backward pass, would keep itself alive
+    where it is overwritten in place.
+
+    Attributes:
+        x: The input.
+        weight: The weight.
+        apply: The linear map, without its bias.
+        rule: How relevance is distributed.
+        channels: The axis of the input that axis 1 of the weight contracts, if there is one.
+    """
+
+    x: Tensor
+    weight: Tensor
+    apply: LinearMap
+    rule: Rule
+    channels: int | None
+
+    def handled(self, call: Call, source: Tensor) -> Handled:
+        """The call's output, and the rule's split for the layer and for its weights negated."""
+        name, version = call.name, self.x._version
+
+        def opposed() -> Split:
+            if self.x._version != version:
+                raise ModelError(
+                    "a last layer whose input stays as it was, for contrastive relevance",
+                    f"{name} whose input is overwritten after it",
+                    "Do what follows the last layer out of place.",
+                )
+            return self._split(-self.weight)
+
+        return Handled(call.run(), (source,), self._split(self.weight), opposed)
+
+    def _split(self, weight: Tensor) -> Split:
+        split = split_by_rule(self.x, weight, self.apply, self.rule, self.channels)
+        return lambda relevance: (split(relevance),)
+
+
+def _rule(call: Call, composite: Composite, usual: Rule) -> Rule:
+    """The rule of a layer: that of the input, if it reads pixels."""
+    if composite.input is None or call.bounds is None:
+        return usual
+    rule = composite.input
+    return rule.within(*call.bounds) if isinstance(rule, Box) else rule
+
+
+def layer_of(call: Call, composite: Composite) -> Layer:
+    """The layer behind a call of a convolution or `linear`."""
+    x, weight = call.argument(0, "input"), call.argument(1, "weight")
+    if call.is_data(weight) or call.is_data(call.argument(2, "bias")):
+        raise NoRuleError(call.name, "with a weight or bias that depends on the clip")
+    function, rest = call.func, call.args[3:]
+    others = {k: v for k, v in call.kwargs.items() if k not in ("input", "weight", "bias")}
+
+    def apply(x: Tensor, weight: Tensor | None) -> Tensor:
+        mapped: Tensor = function(x, weight, None, *rest, **others)
+        return mapped
+
+    values, weight = x.detach(), weight.detach()
+    if call.name == "linear":
+        rule = _rule(call, composite, composite.linear)
+        return Layer(values, weight, recorded(apply), rule, channels=-1)
+    rule = _rule(call, composite, composite.convolution)
+    convolution = convolution_of(values, weight, *rest, **others)
+    if convolution is None:
+        return Layer(values, weight, recorded(apply), rule, channels=None)
+    channels = 1 if convolution.groups == 1 else None
+    return Layer(values, weight, convolution, rule, channels)
+
+
+def weighted(call: Call, composite: Composite) -> Handled:
+    """Convolutions and `linear`: by the composite's rule for them."""
+    return layer_of(call, composite).handled(call, call.argument(0, "input"))
+
+
+def normalised(call: Call, composite: Composite) -> Handled:
+    """Batch norm: identity, or one layer with the convolution or `linear` before it."""
+    mean, variance = call.argument(1, "running_mean"), call.argument(2, "running_var")
+    if mean is None or call.argument(5, "training", False):
+        raise NoRuleError(call.name, "with the statistics of the batch")
+    if composite.batch_norm == "identity" or call.origin is None:
+        return passed(call, composite)
+    layer, source = layer_of(call.origin, composite), call.origin.argument(0, "input")
+    # Channels on axis 1 of the output are the rows of the weight.
+    if source.ndim != layer.weight.ndim:
+        return passed(call, composite)
+    scale = (variance + call.argument(7, "eps", 1e-5)).rsqrt()
+    gain = call.argument(3, "weight")
+    scale = (scale if gain is None else scale * gain).detach()
+    merged = layer.weight * scale.reshape(-1, *[1] * (layer.weight.ndim - 1))
+    return replace(layer, weight=merged).handled(call, source)
+
+
+def contracted(call: Call, composite: Composite) -> Handled:
+    """`matmul` and `einsum` of the data with a constant."""
+    tensors = [place for place, entry in enumerate(call.args) if isinstance(entry, Tensor)]
+    places = [place for place in tensors if call.is_data(call.args[place])]
+    if len(places) > 1:
+        raise NoRuleError(call.name, "of two operands that both depend on the clip")
+    if len(tensors) != 2 or not places:
+        raise NoRuleError(call.name, "other than of two operands given by place")
+    (place,) = places
+    (other,) = (entry for entry in tensors if entry != place)
+    function, options = call.func, call.kwargs
+    constants = [None if at in tensors else entry for at, entry in enumerate(call.args)]
+
+    def apply(x: Tensor, weight: Tensor | None) -> Tensor:
+        args = list(constants)
+        args[place], args[other] = x, weight
+        mapped: Tensor = function(*args, **options)
+        return mapped
+
+    source, weight = call.args[place], call.args[other].detach()
+    rule = _rule(call, composite, composite.linear)
+    return Layer(source.detach(), weight, recorded(apply), rule, None).handled(call, source)

@@ -1,0 +1,129 @@
+"""What is known of each tensor that depends on the clip."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from temporal_attr.relevance._calls import Bounds, Call
+from temporal_attr.relevance._functions import MONOTONE
+
+
+@dataclass(frozen=True)
+class PixelBounds:
+    """The bounds of a tensor of pixels, and the version of the tensor that they hold for."""
+
+    bounds: Bounds
+    version: int
+
+
+@dataclass(frozen=True)
+class LayerOutput:
+    """The call of a layer, and the versions of what it read and of what it put out."""
+
+    call: Call
+    version_read: int
+    version_written: int
+
+
+@dataclass(frozen=True)
+class TensorRecord:
+    """What is known of one tensor that depends on the clip.
+
+    Attributes:
+        tensor: The tensor, kept alive so that its identity is never given out twice.
+        is_gate: Whether it is a gate, between 0 and 1, made to be multiplied by a signal.
+        pixels: Its bounds, if nothing but structural operations and constants has touched the
+            pixels that it holds; laid out as they are, so that they fit the operation that reads
+            them.
+        layer: The layer whose output it is.
+    """
+
+    tensor: Tensor
+    is_gate: bool = False
+    pixels: PixelBounds | None = None
+    layer: LayerOutput | None = None
+
+
+class TensorTable:
+    """The tensors that depend on the clip, with one record each.
+
+    A tensor can be overwritten through any view of it, which no function call of its own tells. So
+    bounds and layers are known for a version of the tensor, and forgotten with it.
+    """
+
+    def __init__(self) -> None:
+        self._records: dict[int, TensorRecord] = {}
+
+    def __contains__(self, entry: object) -> bool:
+        return isinstance(entry, Tensor) and id(entry) in self._records
+
+    def among(self, tensors: Iterable[Tensor]) -> tuple[Tensor, ...]:
+        """Those of some tensors that depend on the clip."""
+        return tuple(tensor for tensor in tensors if id(tensor) in self._records)
+
+    def add(self, tensor: Tensor, is_gate: bool = False) -> None:
+        """Note that a tensor depends on the clip; what is known of it already stays."""
+        record = self._records.get(id(tensor))
+        if record is None:
+            self._records[id(tensor)] = TensorRecord(tensor, is_gate)
+        elif is_gate and not record.is_gate:
+            self._records[id(tensor)] = replace(record, is_gate=True)
+
+    def forget(self, tensor: Tensor) -> None:
+        """Drop what was known of a tensor that is overwritten, but not that it depends."""
+        if tensor in self:
+            self._records[id(tensor)] = TensorRecord(tensor)
+
+    def set_bounds(self, tensor: Tensor, bounds: Bounds | None) -> None:
+        """Note the bounds of a tensor of pixels, as it is now."""
+        if bounds is not None:
+            known = PixelBounds(bounds, tensor._version)
+            self._records[id(tensor)] = replace(self._records[id(tensor)], pixels=known)
+
+    def set_layer(self, tensor: Tensor, call: Call) -> None:
+        """Note the layer whose output a tensor is, as it and what the layer read are now."""
+        made = LayerOutput(call, call.data[0]._version, tensor._version)
+        self._records[id(tensor)] = replace(self._records[id(tensor)], layer=made)
+
+    def are_gates(self, tensors: Iterable[Tensor]) -> bool:
+        """Whether all of some tensors are gates."""
+        return all(self._of(tensor).is_gate for tensor in tensors)
+
+    def gates_among(self, tensors: Iterable[Tensor]) -> tuple[Tensor, ...]:
+        """Those of some tensors that are gates."""
+        return tuple(tensor for tensor in tensors if self._of(tensor).is_gate)
+
+    def bounds(self, tensor: Tensor) -> Bounds | None:
+        """The bounds of pixels, unless they have been changed since, by whatever view of them."""
+        pixels = self._of(tensor).pixels
+        return pixels.bounds if pixels and tensor._version == pixels.version else None
+
+    def layer(self, tensor: Tensor) -> Call | None:
+        """The layer whose output a tensor is, if neither it nor what the layer read has changed."""
+        made = self._of(tensor).layer
+        if made is None or tensor._version != made.version_written:
+            return None
+        return made.call if made.call.data[0]._version == made.version_read else None
+
+    def _of(self, tensor: Tensor) -> TensorRecord:
+        return self._records.get(id(tensor)) or TensorRecord(tensor)
+
+
+def bounds_after(call: Call) -> Bounds | None:
+    """The bounds of pixels that a constant is added to, or the like; None for anything else."""
+    if call.bounds is None or len(call.data) != 1 or call.name not in MONOTONE:
+        return None
+
+    def moved(bound: Tensor) -> Tensor:
+        args: list[Any] = [bound if call.is_data(entry) else entry for entry in call.args]
+        result: Tensor = call.func(*args, **call.kwargs)
+        return result
+
+    with torch.no_grad():
+        one, other = map(moved, call.bounds)
+        return torch.minimum(one, other), torch.maximum(one, other)
