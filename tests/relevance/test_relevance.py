@@ -553,7 +553,7 @@ def test_an_operation_without_a_rule_is_named_with_its_place():
         ModelError, match="DoubledBackward, before module 'inner.1'.*autograd.Function"
     ):
         followed(hidden, torch.rand(2, 3), model=hidden)
-    with pytest.raises(ModelError, match="matmul of two operands that both hang on the clip"):
+    with pytest.raises(ModelError, match="matmul of two operands that both depend on the clip"):
         followed(lambda x: x @ x.T, torch.rand(3, 3))
 
 
@@ -691,13 +691,13 @@ def test_the_last_layers_input_overwritten_after_it():
     ("function", "text"),
     [
         (lambda x: OpaqueDouble.apply(2 * x), "cannot be seen into, DoubledBackward"),
-        (lambda x: x.detach() * 2, "an output that hangs on the clip"),
-        (lambda x: torch.ones(1, 2), "an output that hangs on the clip"),
+        (lambda x: x.detach() * 2, "an output that depends on the clip"),
+        (lambda x: torch.ones(1, 2), "an output that depends on the clip"),
         (lambda x: torch.max(2 * x, torch.ones(1, 2)), "max of two tensors"),
         (lambda x: x * float(x.max()), "item in"),
         (lambda x: torch.div(x, 2.0, rounding_mode="floor"), "div that rounds"),
         (lambda x: 1 / (x + 1), "rdiv in|reciprocal in"),
-        (lambda x: F.linear(x, torch.ones(2, 2), x[0]), "weight or bias that hangs on the clip"),
+        (lambda x: F.linear(x, torch.ones(2, 2), x[0]), "weight or bias that depends on the clip"),
         (lambda x: F.batch_norm(x, None, None, training=True), "statistics of the batch"),
         (lambda x: torch.matmul(input=x, other=torch.ones(2, 2)), "operands given by place"),
         (lambda x: nn.LSTM(2, 3, proj_size=2)(x[None])[0], "lstm with projections"),
