@@ -41,8 +41,9 @@ def propagate(handled: Handled) -> Tensor:
 
 def is_foreign(node: Any) -> bool:  # noqa: ANN401
     """Whether the backward of a node is a custom function's, and not `Propagation`'s."""
-    ours = getattr(type(node), "_forward_cls", None) is Propagation
-    return isinstance(node, BackwardCFunction) and not ours
+    if not isinstance(node, BackwardCFunction):
+        return False
+    return getattr(type(node), "_forward_cls", None) is not Propagation
 
 
 def ancestors(node: Any, known: Collection[Any] = ()) -> Iterator[Any]:  # noqa: ANN401

@@ -14,7 +14,7 @@ from temporal_attr.relevance._calls import Bounds, Call, Handled, NoRuleError
 from temporal_attr.relevance._composite import Composite
 from temporal_attr.relevance._functions import (
     AFFINE,
-    CONSTANT,
+    CONSTANTS,
     GATES,
     LAYERS,
     PRODUCTS,
@@ -90,7 +90,7 @@ class RelevanceMode(TorchFunctionMode):
     def _run(self, met: Intercepted, data: tuple[Tensor, ...]) -> Any:  # noqa: ANN401
         """Run a function as its kind asks; a composite's own handlers come first."""
         if met.name not in self.composite.handlers:
-            if met.name in CONSTANT:
+            if met.name in CONSTANTS:
                 return met.run()
             if met.name in CELLS:
                 call = RecurrentCall.of(met.name, met.args, met.kwargs)

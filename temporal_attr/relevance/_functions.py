@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +21,7 @@ _ALIASES = {
     "concatenate": "cat",
     "concat": "cat",
 }
-CONSTANT = frozenset(
+CONSTANTS = frozenset(
     {
         "dim",
         "size",
@@ -140,7 +141,11 @@ _NUMBERS = frozenset({"__bool__", "__complex__", "__float__", "__index__", "__in
 
 def plain_name(func: Callable[..., Any]) -> tuple[str, bool]:
     """A function's name without what tells its forms apart, and whether it works in place."""
-    name = getattr(func, "__name__", str(func))
+    return _plain(getattr(func, "__name__", None) or str(func))
+
+
+@functools.cache
+def _plain(name: str) -> tuple[str, bool]:
     if name in _NUMBERS:
         return "item", False
     in_place = name.endswith("_") and not name.endswith("__")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves
 
 from temporal_attr.relevance._calls import NoRuleError
 from temporal_attr.relevance._functions import plain_name
@@ -40,8 +39,7 @@ class Intercepted:
     ) -> Intercepted:
         """Read name and tensors off a call."""
         name, in_place = plain_name(func)
-        leaves = tree_leaves((args, kwargs))
-        tensors = tuple(leaf for leaf in leaves if isinstance(leaf, Tensor))
+        tensors = tuple(_tensors_in((*args, *kwargs.values())))
         return cls(func, args, kwargs, name, in_place, tensors)
 
     @property
@@ -62,3 +60,14 @@ class Intercepted:
             if hasattr(home, self.name):
                 return getattr(home, self.name), kwargs
         raise NoRuleError(f"{self.name}_")
+
+
+def _tensors_in(arguments: Iterable[Any]) -> Iterator[Tensor]:
+    """The tensors among arguments, in lists and the like too; several times faster than pytree."""
+    for entry in arguments:
+        if isinstance(entry, Tensor):
+            yield entry
+        elif isinstance(entry, (list, tuple)):
+            yield from _tensors_in(entry)
+        elif isinstance(entry, dict):
+            yield from _tensors_in(entry.values())

@@ -141,7 +141,7 @@ class RecurrentCall:
         """
         given = {**dict(zip(_ARGUMENTS, args, strict=False)), **kwargs}
         # In their other form the functions read a packed sequence, with its batch sizes second.
-        if not isinstance(given.get("has_biases"), bool):
+        if isinstance(given["has_biases"], (list, tuple)):
             raise NoRuleError(name, "of packed sequences")
         size, directions = (4 if given["has_biases"] else 2), (2 if given["bidirectional"] else 1)
         tensors, count = given["params"], given["num_layers"] * directions

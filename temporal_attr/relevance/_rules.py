@@ -23,6 +23,9 @@ Input: TypeAlias = Float[Tensor, "*input"]
 Weight: TypeAlias = Float[Tensor, "*weight"]
 """What a convolution, linear layer or product weighs its input with."""
 
+Bound: TypeAlias = Float[Tensor, "..."]
+"""The smallest or largest value of each element of an input, or a tensor that broadcasts."""
+
 
 @dataclass(frozen=True)
 class Term:
@@ -208,10 +211,10 @@ class Box(Rule):
         tensor([[1.5000, 0.5000, 0.0000]])
     """
 
-    low: Tensor | float | None = None
-    high: Tensor | float | None = None
+    low: Bound | float | None = None
+    high: Bound | float | None = None
 
-    def within(self, low: Tensor, high: Tensor) -> Box:
+    def within(self, low: Bound, high: Bound) -> Box:
         """The same rule between these bounds."""
         return replace(self, low=low, high=high)
 

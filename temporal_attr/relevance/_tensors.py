@@ -64,7 +64,7 @@ class TensorTable:
 
     def among(self, tensors: Iterable[Tensor]) -> tuple[Tensor, ...]:
         """Those of some tensors that depend on the clip."""
-        return tuple(tensor for tensor in tensors if id(tensor) in self._records)
+        return tuple([tensor for tensor in tensors if id(tensor) in self._records])
 
     def add(self, tensor: Tensor, is_gate: bool = False) -> None:
         """Note that a tensor depends on the clip; what is known of it already stays."""
@@ -92,26 +92,30 @@ class TensorTable:
 
     def are_gates(self, tensors: Iterable[Tensor]) -> bool:
         """Whether all of some tensors are gates."""
-        return all(self._of(tensor).is_gate for tensor in tensors)
+        return all(self._is_gate(tensor) for tensor in tensors)
 
     def gates_among(self, tensors: Iterable[Tensor]) -> tuple[Tensor, ...]:
         """Those of some tensors that are gates."""
-        return tuple(tensor for tensor in tensors if self._of(tensor).is_gate)
+        return tuple([tensor for tensor in tensors if self._is_gate(tensor)])
 
     def bounds(self, tensor: Tensor) -> Bounds | None:
         """The bounds of pixels, unless they have been changed since, by whatever view of them."""
-        pixels = self._of(tensor).pixels
-        return pixels.bounds if pixels and tensor._version == pixels.version else None
+        record = self._records.get(id(tensor))
+        if record is None or record.pixels is None:
+            return None
+        return record.pixels.bounds if tensor._version == record.pixels.version else None
 
     def layer(self, tensor: Tensor) -> Call | None:
         """The layer whose output a tensor is, if neither it nor what the layer read has changed."""
-        made = self._of(tensor).layer
+        record = self._records.get(id(tensor))
+        made = None if record is None else record.layer
         if made is None or tensor._version != made.version_written:
             return None
         return made.call if made.call.data[0]._version == made.version_read else None
 
-    def _of(self, tensor: Tensor) -> TensorRecord:
-        return self._records.get(id(tensor)) or TensorRecord(tensor)
+    def _is_gate(self, tensor: Tensor) -> bool:
+        record = self._records.get(id(tensor))
+        return record is not None and record.is_gate
 
 
 def bounds_after(call: Call) -> Bounds | None:
