@@ -1,0 +1,1 @@
+"""Masks, baselines, and what masked clips look like."""
