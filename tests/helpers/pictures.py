@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from temporal_attr import Clip
 
@@ -28,3 +29,28 @@ def random_clip(frames=8, fps=4.0, side=16):
 def legend_of(figure):
     """The texts of all legends of a figure."""
     return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+
+
+def drawn(figure, dpi=100):
+    """The pixels of a figure (height, width, 3), by matplotlib's own canvas."""
+    before = figure.dpi
+    figure.set_dpi(dpi)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    figure.set_dpi(before)
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def assert_a_notebook_shows(figure):
+    """The picture that a notebook asks for is the figure, of its size in hundreds of pixels."""
+    # The layout has settled once it was solved; before that it may move by a pixel.
+    drawn(figure)
+    shown = cv2.imdecode(np.frombuffer(figure._repr_png_(), np.uint8), cv2.IMREAD_COLOR)
+    expected = drawn(figure)
+    assert shown.shape[:2] == (
+        round(100 * figure.get_figheight()),
+        round(100 * figure.get_figwidth()),
+    )
+    # A layout that is solved again may end in other last digits, and those in the next shade.
+    np.testing.assert_allclose(shown[..., ::-1].astype(int), expected, rtol=0, atol=2)
+    assert figure.findobj(lambda part: part.get_visible() and hasattr(part, "get_xlim"))

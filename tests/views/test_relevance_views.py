@@ -3,7 +3,6 @@
 import dataclasses
 from itertools import pairwise
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -21,6 +20,7 @@ from temporal_attr.measures import (
     ranges,
     shortest_runs,
 )
+from tests.helpers.pictures import assert_a_notebook_shows
 
 STRONG, MUTED = "#d1495b", "#8d99ae"
 
@@ -353,9 +353,7 @@ def test_a_notebook_shows_the_pictures(steps):
         views.window_accuracy(CURVE, atr=3.0),
     )
     for figure in figures:
-        shown = cv2.imdecode(np.frombuffer(figure._repr_png_(), np.uint8), cv2.IMREAD_COLOR)
-        assert shown.shape[1] == pytest.approx(100 * figure.get_figwidth(), abs=1)
-        assert shown.std() > 10
+        assert_a_notebook_shows(figure)
 
 
 @pytest.mark.parametrize("steps", [8, 16, 32, 64])
