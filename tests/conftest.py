@@ -1,5 +1,6 @@
 """Fixtures of the whole suite."""
 
+import os
 from pathlib import Path
 
 import jaxtyping
@@ -8,16 +9,49 @@ import numpy as np
 import pytest
 import torch
 
+from tests.helpers import simulations
+
 mpl.use("agg")
-pytest.register_assert_rewrite("tests.helpers")
 
 VIDEOS = Path(__file__).parents[2] / "shared" / "videos"
+
+
+MEASURED = pytest.StashKey[list]()
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--note-simulations", metavar="FILE", help="write what the simulations measured to a table"
+    )
+
+
+def pytest_configure(config):
+    config.stash[MEASURED] = []
+
+
+def pytest_sessionfinish(session):
+    file = session.config.getoption("--note-simulations")
+    if file and session.config.stash[MEASURED]:
+        Path(file).write_text(simulations.table(session.config.stash[MEASURED], file), "utf-8")
+
+
+@pytest.fixture
+def measured(request):
+    """Assert that a measured number is where theory has it, and note it for the table."""
+
+    def measured(what, value, low, high, trials):
+        row = simulations.Measured(request.node.name, what, value, low, high, trials)
+        request.config.stash[MEASURED].append(row)
+        assert low <= value <= high, row
+
+    return measured
 
 
 @pytest.fixture(autouse=True)
 def _seeded():
     torch.manual_seed(0)
-    torch.set_num_threads(2)
+    # Processes beside each other have a core each.
+    torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 
 
 @pytest.fixture

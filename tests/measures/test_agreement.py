@@ -394,19 +394,23 @@ def test_all_orders_are_the_exact_chance():
         assert agreement.p_value.item() == pytest.approx(share, abs=1e-12)
 
 
-def test_chance_by_simulation():
+@pytest.mark.simulation
+def test_flow_agreement_of_what_is_unrelated(measured):
     trials = 300
     saliency, magnitude = torch.rand(trials, 8, 6, 5), torch.rand(trials, 7, 6, 5)
     found = flow_agreement(saliency, magnitude, top=0.2, shuffles=19)
     # Spearman's rho of n pixels varies by 1 / (n - 1), and hits are hypergeometric: 6 of 30.
     variances = (1 / 29, 0.2 * 0.8 / 6 * 24 / 29)
-    for agreement, expected, variance in zip(
-        (found.rank_correlation, found.intersection), (0.0, 0.2), variances, strict=True
+    for name, expected, variance in zip(
+        ("rank_correlation", "intersection"), (0.0, 0.2), variances, strict=True
     ):
+        agreement = getattr(found, name)
         error = 4 * (variance / (7 * trials)) ** 0.5
-        assert agreement.value.mean().item() == pytest.approx(expected, abs=error)
-        assert agreement.chance.mean().item() == pytest.approx(expected, abs=error)
-        assert agreement.frames.var().item() == pytest.approx(variance, rel=0.15)
+        ends = (expected - error, expected + error, trials)
+        measured(f"mean `{name}` with unrelated flow", agreement.value.mean().item(), *ends)
+        measured(f"chance of `{name}`, mean", agreement.chance.mean().item(), *ends)
+        ends = (0.85 * variance, 1.15 * variance, trials)
+        measured(f"variance of `{name}` over frames", agreement.frames.var().item(), *ends)
     # Without ties a p-value is below a share of the orders as often as that share says; equal
     # numbers of hits only raise it.
     for level in (1, 4, 10):
@@ -415,17 +419,21 @@ def test_chance_by_simulation():
             (agreement.p_value <= level / 20 + 1e-9).double().mean().item()
             for agreement in (found.rank_correlation, found.intersection)
         ]
-        assert below[0] == pytest.approx(level / 20, abs=error)
-        assert below[1] <= level / 20 + error
+        text = f"share of p-values of `{{}}` at most {level / 20}"
+        ends = (level / 20 - error, level / 20 + error, trials)
+        measured(text.format("rank_correlation"), below[0], *ends)
+        measured(text.format("intersection"), below[1], 0, level / 20 + error, trials)
 
 
-def test_slow_drift_is_no_order_like_any_other():
+@pytest.mark.simulation
+def test_slow_drift_is_no_order_like_any_other(measured):
     # As documented: neighbouring frames are alike, and then p is small more often than it should.
     trials = 150
     saliency = torch.randn(trials, 13, 4, 4).cumsum(1)
     magnitude = torch.randn(trials, 12, 4, 4).cumsum(1)
     p_value = flow_agreement(saliency, magnitude, shuffles=19).rank_correlation.p_value
-    assert (p_value <= 0.05 + 1e-9).double().mean().item() > 0.08
+    share = (p_value <= 0.05 + 1e-9).double().mean().item()
+    measured("share of p-values at most 0.05 where everything drifts", share, 0.08, 1, trials)
 
 
 @pytest.mark.parametrize("name", ["arm_wrestling.mp4", "flipping_a_pancake.mkv"])
