@@ -1,14 +1,14 @@
-"""Does a shuffled clip tell models that use motion from models that look?
+"""Does a shuffled clip tell models that use motion from models that use appearance?
 
     OMP_NUM_THREADS=1 python benchmarks/shuffle_probe.py
 
 3D networks are trained from ten seeds on planted videos: `mixed`, where shape and direction tell
 the class as often as their reliabilities say, and on the two tasks `appearance` and `motion`. What
-a `mixed` model uses is known from its answers to clips whose shape and direction speak for
-different classes. Every number of `ShuffleProbe` is then asked to tell the models apart, and the
-curve over block lengths is drawn for models that were trained on `order` with events at distances
-of 2, 4 and 8 frames. Models that are trained already are kept, and what was measured of them;
-writes results/shuffle_probe.md and .png.
+a `mixed` model uses is known from its predictions for clips whose shape and direction are evidence
+of different classes. It is then measured how well every number of `ShuffleProbe` tells the models
+apart, and the curve over block lengths is drawn for models that were trained on `order` with events
+at distances of 2, 4 and 8 frames. Models that are trained already are kept, and what was measured
+of them; writes results/shuffle_probe.md and .png.
 """
 
 from __future__ import annotations
@@ -73,15 +73,15 @@ LOOKS = recipe("inflated-resnet", "all", {}, "appearance", classes=8)
 FOLLOWS = ENSEMBLES[0]
 """The pair: one 3D network on `appearance`, one on `motion`, with eight classes each."""
 
-# Cues that say nothing of a class or of each other, so that most clips pit them against each other.
+# Cues that are independent of each other, so that they disagree in most clips.
 CONFLICT = Mixed(size=SIZE, appearance_reliability=0.25, motion_reliability=0.25)
 
 EXPECTED = {
     "mrr": -1,
     "median_log_ratio": 1,
     "rising_share": -1,
-    "logit_fall": 1,
-    "probability_fall": 1,
+    "logit_drop": 1,
+    "probability_drop": 1,
     "rank_correlation": -1,
     "flow_correlation_drop": 1,
     "static_ratio": -1,
@@ -100,7 +100,7 @@ class Outcome:
 
     Attributes:
         follows: By cue, the share of clips with conflicting cues in which the prediction is the
-            class that the cue speaks for; empty where the task has one cue.
+            class that the cue is evidence of; empty where the task has one cue.
     """
 
     name: str
@@ -118,7 +118,7 @@ def drawn(task: Task, count: int, seed: int) -> tuple[list[PlantedVideo], Tensor
 
 def outcome(entry: Recipe, seed: int) -> Outcome:
     """Measure one model, or read what was measured before."""
-    kept = folder_of(seed) / f"{entry.name}-shuffle-{CLIPS}x{SHUFFLES}.json"
+    kept = folder_of(seed) / f"{entry.name}-shuffle-probe-{CLIPS}x{SHUFFLES}.json"
     if kept.is_file():
         return Outcome(**json.loads(kept.read_text()))
     torch.set_num_threads(1)
@@ -146,7 +146,7 @@ def outcome(entry: Recipe, seed: int) -> Outcome:
 
 @torch.no_grad()
 def followed(model: VideoModel, seed: int, count: int = 200) -> dict[str, float]:
-    """How often a model's prediction is what each cue says, where the cues disagree."""
+    """How often a model's prediction is the class of each cue, where the cues disagree."""
     shown, frames = drawn(CONFLICT, count, TEST_SEED + 78 + seed)
     predicted = torch.cat([model(values(model, part)) for part in frames.split(32)]).argmax(1)
     apart = [
@@ -166,7 +166,7 @@ Curves = dict[str, dict[str, list[list[float]]]]
 
 def curves(entry: Recipe, seed: int) -> Curves:
     """The curves over block lengths and radii of one model on `order`."""
-    kept = folder_of(seed) / f"{entry.name}-curve-{CURVE_CLIPS}x{SHUFFLES}.json"
+    kept = folder_of(seed) / f"{entry.name}-shuffle-curve-{CURVE_CLIPS}x{SHUFFLES}.json"
     if not kept.is_file():
         torch.set_num_threads(1)
         model = load_pretrained(entry.name, folder_of(seed))
@@ -178,7 +178,7 @@ def curves(entry: Recipe, seed: int) -> Curves:
             "radius": [LocalShuffle(n) for n in RADII],
         }
         for kind, shufflings in kinds.items():
-            found[kind] = {name: [] for name in ("mrr", "median_log_ratio", "probability_fall")}
+            found[kind] = {name: [] for name in ("mrr", "median_log_ratio", "probability_drop")}
             for clip in clips.split(1):
                 with torch.no_grad():
                     target = int(model(clip).argmax())
@@ -244,13 +244,13 @@ def by_pair(one: Outcome) -> bool | None:
     return {FOLLOWS.name: True, LOOKS.name: False}.get(one.name)
 
 
-def by_answers(one: Outcome) -> bool | None:
+def by_predictions(one: Outcome) -> bool | None:
     """Which cue a mixed model follows where they disagree."""
     return one.follows["motion"] > one.follows["appearance"] if one.follows else None
 
 
 def rank_with_use(outcomes: Sequence[Outcome], measure: str) -> str:
-    """Spearman's correlation over mixed models of a measure with the motion cue's share of answers.
+    """Spearman's correlation over mixed models of a measure with how often they follow the motion.
 
     One for each seed, over its five models; the mean over seeds with its interval.
     """
@@ -273,7 +273,7 @@ def separation_table(outcomes: Sequence[Outcome]) -> list[str]:
     for measure in EXPECTED:
         cells = [
             "{:.2f} ({:.2f} to {:.2f})".format(*separations(outcomes, group, measure, by_clip))
-            for group, by_clip in product((by_pair, by_answers), (True, False))
+            for group, by_clip in product((by_pair, by_predictions), (True, False))
         ]
         cells.append(rank_with_use(outcomes, measure))
         lines.append(f"| {LABELS[measure]} | " + " | ".join(cells) + " |")
@@ -282,7 +282,7 @@ def separation_table(outcomes: Sequence[Outcome]) -> list[str]:
 
 def model_table(outcomes: Sequence[Outcome]) -> list[str]:
     """A line for each kind of model: accuracy, what it follows, and the measures."""
-    shown = ("mrr", "median_log_ratio", "rising_share", "probability_fall", "rank_correlation")
+    shown = ("mrr", "median_log_ratio", "rising_share", "probability_drop", "rank_correlation")
     lines = [
         "| model | seeds | accuracy | follows shape | follows direction | "
         + " | ".join(LABELS[name] for name in shown)
@@ -323,16 +323,16 @@ def crossing(lengths: Sequence[int], curve: Sequence[float], full: float) -> flo
 
 
 def curve_table(found: Mapping[str, list[Curves]], kind: str, lengths: Sequence[int]) -> list[str]:
-    """Means over seeds of the probability's fall, and where each curve is half-way."""
+    """Means over seeds of the probability's drop, and where each curve is half-way."""
     lines = [
         f"| distance | seeds | {' | '.join(f'{kind} {n}' for n in lengths)} | half-way at |",
         "|---" * (3 + len(lengths)) + "|",
     ]
     for name, of_seeds in found.items():
-        means = [np.mean(one[kind]["probability_fall"], 0).tolist() for one in of_seeds]
+        means = [np.mean(one[kind]["probability_drop"], 0).tolist() for one in of_seeds]
         cells = [str(interval([mean[i] for mean in means])) for i in range(len(lengths))]
         # Blocks of one frame are a full shuffle, whatever the kind of the curve.
-        full = [np.mean(one["block length"]["probability_fall"], 0)[0] for one in of_seeds]
+        full = [np.mean(one["block length"]["probability_drop"], 0)[0] for one in of_seeds]
         at = [crossing(lengths, *pair) for pair in zip(means, full, strict=True)]
         known = [place for place in at if np.isfinite(place)]
         where = f"{np.median(known):.1f} (median of {len(known)})" if known else "nowhere"
@@ -344,7 +344,7 @@ def report(outcomes: Sequence[Outcome], found: Mapping[str, list[Curves]]) -> st
     """The page."""
     seeds = len({one.seed for one in outcomes})
     lines = [
-        "# Does a shuffled clip tell models that use motion from models that look?",
+        "# Does a shuffled clip tell models that use motion from models that use appearance?",
         "",
         "`OMP_NUM_THREADS=1 python benchmarks/shuffle_probe.py`: 3D networks of "
         f"{SIZE} x {SIZE} pixels and 16 frames, {seeds} seeds each; {CLIPS} fresh clips a model, "
@@ -354,10 +354,10 @@ def report(outcomes: Sequence[Outcome], found: Mapping[str, list[Curves]]) -> st
         "",
         *model_table(outcomes),
         "",
-        "The area under the curve (AUC) of telling a model that uses motion from one that looks: "
-        "0.5 is chance, below it the measure points the other way. For the pair they are the "
-        "models trained on `motion` and on `appearance`; of the mixed models those that follow the "
-        "direction, or the shape, where both disagree. From one clip, or from the mean over "
+        "The area under the curve (AUC) of telling a model that uses motion from one that uses "
+        "appearance: 0.5 is chance, below it the measure points the other way. For the pair they "
+        "are the models trained on `motion` and on `appearance`; of the mixed models those that "
+        "follow the direction, or the shape, where both disagree. From one clip, or the mean over "
         f"{CLIPS} clips of a model. Intervals: seeds drawn again, 1000 times (one without width "
         "says that no seeds overlap, not that none could). Last, for each seed, "
         "Spearman's correlation over the five mixed models with how often they follow the "
@@ -368,7 +368,7 @@ def report(outcomes: Sequence[Outcome], found: Mapping[str, list[Curves]]) -> st
         "## At which range does order matter?",
         "",
         "Models trained on `order`, where two events at one place decide by which comes first, so "
-        f"many frames apart. Mean fall of the target's probability over {CURVE_CLIPS} fresh clips "
+        f"many frames apart. Mean drop of the target's probability over {CURVE_CLIPS} fresh clips "
         "a model when blocks of so many frames are shuffled, and when frames move by so many "
         "places at most; last, where the curve crosses half of what a full shuffle does, in as "
         "many seeds as it does. Two blocks of 8 frames have one other order, which exchanges the "
@@ -389,7 +389,7 @@ def picture(outcomes: Sequence[Outcome], found: Mapping[str, list[Curves]]) -> F
     """A dot a model for three measures, and the curves of the order models."""
     figure = Figure(figsize=(12, 6.4), layout="constrained")
     upper, lower = figure.subfigures(2, 1, squeeze=False)[:, 0]
-    shown = ("mrr", "median_log_ratio", "probability_fall", "rank_correlation")
+    shown = ("mrr", "median_log_ratio", "probability_drop", "rank_correlation")
     entries = (LOOKS, FOLLOWS, *MIXED)
     for axes, measure in zip(upper.subplots(1, len(shown), sharey=True), shown, strict=True):
         for place, entry in enumerate(entries):
@@ -405,10 +405,10 @@ def picture(outcomes: Sequence[Outcome], found: Mapping[str, list[Curves]]) -> F
         for number, (name, of_seeds) in enumerate(found.items()):
             for line, one in enumerate(of_seeds):
                 label = f"distance {name}" if line == 0 else None
-                mean = np.mean(one[kind]["probability_fall"], 0)
+                mean = np.mean(one[kind]["probability_drop"], 0)
                 axes.plot(lengths, mean, "o-", color=f"C{number}", alpha=0.6, label=label)
         axes.set_xlabel(f"{kind} (frames)")
-        axes.set_ylabel("fall of the probability")
+        axes.set_ylabel("drop of the probability")
         axes.set_xticks(lengths)
         axes.legend(frameon=False, fontsize=8)
         axes.spines[["top", "right"]].set_visible(False)

@@ -5,7 +5,7 @@
 The loop is what a user would write: one plain gradient of the bare model for the clip in order and
 for each shuffled clip. Captum's is the same loop with `Saliency`. The floor of a framewise model is
 one forward pass of the encoder and a backward pass for each order; where the orders give a frame
-one and the same gradient (late fusion), ours has fewer. Other models have no cheaper way than the
+one and the same gradient (late fusion), ours has fewer. Other models have no faster path than the
 loop, which is their floor. All take turns in one process; numbers are medians over rounds. Memory
 is the high-water mark of a process of its own, less what was resident before. Writes
 results/shuffle_speed.md. Linux only.

@@ -21,6 +21,7 @@ from temporal_attr import clips, evaluation, measures, models
 from temporal_attr._run import Run
 from temporal_attr._errors import (
     ClipError,
+    DataError,
     FrameLogitsError,
     ModelError,
     NotAVideoError,
@@ -73,6 +74,7 @@ __all__ = [
     "ContrastiveLRPTemporal",
     "ContrastiveLRPTemporalResult",
     "Conv3D",
+    "DataError",
     "EarlyFusion",
     "FrameLogits",
     "FrameLogitsError",

@@ -59,6 +59,10 @@ class ClipError(TemporalAttrError):
     """A tensor is not a clip (batch, time, channel, height, width) of finite floats."""
 
 
+class DataError(TemporalAttrError):
+    """Results or numbers that do not fit together, or cannot be what they are given as."""
+
+
 class TargetError(TemporalAttrError):
     """The target does not name one class for each example."""
 

@@ -71,3 +71,15 @@ def old_run(memory, tried, precision, evaluations, chunk_size, seconds, seed=Non
         seconds,
         seed,
     )
+
+
+def predict_clips(method, clips, arguments=()):
+    from temporal_attr.attributions._nested import NestedMethod
+
+    return NestedMethod(method, arguments).logits(clips, RunContext())
+
+
+def attribute_clips(method, clips, target, arguments=(), options=None):
+    from temporal_attr.attributions._nested import NestedMethod
+
+    return NestedMethod(method, arguments, options or {}).attribute(clips, target, RunContext())

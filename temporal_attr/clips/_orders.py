@@ -1,4 +1,4 @@
-"""Orders of the frames of a clip other than their own."""
+"""Orders of the frames of a clip other than the natural one."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class FullShuffle(Shuffling):
 
 @dataclass(frozen=True)
 class Reversal(Shuffling):
-    """The clip backwards: one order only, which keeps who is next to whom.
+    """The clip backwards: one order only, in which every frame keeps its neighbours.
 
     Example:
         >>> draw_orders(Reversal(), frames=4, count=1)
@@ -80,9 +80,9 @@ class Reversal(Shuffling):
 
 @dataclass(frozen=True)
 class BlockShuffle(Shuffling):
-    """Blocks of consecutive frames in any order, all equally likely; inside them all is kept.
+    """Blocks of consecutive frames in any order, all equally likely; the order inside is kept.
 
-    What a model reads within a block's length survives, apart from the borders. Where the length
+    What a model reads within a block is kept, apart from the borders. Where the length
     does not divide the clip, the last block is shorter.
 
     Args:
@@ -120,7 +120,7 @@ class BlockShuffle(Shuffling):
 class LocalShuffle(Shuffling):
     """Orders in which no frame moves by more than `radius` places.
 
-    What a model reads over many frames survives, and what it reads within the radius does not.
+    What a model reads over many frames is kept, and what it reads within the radius is not.
     The places are filled from first to last, each with one of the frames that may stand there, all
     of them equally likely; so every such order can be drawn, but not all equally often.
 

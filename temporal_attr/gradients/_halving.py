@@ -36,7 +36,12 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def halving(
-    attempt: Callable[[int], Found], size: int, fixed: bool, run: RunContext, path: str
+    attempt: Callable[[int], Found],
+    size: int,
+    fixed: bool,
+    run: RunContext,
+    path: str,
+    unit: str = "frames",
 ) -> tuple[Found, int]:
     """Run work in chunks of a size, and of half that size for as long as memory runs out.
 
@@ -46,6 +51,7 @@ def halving(
         fixed: Whether the caller asked for this size; then memory that runs out is an error.
         run: Where each attempt that ran out of memory is noted.
         path: What the attempt is called there.
+        unit: What a chunk is counted in.
 
     Returns:
         What was computed, and the size that it took.
@@ -72,6 +78,6 @@ def halving(
             if fixed or size == 1 or not is_out_of_memory(error):
                 raise
         # Only here is the error, which holds the graph, gone.
-        run.ran_out(f"{path} with {size} frames")
+        run.ran_out(f"{path} with {size} {unit}")
         size //= 2
         torch.cuda.empty_cache()

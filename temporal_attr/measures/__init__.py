@@ -30,7 +30,12 @@ from temporal_attr.measures._categories import (
     tracking_category,
 )
 from temporal_attr.measures._flow import FlowAlgorithm, flow_magnitude, optical_flow
-from temporal_attr.measures._frame_scores import Norm, frame_scores
+from temporal_attr.measures._frame_scores import (
+    Reduction,
+    ReductionName,
+    frame_scores,
+    require_reduction,
+)
 from temporal_attr.measures._keyframes import (
     KeyframeAgreement,
     frame_changes,
@@ -69,8 +74,9 @@ __all__ = [
     "Interval",
     "KeyframeAgreement",
     "MatrixAverage",
-    "Norm",
     "Overlap",
+    "Reduction",
+    "ReductionName",
     "ShuffleMeasure",
     "Statistic",
     "average_by_class",
@@ -99,6 +105,7 @@ __all__ = [
     "ranges",
     "rank_correlation",
     "reliance_category",
+    "require_reduction",
     "rising_share",
     "saliency_video",
     "score_ratios",

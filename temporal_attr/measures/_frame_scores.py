@@ -11,10 +11,13 @@ from torch import Tensor
 from temporal_attr._errors import ClipError, OptionError
 from temporal_attr._typing import ClipTensor, FrameScores
 
-Norm: TypeAlias = Literal["l2", "l1", "max", "sum"]
+ReductionName: TypeAlias = Literal["l2", "l1", "max", "sum"]
+
+Reduction: TypeAlias = ReductionName | Callable[[Tensor], Tensor]
+"""From an attribution to `(batch, time)`: the name of a norm or sum, or a function."""
 
 _PIXELS = (2, 3, 4)
-_NORMS: dict[str, Callable[[Tensor], Tensor]] = {
+_NAMED: dict[str, Callable[[Tensor], Tensor]] = {
     "l2": lambda values: torch.linalg.vector_norm(values, dim=_PIXELS),
     "l1": lambda values: values.abs().sum(_PIXELS),
     "max": lambda values: values.abs().amax(_PIXELS),
@@ -22,33 +25,61 @@ _NORMS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def frame_scores(attribution: ClipTensor, norm: Norm = "l2") -> FrameScores:
+def frame_scores(attribution: ClipTensor, reduction: Reduction = "l2") -> FrameScores:
     """Reduce an attribution of pixels to one of frames.
 
     Args:
         attribution: `(batch, time, channel, height, width)`, of this library or Captum's.
-        norm: Over channel, height and width of each frame: `"l2"` (G_t of the temporal
+        reduction: Over channel, height and width of each frame: `"l2"` (G_t of the temporal
             gradient), `"l1"`, `"max"` (the largest magnitude), or `"sum"`, which keeps the sign
-            and, for methods that add up to the prediction, adds up over frames as well.
+            and, for methods that add up to the prediction, adds up over frames as well; or a
+            function from the attribution to `(batch, time)`.
 
     Returns:
-        `(batch, time)`, in the unit of the attribution; 0 or more except for `"sum"`.
+        `(batch, time)`, in the unit of the attribution; 0 or more for the norms.
 
     Raises:
         ClipError: If the attribution does not have five axes.
-        OptionError: If the norm is unknown.
+        OptionError: If the reduction has no such name, or gives anything but `(batch, time)`.
 
     Example:
         >>> attribution = torch.zeros(1, 2, 3, 4, 4)
         >>> attribution[0, 1, 0, 0, :2] = torch.tensor([3.0, -4.0])
         >>> frame_scores(attribution), frame_scores(attribution, "sum")
         (tensor([[0., 5.]]), tensor([[ 0., -1.]]))
+        >>> frame_scores(attribution, lambda values: values.amax((2, 3, 4)))
+        tensor([[0., 3.]])
     """
-    if norm not in _NORMS:
-        names = ", ".join(f'"{name}"' for name in _NORMS)
-        raise OptionError(f"norm to be {names}", repr(norm), "Choose one of them.")
+    require_reduction(reduction)
     require_attribution(attribution)
-    return _NORMS[norm](attribution)
+    scores = reduction(attribution) if callable(reduction) else _NAMED[reduction](attribution)
+    if not isinstance(scores, Tensor) or scores.shape != attribution.shape[:2]:
+        came = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+        raise OptionError(
+            f"a reduction to one number for each frame, {tuple(attribution.shape[:2])}",
+            f"{came}",
+            "Reduce over channel, height and width, axes 2 to 4, and over nothing else.",
+        )
+    return scores
+
+
+def require_reduction(
+    reduction: object, names: tuple[ReductionName, ...] = ("l2", "l1", "max", "sum")
+) -> None:
+    """Raise unless this is the name of a reduction, or a function.
+
+    Args:
+        reduction: What was given.
+        names: Those that are allowed.
+
+    Raises:
+        OptionError: With the names.
+    """
+    if not callable(reduction) and reduction not in names:
+        allowed = ", ".join(f'"{name}"' for name in names)
+        raise OptionError(
+            f"reduction to be {allowed} or a function", repr(reduction), "Choose one of them."
+        )
 
 
 def require_attribution(attribution: Tensor) -> None:

@@ -1,7 +1,7 @@
-"""How much of a model's sensitivity hangs on the order of the frames: numbers from frame scores.
+"""How much a model's sensitivity depends on the order of the frames: numbers from frame scores.
 
 G is `(batch, time)`, each frame's score in the natural order; G^s is `(batch, shuffles, time)`,
-each frame's score in a shuffled clip, aligned: column t belongs to the same frame in both.
+each frame's score in a shuffled clip, aligned: column t is of the same frame in both.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from temporal_attr._typing import FrameScores, PerExample, ShuffledScores
 
 
 def score_ratios(ordered: FrameScores, shuffled: ShuffledScores) -> ShuffledScores:
-    """R_t^s = G_t^s / G_t: what is left of a frame's score when the clip is shuffled.
+    """R_t^s = G_t^s / G_t: each frame's score in the shuffled clips over its score in order.
 
     The definition adds a small epsilon to G_t; then a frame whose score is zero or rounding only
     has a ratio of rounding over epsilon, which can be anything. Here such a frame, one whose G_t is
@@ -43,8 +43,8 @@ def score_ratios(ordered: FrameScores, shuffled: ShuffledScores) -> ShuffledScor
 def motion_reliance_ratio(ratios: ShuffledScores) -> PerExample:
     """MRR: the median of the ratios of a clip over frames and shuffles; NaN if it has none.
 
-    1 where the order changes no score. It has no upper bound, and frames that rise hide frames that
-    fall: see `median_log_ratio` and `rising_share`.
+    1 where the order changes no score. It has no upper bound, and scores that rise hide scores that
+    drop: see `median_log_ratio` and `rising_share`.
 
     Example:
         >>> motion_reliance_ratio(torch.tensor([[[0.5, 1.0, torch.nan, 0.7]]]))
@@ -71,7 +71,7 @@ def median_log_ratio(ratios: ShuffledScores) -> PerExample:
 def rising_share(ratios: ShuffledScores) -> PerExample:
     """The share of ratios above 1, in [0, 1]; NaN if there are none.
 
-    A rise counts when at least half of the digits say so: for float32 above 1.0003.
+    A rise counts where it is beyond half of the digits: for float32 above 1.0003.
 
     Example:
         >>> rising_share(torch.tensor([[[0.5, 1.0, 2.0, 3.0]]]))

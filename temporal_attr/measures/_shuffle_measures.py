@@ -1,4 +1,4 @@
-"""The numbers of a shuffled clip by name: what each is computed from, and how."""
+"""The measures of a shuffled clip by name: what each is computed from, and how."""
 
 from __future__ import annotations
 
@@ -28,16 +28,22 @@ from temporal_attr.measures._reliance import (
 )
 
 Samples = Float[Tensor, "batch shuffles ..."]
-"""What is known of each shuffle."""
+"""One value, or one for each frame, of every shuffled clip."""
 
 
 @dataclass(frozen=True)
 class ShuffleMeasure:
-    """One number a clip.
+    """A measure of a shuffled clip: one number for each clip of the batch.
 
     Attributes:
         label: What it is called.
         of: From samples to one number for each clip.
+
+    Example:
+        >>> ratios = torch.tensor([[[0.5, 1.0], [0.7, 0.9]]])
+        >>> measure = SHUFFLE_MEASURES["mrr"]
+        >>> measure.label, measure.of(ratios)
+        ('Motion Reliance Ratio', tensor([0.8000], dtype=torch.float64))
     """
 
     label: str
@@ -58,16 +64,16 @@ def _relative_drop(ratios: Samples) -> PerExample:
 
 
 SHUFFLE_MEASURES: Mapping[str, ShuffleMeasure] = {
-    "probability_fall": ShuffleMeasure("fall of the target's probability", _mean),
+    "probability_drop": ShuffleMeasure("drop of the target's probability", _mean),
     "mrr": ShuffleMeasure("Motion Reliance Ratio", motion_reliance_ratio),
     "relative_drop": ShuffleMeasure("Relative Drop", _relative_drop),
     "flow_correlation_drop": ShuffleMeasure("Flow Correlation Drop", _mean),
     "median_log_ratio": ShuffleMeasure("median |log R|", median_log_ratio),
     "rising_share": ShuffleMeasure("share of scores that rise", rising_share),
-    "logit_fall": ShuffleMeasure("fall of the target's logit", _mean),
+    "logit_drop": ShuffleMeasure("drop of the target's logit", _mean),
     "rank_correlation": ShuffleMeasure("rank correlation with the profile in order", _mean),
 }
-"""The numbers that have an interval over shuffles, first what becomes of the prediction."""
+"""The measures that have an interval over shuffles, the drop of the probability first."""
 
 
 def shuffle_samples(
@@ -96,21 +102,21 @@ def shuffle_samples(
         >>> ordered, shuffled = torch.tensor([[2.0, 4.0]]), torch.tensor([[[1.0, 4.0]]])
         >>> logits, shuffled_logits = torch.tensor([[3.0, 0.0]]), torch.tensor([[[1.0, 0.0]]])
         >>> found = shuffle_samples(ordered, shuffled, logits, shuffled_logits, torch.tensor([0]))
-        >>> found["mrr"], found["logit_fall"]
+        >>> found["mrr"], found["logit_drop"]
         (tensor([[[0.5000, 1.0000]]]), tensor([[2.]], dtype=torch.float64))
     """
     ratios = score_ratios(ordered, shuffled)
     natural, others = logits.double(), shuffled_logits.double()
     samples = dict.fromkeys(("mrr", "relative_drop", "median_log_ratio", "rising_share"), ratios)
     samples["rank_correlation"] = profile_correlations(ordered, shuffled)
-    samples["logit_fall"] = _fall(natural, others, target)
-    samples["probability_fall"] = _fall(natural.softmax(1), others.softmax(2), target)
+    samples["logit_drop"] = _drop(natural, others, target)
+    samples["probability_drop"] = _drop(natural.softmax(1), others.softmax(2), target)
     if flow is not None:
         in_order = flow_correlations(flow, ordered.unsqueeze(1))
         samples["flow_correlation_drop"] = in_order - flow_correlations(flow, shuffled)
     return {name: samples[name] for name in SHUFFLE_MEASURES if name in samples}
 
 
-def _fall(natural: Logits, shuffled: ShuffledLogits, target: Target) -> Samples:
+def _drop(natural: Logits, shuffled: ShuffledLogits, target: Target) -> Samples:
     of_target = target[:, None, None].expand(-1, shuffled.shape[1], 1)
     return natural.gather(1, target[:, None]) - shuffled.gather(2, of_target).squeeze(2)

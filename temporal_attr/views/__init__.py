@@ -7,7 +7,7 @@ from temporal_attr.views._planted import planted_sheet
 from temporal_attr.views._relevance import average_heatmap, relevance_heatmap
 from temporal_attr.views._shuffle import flow_profile, ratio_distribution, shuffle_profile
 from temporal_attr.views._shuffle_range import range_curve
-from temporal_attr.views._shuffle_sets import clip_overview, window_timeline
+from temporal_attr.views._shuffle_sets import clip_overview, segment_timeline
 from temporal_attr.views._side_by_side import side_by_side
 from temporal_attr.views._strip import frame_strip
 from temporal_attr.views._tsr import keyframe_strip
@@ -27,8 +27,8 @@ __all__ = [
     "range_curve",
     "ratio_distribution",
     "relevance_heatmap",
+    "segment_timeline",
     "shuffle_profile",
     "side_by_side",
     "window_accuracy",
-    "window_timeline",
 ]

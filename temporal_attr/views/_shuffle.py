@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from temporal_attr._errors import OptionError
+from temporal_attr._errors import DataError
 from temporal_attr.attributions import ShuffleProbeResult
 from temporal_attr.clips import Clip
 from temporal_attr.measures import SHUFFLE_MEASURES, flow_correlations
@@ -33,13 +33,13 @@ from temporal_attr.views._shuffle_common import (
 Series = Num[np.ndarray, "time"]
 
 BOUNDS = (0.3, 0.5, 0.7, 0.9, 1.1)
-"""Between these a motion reliance ratio has another name: see `reliance_category`."""
+"""Between these a motion reliance ratio has another category: see `reliance_category`."""
 
 
 def shuffle_profile(
     result: ShuffleProbeResult, clip: Clip | None = None, *, example: int = 0
 ) -> Figure:
-    """What each frame is worth in order, and what it is worth where the order is random.
+    """The score of each frame in order, and where the order is random.
 
     The band holds 95 % of the orders, from the 2.5 to the 97.5 % quantile: it is their spread, not
     how sure the median is. A cross on the axis is a frame without a ratio, whose score in order is
@@ -65,7 +65,7 @@ def shuffle_profile(
         >>> print(shuffle_profile(result).get_suptitle())
         Frames in order and shuffled, class 2
         Motion Reliance Ratio 1.00 (95 % 1.00 to 1.00)
-        fall of the target's probability 0.00 (95 % 0.00 to 0.00)
+        drop of the target's probability 0.00 (95 % 0.00 to 0.00)
     """
     _require(result, clip, example)
     figure = Picture(figsize=(7.0, 3.9), layout="constrained")
@@ -81,7 +81,7 @@ def shuffle_profile(
     legend_below(figure, [axes])
     shown = [
         f"{SHUFFLE_MEASURES[name].label} {result.interval(name, example)}"
-        for name in ("mrr", "probability_fall")
+        for name in ("mrr", "probability_drop")
     ]
     headline(figure, f"Frames in order and shuffled, class {int(result.target[example])}", *shown)
     return figure
@@ -90,7 +90,7 @@ def shuffle_profile(
 def ratio_distribution(result: ShuffleProbeResult, *, example: int = 0) -> Figure:
     """How the ratios of all frames in all orders lie about 1, and where their median is.
 
-    The median hides frames that rise behind frames that fall; here both can be seen. The shade is
+    The median hides scores that rise behind scores that drop; here both can be seen. The shade is
     the interval of the median over orders, and the numbers above are the bounds of its categories.
     Single ratios far from all others may lie beyond the axis; they are counted.
 
@@ -164,7 +164,8 @@ def flow_profile(
 
     Raises:
         ClipError: If the clip has another number of frames than the result.
-        OptionError: If there is no such example, or the result has no flow.
+        OptionError: If there is no such example.
+        DataError: If the result has no flow.
 
     Example:
         >>> from temporal_attr import ShuffleProbe
@@ -177,7 +178,7 @@ def flow_profile(
     """
     _require(result, clip, example)
     if result.flow is None:
-        raise OptionError("a result with flow", "one without", 'Call explain(flow="farneback").')
+        raise DataError("a result with flow", "one without", 'Call explain(flow="farneback").')
     figure = Picture(figsize=(7.0, 4.9), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2, 3))
     times = draw_frame_axis(lower, clip, result.ordered_scores.shape[1])

@@ -23,8 +23,8 @@ UNCHANGED = {
     "flow_correlation_drop": 0.0,
     "median_log_ratio": 0.0,
     "rising_share": 0.0,
-    "logit_fall": 0.0,
-    "probability_fall": 0.0,
+    "logit_drop": 0.0,
+    "probability_drop": 0.0,
     "rank_correlation": 1.0,
 }
 """What each measure is where order changes nothing."""

@@ -1,4 +1,4 @@
-"""What is left of a model's answer while blocks of frames, or near frames, change places."""
+"""How a model's prediction changes while blocks of frames, or near frames, change places."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from temporal_attr._errors import OptionError
+from temporal_attr._errors import DataError
 from temporal_attr.attributions import ShuffleCurve
 from temporal_attr.measures import SHUFFLE_MEASURES
 from temporal_attr.views._common import MUTED_COLOUR, Picture, require_index
@@ -23,7 +23,7 @@ from temporal_attr.views._shuffle_common import (
 )
 from temporal_attr.views._window_accuracy import CURVE_COLOURS
 
-RANGE_MEASURES = ("mrr", "median_log_ratio", "probability_fall")
+RANGE_MEASURES = ("mrr", "median_log_ratio", "probability_drop")
 
 MARKERS = "osD^vP"
 
@@ -61,8 +61,8 @@ def range_curve(
         A figure; it is neither shown nor saved.
 
     Raises:
-        OptionError: If there is no curve, no such example or measure, or some curves are over block
-            lengths and others over radii.
+        OptionError: If there is no such example or measure.
+        DataError: If there is no curve, or some are over block lengths and others over radii.
 
     Example:
         >>> import torch
@@ -104,10 +104,10 @@ def _require_curves(
     curves: Mapping[str, ShuffleCurve], example: int, measures: Sequence[str]
 ) -> None:
     if not curves:
-        raise OptionError("at least one curve", "none", "Give them by name.")
+        raise DataError("at least one curve", "none", "Give them by name.")
     kinds = sorted({one.kind for one in curves.values()})
     if len(kinds) > 1:
-        raise OptionError(
+        raise DataError(
             "curves over one kind of length", " and ".join(kinds), "Draw a picture of each kind."
         )
     for one in curves.values():
@@ -118,7 +118,7 @@ def _require_curves(
 def _draw_curve(
     axes: Axes, curve: ShuffleCurve, model: str, name: str, example: int, place: int, models: int
 ) -> np.ndarray:
-    """Draw one model's curve; give back all that the axis must show."""
+    """Draw one model's curve; return all that the axis must show."""
     order = np.argsort(curve.lengths, kind="stable")
     lengths = np.asarray(curve.lengths)[order]
     values = curve.values[name][example].double().numpy()[order]

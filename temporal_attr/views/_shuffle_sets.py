@@ -1,14 +1,15 @@
-"""What shuffling does in the windows of a clip, and to many clips."""
+"""What shuffling does in the segments of a clip, and to many clips."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from temporal_attr._errors import ClipError, OptionError
+from temporal_attr._errors import ClipError, DataError
 from temporal_attr.attributions import ShuffleSet
 from temporal_attr.clips import Clip
 from temporal_attr.measures import SHUFFLE_MEASURES
@@ -23,55 +24,56 @@ from temporal_attr.views._shuffle_common import (
     require_measures,
 )
 
-WINDOW_MEASURES = ("mrr", "flow_correlation_drop", "probability_fall")
+SEGMENT_MEASURES = ("mrr", "flow_correlation_drop", "probability_drop")
 
 
-def window_timeline(
-    windows: ShuffleSet, clip: Clip | None = None, *, measures: Sequence[str] | None = None
+def segment_timeline(
+    segments: ShuffleSet, clip: Clip | None = None, *, measures: Sequence[str] | None = None
 ) -> Figure:
-    """The measures of each window of a clip, where it lies in the clip, and their mean.
+    """The measures of each segment of a clip, where it lies in the clip, and their mean.
 
-    A segment reaches from the first to the last frame of its window, and the stroke in its middle
-    is the 95 % interval over orders. The band is the mean over windows with its interval. A cross
-    on the axis is a window for which the measure is not defined.
+    A bar reaches from the first to the last frame of its segment, and the stroke in its middle is
+    the 95 % interval over orders. The band is the mean over segments with its interval. A cross on
+    the axis is a segment for which the measure is not defined.
 
     Args:
-        windows: Of one clip: an entry of `windows` of a result of `explain(windows=True)`.
+        segments: Of one clip: an entry of `segments` of a result of `explain(segments=True)`.
         clip: The clip that was explained, for its times; without it frames are numbered.
         measures: Names of `measures.SHUFFLE_MEASURES`, one axis each; by default MRR, the flow
-            correlation drop if known, and the fall of the probability.
+            correlation drop if known, and the drop of the probability.
 
     Returns:
         A figure; it is neither shown nor saved.
 
     Raises:
-        ClipError: If the clip ends before the last window.
-        OptionError: If these are clips, not windows, or there is no such measure.
+        ClipError: If the clip ends before the last segment.
+        DataError: If these are clips, not segments.
+        OptionError: If there is no such measure.
 
     Example:
         >>> import torch
         >>> from temporal_attr import ShuffleProbe
         >>> from temporal_attr.zoo import build_model
         >>> model = build_model("inflated-resnet", classes=4, widths=(4, 8))
-        >>> probe = ShuffleProbe(model, shuffles=5, window=8)
+        >>> probe = ShuffleProbe(model, shuffles=5, segment=8)
         >>> clip = torch.rand(1, 16, 3, 32, 32)
-        >>> result = probe.explain(clip, target=2, flow=None, windows=True)
-        >>> figure = window_timeline(result.windows[0])
+        >>> result = probe.explain(clip, target=2, flow=None, segments=True)
+        >>> figure = segment_timeline(result.segments[0])
         >>> len(figure.axes), figure.get_suptitle()
-        (2, '3 windows of 8 frames, each as a clip of its own')
+        (2, '3 segments of 8 frames, each as a clip of its own')
     """
-    starts, size = windows.starts, windows.size
+    starts, size = segments.starts, segments.size
     if starts is None or size is None:
-        raise OptionError(
-            "the windows of a clip", "a set of clips", "Draw clips with views.clip_overview()."
+        raise DataError(
+            "the segments of a clip", "a set of clips", "Draw clips with views.clip_overview()."
         )
     if measures is None:
-        measures = [name for name in WINDOW_MEASURES if name in windows.values]
-    require_measures(measures, windows.values)
+        measures = [name for name in SEGMENT_MEASURES if name in segments.values]
+    require_measures(measures, segments.values)
     last = max(starts) + size
     if clip is not None and clip.tensor.shape[1] < last:
         raise ClipError(
-            f"the clip of these windows, with at least {last} frames",
+            f"the clip of these segments, with at least {last} frames",
             f"one with {clip.tensor.shape[1]}",
             "Pass the Clip whose tensor went into explain().",
         )
@@ -80,10 +82,10 @@ def window_timeline(
     times = draw_frame_axis(parts[-1], clip, last)
     first = np.asarray(starts)
     for axes, name in zip(parts, measures, strict=True):
-        _draw_windows(axes, windows, name, times[first], times[first + size - 1])
+        _draw_segments(axes, segments, name, times[first], times[first + size - 1])
     legend_below(figure, parts)
     plural = "s" if len(starts) > 1 else ""
-    title = f"{len(starts)} window{plural} of {size} frames, each as a clip of its own"
+    title = f"{len(starts)} segment{plural} of {size} frames, each as a clip of its own"
     headline(figure, title)
     return figure
 
@@ -148,15 +150,15 @@ def clip_overview(clips: ShuffleSet, measure: str = "mrr") -> Figure:
     return figure
 
 
-def _draw_windows(
-    axes: Axes, windows: ShuffleSet, name: str, first: np.ndarray, last: np.ndarray
+def _draw_segments(
+    axes: Axes, segments: ShuffleSet, name: str, first: np.ndarray, last: np.ndarray
 ) -> None:
-    values = windows.values[name].double().numpy()
-    bands = windows.intervals[name].double().numpy()
-    mean = windows.means[name]
+    values = segments.values[name].double().numpy()
+    bands = segments.intervals[name].double().numpy()
+    mean = segments.means[name]
     axes.set_ylim(limits(values, bands, mean.value, mean.low, mean.high))
     if np.isfinite(mean.value):
-        axes.axhline(mean.value, color=BAR_COLOUR, linewidth=1, label="mean over windows")
+        axes.axhline(mean.value, color=BAR_COLOUR, linewidth=1, label="mean over segments")
         axes.axhspan(
             mean.low,
             mean.high,
@@ -168,9 +170,10 @@ def _draw_windows(
     known = np.isfinite(values)
     middle = (first + last) / 2
     colour = SHUFFLED_COLOUR
-    axes.hlines(values[known], first[known], last[known], color=colour, linewidth=2, label="window")
+    style: dict[str, Any] = {"color": colour, "linewidth": 2, "label": "segment"}
+    axes.hlines(values[known], first[known], last[known], **style)
     for end in (first, last):
-        # Windows that overlap at one height would look like one.
+        # Segments that overlap at one height would look like one.
         axes.plot(end[known], values[known], "|", color=colour, markersize=6)
     _strokes(axes, middle[known], bands[known], colour, upright=True)
     axes.plot(middle[known], values[known], "o", color=colour, markersize=4)
@@ -185,8 +188,8 @@ def _draw_windows(
         )
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8)
-    count = windows.defined[name]
-    short = "" if count == len(values) else f", over {count} of {len(values)} windows"
+    count = segments.defined[name]
+    short = "" if count == len(values) else f", over {count} of {len(values)} segments"
     title = f"{SHUFFLE_MEASURES[name].label}: mean {mean}{short}"
     axes.set_title(title, fontsize=9, loc="left")
 

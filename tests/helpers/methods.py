@@ -84,7 +84,7 @@ METHODS = [
         lambda model, chunk=None: ShuffleProbe(
             TemporalGradient(model),
             shuffles=3,
-            reduce=frame_scores,
+            reduction=frame_scores,
             normalization=IDENTITY,
             chunk_size=chunk,
         ),

@@ -1,4 +1,4 @@
-"""What ShuffleProbe asks of a model: how often, and how much at a time."""
+"""How often ShuffleProbe runs a model, and how much at a time."""
 
 import pytest
 import torch
@@ -52,7 +52,7 @@ def test_each_frame_is_encoded_once(recurrent_model, counted):
     assert counted.backwards == [FRAMES] * 21
 
 
-def test_a_blind_head_goes_back_once(blind, counted):
+def test_a_blind_head_takes_one_backward_pass(blind, counted):
     ShuffleProbe(blind, shuffles=20).attribute(clip(), 0)
     assert counted.forwards == [FRAMES]
     assert counted.backwards == [FRAMES]
@@ -60,12 +60,12 @@ def test_a_blind_head_goes_back_once(blind, counted):
 
 def test_frames_go_in_chunks_whatever_the_number_of_shuffles(recurrent_model, counted):
     few = ShuffleProbe(recurrent_model, shuffles=5, chunk_size=4).attribute(clip(2), 0)
-    # Once for the features, and once more for the way back, whose graph is of one chunk only.
+    # Once for the features, and once more for the backward pass, whose graph is of one chunk only.
     assert counted.forwards == [4, 4, 4] * 2
     assert max(counted.backwards) == 4
     counted.forwards.clear()
     ShuffleProbe(recurrent_model, shuffles=100, chunk_size=4).attribute(clip(2), 0)
-    # The heads of 101 orders of two clips go 32 orders at a time, each time with a way back.
+    # The heads of 101 orders of two clips go 32 orders at a time, each time with a backward pass.
     assert counted.forwards == [4, 4, 4] * 5
     assert few.isfinite().all()
 

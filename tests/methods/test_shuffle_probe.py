@@ -24,6 +24,7 @@ from torch import nn
 from temporal_attr import (
     LRP,
     ClipError,
+    DataError,
     FrameRecurrent,
     LateFusion,
     ModelError,
@@ -60,8 +61,8 @@ NUMBERS = (
     "static_ratio",
     "median_log_ratio",
     "rising_share",
-    "logit_fall",
-    "probability_fall",
+    "logit_drop",
+    "probability_drop",
     "rank_correlation",
     "p_value",
     "logit_p_value",
@@ -272,8 +273,8 @@ def test_chunks_change_nothing(name):
 def test_named_axes_hold(name):
     model, bare = build_family(name)
     clip, target = noise(2, 6, 3, 16, 16), [3, 1]
-    probe = ShuffleProbe(model, shuffles=4, normalization=PIXELS, window=4)
-    found = probe.explain(clip, target=target, windows=True)
+    probe = ShuffleProbe(model, shuffles=4, normalization=PIXELS, segment=4)
+    found = probe.explain(clip, target=target, segments=True)
     assert_by_hand(found, by_hand(bare, clip, found, target))
     assert probe.attribute(clip, target=target).shape == (2, 6)
     assert probe.curve(clip, target=target).values["mrr"].shape == (2, 2)
@@ -312,13 +313,13 @@ def test_single_precision_is_double_to_its_digits(name):
         expected = getattr(double, field)
         atol = 1e-5 * scale.item() * max(expected.max().item(), 1)
         np.testing.assert_allclose(getattr(single, field), expected, rtol=0, atol=atol)
-    for field in ("logit_fall", "probability_fall"):
+    for field in ("logit_drop", "probability_drop"):
         np.testing.assert_allclose(getattr(single, field), getattr(double, field), atol=1e-4)
     assert single.ratios.dtype == torch.float32
 
 
 class DoubledFeatures(nn.Module):
-    """An encoder whose features come twice, the second time a little changed."""
+    """An encoder whose features are there twice, the second time a little changed."""
 
     def __init__(self, encoder):
         super().__init__()
@@ -344,7 +345,7 @@ def cancelling(head):
 
 @pytest.mark.parametrize("head", ["mean", "max", "lstm"])
 def test_single_precision_where_features_cancel(head):
-    """What comes back through the two copies cancels to 1e-4 of itself. A backward pass adds the
+    """The gradients through the two copies cancel to 1e-4 of themselves. A backward pass adds the
     copies before it squares anything, so it keeps the digits of single precision."""
     model, clip = cancelling(head), noise(2, 6, 3, 16, 16, dtype=torch.float32)
     single = ShuffleProbe(model, shuffles=20).explain(clip, target=[1, 2], flow=None)
@@ -453,7 +454,7 @@ FAMILIES += [LocalShuffle(2)]
 def test_a_frame_is_followed_wherever_it_stands(shuffling, frames):
     method = Given(simple, lambda clip: clip)
     count = min(8, count_orders(shuffling, frames, limit=8))
-    probe = ShuffleProbe(method, shuffles=count, shuffling=shuffling, reduce="max", chunk_size=1)
+    probe = ShuffleProbe(method, shuffles=count, shuffling=shuffling, reduction="max", chunk_size=1)
     found = probe.explain(numbered(2, frames), target=0, flow=None)
     assert torch.equal(found.ratios, torch.ones(2, count, frames, dtype=torch.float64))
     assert torch.equal(found.shuffled_scores[:, 0], found.ordered_scores)
@@ -470,7 +471,7 @@ def test_a_place_is_not_the_frame(shuffling, frames, chunk):
     method = Given(simple, places)
     count = min(8, count_orders(shuffling, frames, limit=8))
     probe = ShuffleProbe(
-        method, shuffles=count, shuffling=shuffling, reduce="max", chunk_size=chunk
+        method, shuffles=count, shuffling=shuffling, reduction="max", chunk_size=chunk
     )
     found = probe.explain(numbered(2, frames), target=0, flow=None)
     expected = torch.zeros(count, frames, dtype=torch.float64)
@@ -483,7 +484,7 @@ def test_a_place_is_not_the_frame(shuffling, frames, chunk):
 
 
 @pytest.mark.parametrize(
-    ("reduce", "factor"),
+    ("reduction", "factor"),
     [
         ("l2", math.sqrt(48)),
         ("l1", 48.0),
@@ -493,9 +494,11 @@ def test_a_place_is_not_the_frame(shuffling, frames, chunk):
     ],
 )
 @pytest.mark.parametrize("sign", [1, -1])
-def test_reductions(reduce, factor, sign):
+def test_reductions(reduction, factor, sign):
     method = Given(simple, lambda clip: sign * clip)
-    found = ShuffleProbe(method, shuffles=4, reduce=reduce).explain(numbered(1, 5), 0, flow=None)
+    found = ShuffleProbe(method, shuffles=4, reduction=reduction).explain(
+        numbered(1, 5), 0, flow=None
+    )
     expected = factor * torch.arange(1, 6, dtype=torch.float64)
     np.testing.assert_allclose(found.ordered_scores[0], expected, rtol=1e-14)
     np.testing.assert_allclose(found.ratios, 1, rtol=1e-14)
@@ -594,7 +597,7 @@ on_both_precisions = pytest.mark.parametrize(
 @on_both_precisions
 @pytest.mark.parametrize(
     ("pooling", "source"),
-    # Of equal frames a maximum takes one, and which one hangs on the order; see below.
+    # Of equal frames a maximum takes one, and which one depends on the order; see below.
     [(p, s) for p in BLIND for s in SOURCES if (p, s) != ("max", "still")],
 )
 def test_blind_models_have_ratios_of_one(pooling, source, dtype):
@@ -602,7 +605,7 @@ def test_blind_models_have_ratios_of_one(pooling, source, dtype):
     clip = blind_clips(source, model, dtype)
     found = ShuffleProbe(model).explain(clip, target=[0, 1, 2], flow=None)
     # A frame's features are the same in any order. What is left is a sum over frames in another
-    # order, and the way back from it, of some ten sums: each to an eps of its own.
+    # order, and the backward pass from it, of some ten sums: each to an eps of its own.
     tolerance = 64 * torch.finfo(dtype).eps
     assert (found.ordered_scores > 0).any(1).all()
     assert torch.equal(found.left_out, (found.ordered_scores == 0).sum(1))
@@ -614,8 +617,8 @@ def test_blind_models_have_ratios_of_one(pooling, source, dtype):
     assert (found.p_value == 1).all()
     assert (found.logit_p_value == 1).all()
     scale = found.logits.abs().max().item()
-    np.testing.assert_allclose(found.logit_fall, 0, rtol=0, atol=scale * tolerance)
-    np.testing.assert_allclose(found.probability_fall, 0, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(found.logit_drop, 0, rtol=0, atol=scale * tolerance)
+    np.testing.assert_allclose(found.probability_drop, 0, rtol=0, atol=tolerance)
     for name in ("mrr", "median_log_ratio", "rising_share"):
         ends = found.intervals[name]
         expected = getattr(found, name)[:, None].expand(3, 2)
@@ -774,7 +777,7 @@ def test_methods_are_as_by_hand(name, kind, norm):
     model, bare = build_family(kind)
     clip, target = noise(2, 5, 3, 16, 16).clamp(-9, 9), [1, 3]
     method = METHODS[name](model)
-    probe = ShuffleProbe(method, shuffles=4, reduce=norm, chunk_size=None if norm == "l1" else 1)
+    probe = ShuffleProbe(method, shuffles=4, reduction=norm, chunk_size=None if norm == "l1" else 1)
     found = probe.explain(clip, target=target, flow=None)
 
     def score(target):
@@ -881,7 +884,7 @@ def test_curve_is_the_same_numbers_per_shuffling():
     assert curve.lengths == (1, 2, 3, 4)
     assert curve.kind == "block length"
     assert curve.orders == (6, 6, 5, 1)
-    assert {"mrr", "relative_drop", "median_log_ratio", "probability_fall"} <= set(curve.values)
+    assert {"mrr", "relative_drop", "median_log_ratio", "probability_drop"} <= set(curve.values)
     for place, shuffling in enumerate(shufflings):
         count = min(6, count_orders(shuffling, 8, limit=6))
         single = ShuffleProbe(model, shuffles=count, seed=9, shuffling=shuffling)
@@ -927,7 +930,7 @@ class Pairs(nn.Module):
         return self.fc(torch.tanh(self.look(clip.transpose(1, 2))).mean((2, 3, 4)))
 
 
-def test_a_curve_comes_back_at_the_range_of_the_model():
+def test_a_curve_returns_at_the_range_of_the_model():
     model = Pairs().double().eval()
     clip = noise(2, 8, 3, 12, 12)
     probe = ShuffleProbe(model, shuffles=10)
@@ -958,7 +961,7 @@ def test_a_model_that_reads_the_same_backwards():
     assert ((single.ratios - 1).abs() > 1e-3).any()
 
 
-# Intervals, sets and windows.
+# Intervals, sets and segments.
 
 
 @pytest.mark.parametrize("name", ["lstm", "tam2d", "inflated-resnet"])
@@ -988,7 +991,7 @@ def test_intervals(name):
 
 
 def test_interval_covers_the_mean_over_all_orders():
-    """Of a fall in the logit, which is a mean: 95 % intervals of 20 of the 119 orders of 5 frames
+    """Of a drop of the logit, which is a mean: 95 % intervals of 20 of the 119 orders of 5 frames
     should hold the mean over all of them in nearly all of 30 cases, and be no wider than all."""
     model = zoo("lstm", frames=5, size=8)
     clip = noise(1, 5, 3, 8, 8)
@@ -996,8 +999,8 @@ def test_interval_covers_the_mean_over_all_orders():
     held = 0
     for seed in range(30):
         found = ShuffleProbe(model, seed=seed).explain(clip, 1, flow=None)
-        low, high = found.intervals["logit_fall"][0].tolist()
-        held += low <= truth.logit_fall.item() <= high
+        low, high = found.intervals["logit_drop"][0].tolist()
+        held += low <= truth.logit_drop.item() <= high
     # Of 30 with a chance of 0.95, fewer than 24 happen once in 2000 times.
     assert held >= 24
 
@@ -1029,9 +1032,9 @@ def test_a_set_of_clips():
     assert whole.summary()
     again = ShuffleSet.of([first, second])
     assert again.means == whole.means
-    with pytest.raises(OptionError):
+    with pytest.raises(DataError, match="at least one clip, got 0 for 0"):
         ShuffleSet.of([])
-    with pytest.raises(OptionError, match="name"):
+    with pytest.raises(DataError, match="name"):
         ShuffleSet.of([first], names=["one"])
 
 
@@ -1066,38 +1069,38 @@ def test_the_interval_of_one_order_is_its_value():
 
 @pytest.mark.parametrize(("frames", "size", "overlap"), [(12, 4, 0.5), (9, 5, 0.25), (8, 6, 0)])
 @pytest.mark.parametrize("name", ["tam2d", "gru"])
-def test_windows_are_clips(name, frames, size, overlap):
+def test_segments_are_clips(name, frames, size, overlap):
     model = zoo(name)
     clip, target = noise(2, frames, 3, 16, 16), [1, 3]
     options = {"shuffles": 5, "seed": 3}
-    probe = ShuffleProbe(model, window=size, overlap=overlap, **options)
-    found = probe.explain(clip, target=target, windows=True)
+    probe = ShuffleProbe(model, segment=size, segment_overlap=overlap, **options)
+    found = probe.explain(clip, target=target, segments=True)
     starts = window_starts(frames, size, overlap)
-    assert len(found.windows) == 2
-    for example, windows in enumerate(found.windows):
-        assert windows.starts == starts
-        assert windows.size == size
+    assert len(found.segments) == 2
+    for example, parts in enumerate(found.segments):
+        assert parts.starts == starts
+        assert parts.size == size
         for place, start in enumerate(starts):
             part = clip[example : example + 1, start : start + size]
             single = ShuffleProbe(model, **options).explain(part, target=target[example])
-            for field, values in windows.values.items():
+            for field, values in parts.values.items():
                 near(field, values[place], getattr(single, field)[0], 1e-10, 1e-10)
-            for field, ends in windows.intervals.items():
+            for field, ends in parts.intervals.items():
                 near(field, ends[place], single.intervals[field][0], 1e-9, 1e-9)
     without = probe.explain(clip, target=target)
-    assert without.windows is None
+    assert without.segments is None
     assert torch.equal(without.mrr, found.mrr)
 
 
 @pytest.mark.parametrize("frames", [5, 6])
-def test_a_clip_no_longer_than_a_window(frames):
+def test_a_clip_no_longer_than_a_segment(frames):
     model = zoo("tam2d")
     clip = noise(1, frames, 3, 16, 16)
-    found = ShuffleProbe(model, shuffles=5, window=6).explain(clip, target=1, windows=True)
-    assert found.windows is None
-    assert any("window" in note and "whole" in note for note in found.notes[0])
+    found = ShuffleProbe(model, shuffles=5, segment=6).explain(clip, target=1, segments=True)
+    assert found.segments is None
+    assert any("segment" in note and "whole" in note for note in found.notes[0])
     plain = ShuffleProbe(model, shuffles=5).explain(clip, target=1)
-    assert not any("window" in note for note in plain.notes[0])
+    assert not any("segment" in note for note in plain.notes[0])
     assert torch.equal(plain.mrr, found.mrr)
 
 
@@ -1218,7 +1221,7 @@ def test_three_frames_have_five_orders():
 
 def run(model, options):
     probe = ShuffleProbe(model, **options)
-    return probe.explain(noise(1, 6, 3, 16, 16), 1, flow=None, windows=True)
+    return probe.explain(noise(1, 6, 3, 16, 16), 1, flow=None, segments=True)
 
 
 @pytest.mark.parametrize(
@@ -1229,17 +1232,17 @@ def run(model, options):
         ({"seed": -1}, "seed"),
         ({"chunk_size": 0}, "chunk_size"),
         ({"chunk_size": -3}, "chunk_size"),
-        ({"window": 2}, "window"),
-        ({"overlap": 1.0}, "overlap"),
-        ({"overlap": -0.1}, "overlap"),
-        ({"reduce": "l3"}, "l3"),
+        ({"segment": 2}, "segment"),
+        ({"segment_overlap": 1.0}, "segment_overlap"),
+        ({"segment_overlap": -0.1}, "segment_overlap"),
+        ({"reduction": "l3"}, "l3"),
     ],
     ids=str,
 )
 def test_options_that_are_refused(options, text):
     model, _ = build_family("conv3d_global")
     with pytest.raises(OptionError, match=text):
-        run(model, {"shuffles": 3, "window": 4} | options)
+        run(model, {"shuffles": 3, "segment": 4} | options)
 
 
 @pytest.mark.parametrize("frames", [1, 2])
@@ -1299,8 +1302,12 @@ def test_a_map_of_a_layer_is_no_score_of_frames():
 
 
 def test_reductions_that_are_refused():
-    for reduce in (lambda a: a.sum((2, 3)), lambda a: a.abs().sum(), lambda a: a[:, 0, 0, 0, :3]):
-        probe = ShuffleProbe(Given(simple, lambda clip: clip), shuffles=2, reduce=reduce)
+    for reduction in (
+        lambda a: a.sum((2, 3)),
+        lambda a: a.abs().sum(),
+        lambda a: a[:, 0, 0, 0, :3],
+    ):
+        probe = ShuffleProbe(Given(simple, lambda clip: clip), shuffles=2, reduction=reduction)
         with pytest.raises(ModelError, match="time"):
             probe.attribute(numbered(2, 6), 0)
 
@@ -1335,7 +1342,7 @@ def test_scores_below_zero():
     def signed(attribution):
         return attribution.sum((2, 3, 4))
 
-    probe = ShuffleProbe(Given(simple, torch.neg), shuffles=2, reduce=signed)
+    probe = ShuffleProbe(Given(simple, torch.neg), shuffles=2, reduction=signed)
     with pytest.raises(ModelError, match="0 or more"):
         probe.attribute(numbered(1, 5), 0)
 
@@ -1390,7 +1397,7 @@ def test_a_scale_of_the_logits_is_no_matter(sees, scale, frames, seed):
         np.testing.assert_allclose(getattr(other, name), getattr(one, name), rtol=1e-11, atol=1e-13)
     for name in ("p_value", "logit_p_value", "rising_share"):
         assert torch.equal(getattr(other, name), getattr(one, name))
-    np.testing.assert_allclose(other.logit_fall, scale * one.logit_fall, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(other.logit_drop, scale * one.logit_drop, rtol=1e-9, atol=1e-12)
 
 
 @settings(max_examples=8, deadline=None)

@@ -1,4 +1,4 @@
-"""What several clips say together, and what a probe can be given."""
+"""Sets of clips, and what a probe can be given."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,14 @@ import torch
 from captum.attr import Occlusion
 from torch import nn
 
-from temporal_attr import LateFusion, OptionError, ShuffleProbe, ShuffleSet, TemporalGradient
+from temporal_attr import (
+    DataError,
+    LateFusion,
+    OptionError,
+    ShuffleProbe,
+    ShuffleSet,
+    TemporalGradient,
+)
 from temporal_attr.clips import FullShuffle, LocalShuffle, Reversal, draw_orders
 from temporal_attr.measures import hierarchical_bootstrap
 from temporal_attr.zoo import build_model
@@ -62,15 +69,15 @@ def test_a_set_says_whether_its_clips_were_shown_the_same_orders(model):
     same = [probe.explain(random_clips(seed=n), 1) for n in range(4)]
     others = [ShuffleProbe(model, 4, seed=n).explain(random_clips(seed=n), 1) for n in range(4)]
     for results, shared in ((same, True), (others, False)):
-        groups = [one.logit_fall_samples for one in map(samples_of, results)]
+        groups = [one.logit_drop_samples for one in map(samples_of, results)]
         expected = hierarchical_bootstrap(groups, mean_of_each, shared=shared)
-        found = ShuffleSet.of(results).means["logit_fall"]
+        found = ShuffleSet.of(results).means["logit_drop"]
         assert (found.low, found.high) == pytest.approx((expected.low, expected.high), rel=1e-12)
 
 
 def samples_of(result):
     class Samples:
-        logit_fall_samples = result.samples(0)["logit_fall"][0].numpy()
+        logit_drop_samples = result.samples(0)["logit_drop"][0].numpy()
 
     return Samples
 
@@ -99,7 +106,7 @@ def test_what_was_measured_in_another_way_is_not_averaged(model):
         ),
     }
     for text, other in others.items():
-        with pytest.raises(OptionError, match=f"shuffled and scored in the same way.*{text}"):
+        with pytest.raises(DataError, match=f"shuffled and scored in the same way.*{text}"):
             ShuffleSet.of([one, other])
 
 
@@ -154,9 +161,14 @@ def test_a_method_gets_its_own_arguments(model):
 
 
 def test_the_chunks_of_a_gradient_that_is_given_are_kept(model):
-    given = TemporalGradient(model, chunk_size=3)
+    framewise = build_model("gru", CLASSES, widths=(4, 8))
+    given = TemporalGradient(framewise, chunk_size=3)
     assert ShuffleProbe(given, 2).explain(random_clips(), 1).run.chunk_size == 3
     assert ShuffleProbe(given, 2, chunk_size=7).explain(random_clips(), 1).run.chunk_size == 7
+    # Of six frames, as many clips as have so many, and at least one.
+    given = TemporalGradient(model, chunk_size=13)
+    assert ShuffleProbe(given, 2).explain(random_clips(), 1).run.chunk_size == 12
+    assert ShuffleProbe(given, 2, chunk_size=3).explain(random_clips(), 1).run.chunk_size == 6
 
 
 def test_frames_that_get_a_score_only_when_shuffled_are_counted():
@@ -166,26 +178,26 @@ def test_frames_that_get_a_score_only_when_shuffled_are_counted():
     (note,) = result.notes[0]
     assert note.startswith("5 of 6 frames have no score in order, and no ratio; 5 of them get one")
     words = result.categories[0]
-    assert words["mrr"] == words["relative_drop"] == "not said, as most frames have no ratio"
+    assert words["mrr"] == words["relative_drop"] == "no category, as most frames have no ratio"
 
 
 @pytest.mark.usefixtures("as_user")
 def test_options_that_say_nothing(model):
-    with pytest.raises(OptionError, match='reduce to be "l2", "l1", "max" or a function'):
-        ShuffleProbe(model, reduce="sum")
+    with pytest.raises(OptionError, match='reduction to be "l2", "l1", "max" or a function'):
+        ShuffleProbe(model, reduction="sum")
     with pytest.raises(OptionError, match=r"shuffling to be FullShuffle\(\), .* got 'full'"):
         ShuffleProbe(model, shuffling="full")
     with pytest.raises(
         OptionError, match=r"at most 1 orders of 6 frames from Reversal\(\), got 20"
     ):
         ShuffleProbe(model, shuffling=Reversal()).attribute(random_clips(), 1)
-    with pytest.raises(OptionError, match=r"overlap in \[0, 1\), got 1"):
-        ShuffleProbe(model, overlap=1.0)
+    with pytest.raises(OptionError, match=r"segment_overlap in \[0, 1\), got 1"):
+        ShuffleProbe(model, segment_overlap=1.0)
 
 
 def test_a_curve_in_words(model):
     text = ShuffleProbe(model, shuffles=20).curve(random_clips(), 1).summary()
-    assert text.startswith("clip 0: target 1\nblock length  orders  probability_fall  mrr")
+    assert text.startswith("clip 0: target 1\nblock length  orders  probability_drop  mrr")
     assert text.splitlines()[2].split()[:2] == ["1", "20"]
     assert text.splitlines()[3].split()[:2] == ["2", "5"]
     assert text.endswith("note: fewer orders than asked for at some lengths; there are no more")

@@ -194,8 +194,8 @@ def probe(score, predict, frames, orders, target, epsilon, flow=None):
         if every
         else NAN,
         static_ratio=mean(still) / mean(natural) if mean(natural) else NAN,
-        logit_fall=logits[target] - mean(row[target] for row in shuffled_logits),
-        probability_fall=chance - mean(softmax(row)[target] for row in shuffled_logits),
+        logit_drop=logits[target] - mean(row[target] for row in shuffled_logits),
+        probability_drop=chance - mean(softmax(row)[target] for row in shuffled_logits),
         rank_correlation=mean(spearman(row, natural) for row in shuffled),
         p_value=p_value(mean(row) for row in [natural, *shuffled]),
         logit_p_value=p_value(row[target] for row in [logits, *shuffled_logits]),

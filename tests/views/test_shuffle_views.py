@@ -9,7 +9,7 @@ import pytest
 import torch
 from matplotlib.colors import to_hex
 
-from temporal_attr import ClipError, OptionError, views
+from temporal_attr import ClipError, DataError, OptionError, views
 from temporal_attr.attributions import Run, ShuffleCurve, ShuffleProbeResult, ShuffleSet
 from temporal_attr.measures import SHUFFLE_MEASURES, Interval, score_ratios, shuffle_samples
 from temporal_attr.views._shuffle_common import UNCHANGED
@@ -35,7 +35,7 @@ def shuffle_result(ordered, shuffled, flow=None, **changed):
         **values,
         "logits": logits,
         "target": target,
-        "run": Run("whole", (), "full", 1, None, 0.5),
+        "run": Run("by clip, then whole", (), "full", 6.0, 6.0, {"by clip": 8}, 0.5),
         "frame_ratios": ratios.nanmedian(1).values,
         "ratios": ratios,
         "ordered_scores": ordered,
@@ -50,7 +50,7 @@ def shuffle_result(ordered, shuffled, flow=None, **changed):
         "intervals": intervals,
         "categories": ({},) * batch,
         "notes": ((),) * batch,
-        "windows": None,
+        "segments": None,
         "shuffling": "FullShuffle()",
         "scored_by": "scored by Temporal Gradient",
     }
@@ -140,20 +140,20 @@ def test_the_profile_shows_scores_in_order_and_the_quantiles_of_those_shuffled(s
     assert (ordered.get_color(), median.get_color()) == (STRONG, BLUE)
 
 
-def test_the_title_of_the_profile_gives_mrr_and_the_fall_of_the_probability():
+def test_the_title_of_the_profile_gives_mrr_and_the_drop_of_the_probability():
     result = random_shuffle()
     title = views.shuffle_profile(result, example=1).get_suptitle()
     assert title.splitlines() == [
         "Frames in order and shuffled, class 4",
         f"Motion Reliance Ratio {result.interval('mrr', 1)}",
-        f"fall of the target's probability {result.interval('probability_fall', 1)}",
+        f"drop of the target's probability {result.interval('probability_drop', 1)}",
     ]
 
 
 def test_a_number_that_rounds_to_zero_has_no_sign():
     result = random_shuffle()
-    result.probability_fall[0] = -1e-9
-    result.intervals["probability_fall"][0] = torch.tensor([-0.004, 0.001])
+    result.probability_drop[0] = -1e-9
+    result.intervals["probability_drop"][0] = torch.tensor([-0.004, 0.001])
     assert views.shuffle_profile(result).get_suptitle().endswith("0.00 (95 % 0.00 to 0.00)")
 
 
@@ -372,13 +372,14 @@ def curve_of(lengths=(1, 2, 4, 8), kind="block length", orders=(20, 20, 20, 1), 
         target=torch.zeros(len(next(iter(values.values()))), dtype=torch.long),
         values=values,
         intervals={name: value[..., None] + ends for name, value in values.items()},
+        run=Run("by frame", (), "full", 1.0, 6.0, {"by frame": 16}, 0.5),
     )
 
 
 def test_the_curve_has_an_axis_for_each_measure_with_values_and_intervals_in_order():
     curve = curve_of(lengths=(4, 1, 8, 2), orders=(20, 20, 1, 20))
     order = [1, 3, 0, 2]
-    measures = ("rank_correlation", "mrr", "logit_fall", "rising_share")
+    measures = ("rank_correlation", "mrr", "logit_drop", "rising_share")
     figure = views.range_curve(curve, example=1, measures=measures)
     for axes, name in zip(figure.axes, measures, strict=True):
         assert axes.get_title() == SHUFFLE_MEASURES[name].label
@@ -427,7 +428,7 @@ def test_models_have_curves_in_colours_and_marks_of_their_own():
     curves = {"one": curve_of(), "$two$": curve_of((2, 4), orders=(20, 20))}
     figure = views.range_curve(curves, example=1)
     for axes, name in zip(
-        figure.axes, ("mrr", "median_log_ratio", "probability_fall"), strict=True
+        figure.axes, ("mrr", "median_log_ratio", "probability_drop"), strict=True
     ):
         drawn = [line(axes, label) for label in curves]
         for one, curve in zip(drawn, curves.values(), strict=True):
@@ -462,7 +463,7 @@ def test_rounding_is_not_enlarged():
         assert high - low == pytest.approx(0.1)
 
 
-# Windows of a clip, and many clips.
+# Segments of a clip, and many clips.
 
 
 def set_of(count=5, names=tuple(SHUFFLE_MEASURES), starts=None, size=None):
@@ -485,7 +486,7 @@ def set_of(count=5, names=tuple(SHUFFLE_MEASURES), starts=None, size=None):
     )
 
 
-def windowed_set(**options):
+def segmented_set(**options):
     return set_of(starts=(0, 6, 12, 18, 28), size=12, **options)
 
 
@@ -501,22 +502,22 @@ def without(found, name, places):
 
 
 @pytest.mark.parametrize("fps", [None, 8.0])
-def test_each_window_is_a_segment_over_its_frames(fps):
-    windows = windowed_set()
+def test_each_segment_is_a_bar_over_its_frames(fps):
+    segments = segmented_set()
     clip = None if fps is None else random_clip(40, fps)
     measures = ("rank_correlation", "mrr")
-    figure = views.window_timeline(windows, clip, measures=measures)
-    starts = np.array(windows.starts)
+    figure = views.segment_timeline(segments, clip, measures=measures)
+    starts = np.array(segments.starts)
     first, last = starts / (fps or 1), (starts + 11) / (fps or 1)
     for axes, name in zip(figure.axes, measures, strict=True):
-        segments, intervals = strokes(axes)
-        values = windows.values[name].numpy()
-        np.testing.assert_allclose(segments[:, :, 0], np.stack([first, last], 1))
-        np.testing.assert_array_equal(segments[:, :, 1], np.stack([values, values], 1))
+        bars, intervals = strokes(axes)
+        values = segments.values[name].numpy()
+        np.testing.assert_allclose(bars[:, :, 0], np.stack([first, last], 1))
+        np.testing.assert_array_equal(bars[:, :, 1], np.stack([values, values], 1))
         np.testing.assert_allclose(intervals[:, 0, 0], (first + last) / 2)
-        np.testing.assert_allclose(intervals[:, :, 1], windows.intervals[name], rtol=1e-12)
-        mean = windows.means[name]
-        assert list(line(axes, "mean over windows").get_ydata()) == [mean.value] * 2
+        np.testing.assert_allclose(intervals[:, :, 1], segments.intervals[name], rtol=1e-12)
+        mean = segments.means[name]
+        assert list(line(axes, "mean over segments").get_ydata()) == [mean.value] * 2
         (band,) = axes.patches
         assert band.get_y() == pytest.approx(mean.low)
         assert band.get_y() + band.get_height() == pytest.approx(mean.high)
@@ -525,47 +526,47 @@ def test_each_window_is_a_segment_over_its_frames(fps):
         assert low < min(intervals[:, 0, 1].min(), mean.low)
         assert high > max(intervals[:, 1, 1].max(), mean.high)
     assert figure.axes[-1].get_xlabel() == ("frame" if fps is None else "time in the video (s)")
-    assert figure.get_suptitle() == "5 windows of 12 frames, each as a clip of its own"
+    assert figure.get_suptitle() == "5 segments of 12 frames, each as a clip of its own"
 
 
 def test_measures_that_are_not_in_the_set_are_left_out_of_the_default():
-    def titles(windows):
-        axes = views.window_timeline(windows).axes
+    def titles(segments):
+        axes = views.segment_timeline(segments).axes
         return [one.get_title(loc="left").split(":")[0] for one in axes]
 
-    both = ["Motion Reliance Ratio", "fall of the target's probability"]
-    assert titles(windowed_set()) == [both[0], "Flow Correlation Drop", both[1]]
-    assert titles(windowed_set(names=("mrr", "rising_share", "probability_fall"))) == both
+    both = ["Motion Reliance Ratio", "drop of the target's probability"]
+    assert titles(segmented_set()) == [both[0], "Flow Correlation Drop", both[1]]
+    assert titles(segmented_set(names=("mrr", "rising_share", "probability_drop"))) == both
 
 
-def test_windows_without_a_number_are_marked():
-    windows = without(windowed_set(), "flow_correlation_drop", [1, 4])
-    figure = views.window_timeline(windows, measures=("flow_correlation_drop",))
+def test_segments_without_a_number_are_marked():
+    segments = without(segmented_set(), "flow_correlation_drop", [1, 4])
+    figure = views.segment_timeline(segments, measures=("flow_correlation_drop",))
     (axes,) = figure.axes
     assert list(line(axes, "not defined").get_xdata()) == [11.5, 33.5]
     assert len(strokes(axes)[0]) == 3
-    assert axes.get_title(loc="left").endswith(", over 3 of 5 windows")
-    without(windows, "flow_correlation_drop", [0, 1, 2, 3, 4])
-    figure = views.window_timeline(windows, measures=("flow_correlation_drop",))
+    assert axes.get_title(loc="left").endswith(", over 3 of 5 segments")
+    without(segments, "flow_correlation_drop", [0, 1, 2, 3, 4])
+    figure = views.segment_timeline(segments, measures=("flow_correlation_drop",))
     (axes,) = figure.axes
     assert len(line(axes, "not defined").get_xdata()) == 5
-    assert "mean over windows" not in legend_of(figure)
+    assert "mean over segments" not in legend_of(figure)
     assert axes.get_title(loc="left").startswith("Flow Correlation Drop: mean not defined")
 
 
 def test_an_interval_without_an_end_reaches_the_edge():
-    windows = windowed_set()
-    windows.intervals["mrr"][2, 1] = INF
-    (axes,) = views.window_timeline(windows, measures=("mrr",)).axes
+    segments = segmented_set()
+    segments.intervals["mrr"][2, 1] = INF
+    (axes,) = views.segment_timeline(segments, measures=("mrr",)).axes
     assert strokes(axes)[1][2, 1, 1] == pytest.approx(axes.get_ylim()[1])
-    (axes,) = views.clip_overview(windows).axes
+    (axes,) = views.clip_overview(segments).axes
     assert strokes(axes)[0][2, 1, 0] == pytest.approx(axes.get_xlim()[1])
 
 
-def test_one_window_can_be_drawn():
-    windows = set_of(1, starts=(0,), size=12)
-    title = "1 window of 12 frames, each as a clip of its own"
-    assert views.window_timeline(windows, random_clip(12)).get_suptitle() == title
+def test_one_segment_can_be_drawn():
+    segments = set_of(1, starts=(0,), size=12)
+    title = "1 segment of 12 frames, each as a clip of its own"
+    assert views.segment_timeline(segments, random_clip(12)).get_suptitle() == title
 
 
 @pytest.mark.parametrize("measure", SHUFFLE_MEASURES)
@@ -628,7 +629,7 @@ def test_clips_that_are_all_the_same_have_an_axis_about_them():
     )
     (axes,) = views.clip_overview(clips).axes
     assert axes.get_xlim() == pytest.approx((0.95, 1.05))
-    (axes,) = views.window_timeline(clips).axes
+    (axes,) = views.segment_timeline(clips).axes
     assert axes.get_ylim() == pytest.approx((0.95, 1.05))
 
 
@@ -665,9 +666,9 @@ def pictures():
     yield views.range_curve({name: curve_of() for name in names})
     yield views.range_curve(curve_of(tuple(range(1, 17)), orders=(20,) * 9 + (1,) * 7))
     yield views.range_curve(curve_of((1, 2, 4, 8, 16, 32), orders=(20, 20, 20, 10, 6, 1)))
-    yield views.window_timeline(windowed_set())
-    yield views.window_timeline(windowed_set(), measures=tuple(SHUFFLE_MEASURES))
-    yield views.window_timeline(without(windowed_set(), "mrr", [0, 1]), random_clip(40))
+    yield views.segment_timeline(segmented_set())
+    yield views.segment_timeline(segmented_set(), measures=tuple(SHUFFLE_MEASURES))
+    yield views.segment_timeline(without(segmented_set(), "mrr", [0, 1]), random_clip(40))
     for count in (1, 8, 60):
         yield views.clip_overview(set_of(count))
     yield views.clip_overview(without(set_of(), "rank_correlation", [2]), "rank_correlation")
@@ -707,37 +708,37 @@ def test_the_clip_must_be_that_of_the_result():
             draw(result, random_clip(9))
         with pytest.raises(OptionError, match="an example from 0 to 1, got 2"):
             draw(result, random_clip(8), example=2)
-    with pytest.raises(ClipError, match="windows, with at least 40 frames, got one with 39. Pass"):
-        views.window_timeline(windowed_set(), random_clip(39))
+    with pytest.raises(ClipError, match="segments, with at least 40 frames, got one with 39. Pass"):
+        views.segment_timeline(segmented_set(), random_clip(39))
 
 
 @pytest.mark.usefixtures("as_user")
 def test_what_was_not_computed_is_named():
-    with pytest.raises(OptionError, match="with flow, got one without. Call explain"):
+    with pytest.raises(DataError, match="with flow, got one without. Call explain"):
         views.flow_profile(random_shuffle(flow=False))
-    with pytest.raises(OptionError, match="windows of a clip, got a set of clips. Draw"):
-        views.window_timeline(set_of())
-    few = windowed_set(names=("mrr", "rising_share"))
+    with pytest.raises(DataError, match="segments of a clip, got a set of clips. Draw"):
+        views.segment_timeline(set_of())
+    few = segmented_set(names=("mrr", "rising_share"))
     with pytest.raises(OptionError, match="of these: mrr, rising_share, got 'fcd'. Choose"):
-        views.window_timeline(few, measures=("mrr", "fcd"))
+        views.segment_timeline(few, measures=("mrr", "fcd"))
     with pytest.raises(OptionError, match="of these: mrr, rising_share, got none"):
-        views.window_timeline(few, measures=())
+        views.segment_timeline(few, measures=())
     with pytest.raises(OptionError, match="of these: rising_share, got none"):
-        views.window_timeline(windowed_set(names=("rising_share",)))
-    with pytest.raises(OptionError, match="of these: mrr, rising_share, got 'logit_fall'"):
-        views.clip_overview(few, "logit_fall")
+        views.segment_timeline(segmented_set(names=("rising_share",)))
+    with pytest.raises(OptionError, match="of these: mrr, rising_share, got 'logit_drop'"):
+        views.clip_overview(few, "logit_drop")
 
 
 @pytest.mark.usefixtures("as_user")
 def test_curves_that_cannot_be_drawn_together():
-    with pytest.raises(OptionError, match="at least one curve, got none. Give them by name"):
+    with pytest.raises(DataError, match="at least one curve, got none. Give them by name"):
         views.range_curve({})
     mixed = {"a": curve_of(), "b": curve_of(kind="radius")}
-    with pytest.raises(OptionError, match="one kind of length, got block length and radius. Draw"):
+    with pytest.raises(DataError, match="one kind of length, got block length and radius. Draw"):
         views.range_curve(mixed)
     with pytest.raises(OptionError, match="got 'flow_correlation_drop'. Choose"):
         views.range_curve(curve_of(), measures=("mrr", "flow_correlation_drop"))
-    with pytest.raises(OptionError, match="measures of these: probability_fall, .*, got none"):
+    with pytest.raises(OptionError, match="measures of these: probability_drop, .*, got none"):
         views.range_curve(curve_of(), measures=())
     for example in (-1, 1):
         both = {"two": curve_of(), "one": curve_of(batch=1)}

@@ -19,7 +19,7 @@ from temporal_attr._typing import ClipTensor, Target
 from temporal_attr.perturbations._baselines import Hide, cover
 from temporal_attr.perturbations._effects import Mask, MaskedAttribution, Piece, require_finite
 from temporal_attr.attributions._memory import DEFAULT_CHUNK
-from temporal_attr.attributions.shuffle_probe._score_sources import attribute_clips, predict_clips
+from temporal_attr.attributions._memory import attribute_clips, predict_clips
 
 Copies: TypeAlias = Float[Tensor, "copies time channel height width"]
 """Clips of the batch, each as often as it is masked."""

@@ -32,7 +32,7 @@ from temporal_attr.attributions.frame_masking_tsr._rescaling import (
     scaled,
 )
 from temporal_attr.attributions._memory import old_run
-from temporal_attr.attributions.shuffle_probe._score_sources import predict_clips
+from temporal_attr.attributions._memory import predict_clips
 from temporal_attr.attributions.temporal_gradient import TemporalGradient
 from temporal_attr.clips import Normalization
 from temporal_attr.measures import keyframes

@@ -1,150 +1,158 @@
-"""Frame scores of a clip in many orders: what `ShuffleProbe` computes before any statistics."""
+"""Scores by clip: every shuffled clip goes through the model, a few at a time."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
-from temporal_attr._typing import ClipTensor, Orders
-from temporal_attr.gradients import isolated_autograd
-from temporal_attr.attributions._memory import DEFAULT_CHUNK, Answer
-from temporal_attr.attributions.shuffle_probe._score_sources import (
-    Choose,
-    GradientSource,
+from temporal_attr._run import RunContext
+from temporal_attr._typing import ClipTensor, FrameScores, Logits, Target
+from temporal_attr.attributions.shuffle_probe._scores import (
+    GradientScorer,
+    MethodScorer,
     OrderScores,
-    ScoreSource,
+    ScoreRequest,
+    gradient_scores,
     require_scores,
+    target_of_copies,
 )
-from temporal_attr.attributions.shuffle_probe._by_frame import framewise_scores
-from temporal_attr.models import FramewiseModel
+from temporal_attr.gradients import DEFAULT_CHUNK, GradientQuery, gradients_of, halving
+from temporal_attr.measures import Reduction, frame_scores
 
-SINGLE = 32
+TargetOf: TypeAlias = Callable[[Logits], Target]
+"""From the logits of some clips to the class of each that is explained."""
 
 
-def scores_of_orders(
-    source: ScoreSource,
-    clip: ClipTensor,
-    choose: Choose,
-    orders: Orders,
-    arguments: tuple[Any, ...] = (),
-    chunk_size: int | None = None,
-    show_progress: bool = False,
-) -> OrderScores:
-    """Scores of every frame in every order, by the cheapest exact path.
+@dataclass(frozen=True)
+class _Chunk:
+    """Some shuffled clips: scores `(clips, time)` of the frames at each place, and logits."""
 
-    Args:
-        source: What scores frames.
-        clip: `(batch, time, channel, height, width)`.
-        choose: From logits `(batch, classes)` to the class that is explained of each.
-        orders: `(orders, time)`.
-        arguments: Handed to the model after the clips; then all clips of the batch go at a time.
-        chunk_size: Frames that go through the model at a time, and at least one clip unless it is
-            a `FramewiseModel`; by default 16, and there fewer if those do not fit.
-        show_progress: Show a bar on anything over two seconds.
+    scores: FrameScores
+    logits: Logits
+
+
+def scores_by_clip(request: ScoreRequest, run: RunContext) -> OrderScores:
+    """Scores of every frame in every order.
+
+    Without a chunk size, fewer clips go at a time where memory runs out; what is done is kept.
     """
-    orders = orders.to(clip.device)
-    if _is_framewise(source):
-        assert isinstance(source, GradientSource)
-        with isolated_autograd((clip,)) as (own,):
-            found = framewise_scores(source, own, choose, orders, chunk_size, show_progress)
-    else:
-        found = _clip_by_clip(source, clip, choose, orders, arguments, chunk_size, show_progress)
-    if torch.finfo(found.scores.dtype).bits < SINGLE:
-        # Statistics are of single precision at least.
-        return replace(found, scores=found.scores.float(), logits=found.logits.float())
-    return found
+    batch, frames = request.clip.shape[:2]
+    count = len(request.orders)
+    pairs = _pairs(request)
+    size = batch if request.scorer.arguments else max(1, _chunk(request) // frames)
+    scores: Tensor | None = None
+    logits: Tensor | None = None
+    done = 0
+    run.took("by clip")
+    with run.progress(len(pairs), "shuffled clips") as bar:
+        while done < len(pairs):
+            found, size = _next_chunk(request, pairs[done:], size, run)
+            examples, places = pairs[done : done + size].to(request.clip.device).unbind(1)
+            if scores is None or logits is None:
+                # Made once: small results lying between what is freed would fragment the heap.
+                scores = found.scores.new_empty(len(pairs), frames)
+                logits = found.logits.new_empty(len(pairs), found.logits.shape[1])
+            scores[examples * count + places] = aligned(found.scores, request.orders[places])
+            logits[examples * count + places] = found.logits
+            done += len(examples)
+            bar.update(len(examples))
+    run.took("by clip", size * frames)
+    assert scores is not None and logits is not None  # noqa: PT018
+    return OrderScores(scores.unflatten(0, (batch, count)), logits.unflatten(0, (batch, count)))
 
 
-def _is_framewise(source: ScoreSource) -> bool:
-    return (
-        isinstance(source, GradientSource)
-        and isinstance(source.model, FramewiseModel)
-        and source.memory in ("auto", "framewise")
-    )
+def aligned(scores: FrameScores, orders: Tensor) -> FrameScores:
+    """Scores of places as scores of the frames shown there, in the frames' own order.
 
-
-def _clip_by_clip(
-    source: ScoreSource,
-    clip: ClipTensor,
-    choose: Choose,
-    orders: Orders,
-    arguments: tuple[Any, ...],
-    chunk_size: int | None,
-    show_progress: bool,
-) -> OrderScores:
-    """Every shuffled clip through the model, a few at a time."""
-    size = chunk_size or DEFAULT_CHUNK
-    kept = _Kept(len(clip) * len(orders), clip.shape[1])
-    chunks = _jobs(len(clip), len(orders), size // clip.shape[1], whole_batch=bool(arguments))
-    for job in tqdm(chunks, "shuffled clips", disable=not show_progress, delay=2):
-        example, place = job.to(clip.device).unbind(1)
-        order = orders[place]
-        chosen = _choose_some(choose, len(clip), example)
-        answer = source.of_clips(clip[example[:, None], order], chosen, arguments)
-        scores = require_scores(answer.gradients[0][0], order.shape)
-        kept.take(example * len(orders) + place, align(scores, order), answer)
-    assert kept.scores is not None and kept.logits is not None  # noqa: PT018
-    return OrderScores(
-        scores=kept.scores.unflatten(0, (len(clip), len(orders))),
-        logits=kept.logits.unflatten(0, (len(clip), len(orders))),
-        path=kept.path,
-        precision=kept.precision,
-        evaluations=kept.evaluations * len(orders),
-        chunk_size=size,
-        tried=tuple(kept.tried),
-    )
-
-
-def _jobs(batch: int, orders: int, clips: int, whole_batch: bool) -> list[Tensor]:
-    """Pairs (example, order) in chunks of some clips, or of the whole batch in one order.
-
-    What a model takes besides clips belongs to the batch as it was given, so with such arguments it
-    gets that batch each time.
+    Example:
+        >>> aligned(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[2, 0, 1]]))
+        tensor([[2., 3., 1.]])
     """
-    if whole_batch:
-        jobs = [(example, order) for order in range(orders) for example in range(batch)]
-        return list(torch.tensor(jobs).split(batch))
-    jobs = [(example, order) for example in range(batch) for order in range(orders)]
-    return list(torch.tensor(jobs).split(max(1, clips)))
-
-
-class _Kept:
-    """What stays of each answer, in tensors made once.
-
-    Kept answers would lie between what is freed, and keep the allocator from using it again: memory
-    would grow with the number of orders.
-    """
-
-    def __init__(self, clips: int, frames: int) -> None:
-        self.clips, self.frames = clips, frames
-        self.scores: Tensor | None = None
-        self.logits: Tensor | None = None
-        self.path, self.precision, self.evaluations = "", "full", 0
-        self.tried: dict[str, None] = {}
-
-    def take(self, rows: Tensor, scores: Tensor, answer: Answer) -> None:
-        """Copy some clips' scores and logits to their rows."""
-        assert isinstance(answer.output, Tensor)
-        if self.scores is None or self.logits is None:
-            self.scores = scores.new_empty(self.clips, self.frames)
-            self.logits = answer.output.new_empty(self.clips, answer.output.shape[1])
-        self.scores[rows] = scores
-        self.logits[rows] = answer.output
-        self.path, self.evaluations = answer.path, answer.evaluations
-        if answer.precision != "full":
-            self.precision = answer.precision
-        self.tried.update(dict.fromkeys(answer.tried))
-
-
-def align(scores: Tensor, orders: Tensor) -> Tensor:
-    """Scores `(clips, time)` of places, in the natural order of the frames shown there."""
     return torch.empty_like(scores).scatter_(1, orders, scores)
 
 
-def _choose_some(choose: Choose, batch: int, example: Tensor) -> Choose:
-    """The classes of some examples' copies, from their logits."""
-    return lambda logits: choose(logits.new_empty(batch, logits.shape[1]))[example]
+def _chunk(request: ScoreRequest) -> int:
+    return request.chunk_size or DEFAULT_CHUNK
+
+
+def _pairs(request: ScoreRequest) -> Tensor:
+    """Pairs (example, order) in the order in which they go through the model.
+
+    What a model takes after the clips belongs to the batch as it was given, so with such arguments
+    the whole batch goes through in one order after another.
+    """
+    examples, orders = range(len(request.clip)), range(len(request.orders))
+    if request.scorer.arguments:
+        return torch.tensor([(example, order) for order in orders for example in examples])
+    return torch.tensor([(example, order) for example in examples for order in orders])
+
+
+def _next_chunk(
+    request: ScoreRequest, pairs: Tensor, size: int, run: RunContext
+) -> tuple[_Chunk, int]:
+    """The first of the pairs, and how many of them went through at a time."""
+    fixed = request.chunk_size is not None or bool(request.scorer.arguments)
+    return halving(
+        lambda size: _scored(request, pairs[:size], not fixed and size > 1, run),
+        size,
+        fixed,
+        run,
+        "by clip",
+        unit="clips",
+    )
+
+
+def _scored(request: ScoreRequest, pairs: Tensor, spare: bool, run: RunContext) -> _Chunk:
+    """Score some pairs; `spare` says that fewer can be tried where memory runs out."""
+    examples, places = pairs.to(request.clip.device).unbind(1)
+    clips = request.clip[examples[:, None], request.orders[places]]
+    target_of = partial(target_of_copies, request, examples)
+    if isinstance(request.scorer, MethodScorer):
+        return _by_method(request.scorer, clips, target_of, run)
+    return _by_gradient(request.scorer, clips, target_of, spare, run)
+
+
+def _by_gradient(
+    scorer: GradientScorer,
+    clips: ClipTensor,
+    target_of: TargetOf,
+    spare: bool,
+    run: RunContext,
+) -> _Chunk:
+    """One forward and one backward pass."""
+    query = GradientQuery(
+        scorer.model,
+        lambda logits: scorer.objective(logits, target_of(logits)).unsqueeze(1),
+        reduction=partial(gradient_scores, reduction=scorer.reduction),
+        arguments=scorer.arguments,
+    )
+    # Fewer clips at a time cost nothing; the other paths cost passes or precision.
+    memory = "whole" if spare and scorer.memory == "auto" else scorer.memory
+    found = gradients_of(query, (clips,), run, memory)
+    assert isinstance(found.output, Tensor)
+    return _Chunk(require_scores(found.of_clips[0][0], clips.shape[:2]), found.output)
+
+
+def _by_method(
+    scorer: MethodScorer, clips: ClipTensor, target_of: TargetOf, run: RunContext
+) -> _Chunk:
+    """One forward pass for the logits, and those of the method."""
+    logits = scorer.nested.logits(clips, run)
+    found = scorer.nested.attribute(clips, target_of(logits), run)
+    return _Chunk(_reduced(found, clips, scorer.reduction), logits)
+
+
+def _reduced(found: Any, clips: ClipTensor, reduction: Reduction) -> FrameScores:  # noqa: ANN401
+    """Scores of frames from what a method gives; what is `(batch, time)` is their magnitude."""
+    if callable(reduction):
+        found = reduction(found)
+    elif isinstance(found, Tensor) and found.shape == clips.shape:
+        found = frame_scores(found, reduction)
+    elif isinstance(found, Tensor) and found.shape == clips.shape[:2]:
+        found = found.abs()
+    return require_scores(found, clips.shape[:2]).detach()

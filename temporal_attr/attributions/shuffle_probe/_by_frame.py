@@ -1,30 +1,31 @@
-"""Frame scores of a clip in many orders for a framewise model, which encodes no frame twice."""
+"""Scores by frame: a framewise model encodes each frame once, whatever orders it is shown in."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from temporal_attr._run import RunContext
-
 from temporal_attr._typing import ClipTensor, Orders
-from temporal_attr.attributions._memory import (
+from temporal_attr.attributions.shuffle_probe._scores import (
+    GradientScorer,
+    OrderScores,
+    ScoreRequest,
+    gradient_scores,
+    require_scores,
+)
+from temporal_attr.gradients import (
     DEFAULT_CHUNK,
-    Question,
-    cut_graph,
     encode_frames,
     frame_graph,
-    is_out_of_memory,
-)
-from temporal_attr.gradients import vector_jacobian_products
-from temporal_attr.attributions.shuffle_probe._score_sources import (
-    Choose,
-    GradientSource,
-    OrderScores,
-    require_scores,
+    gradient_at_features,
+    halving,
+    isolated_autograd,
+    resolve_target,
+    vector_jacobian_products,
 )
 from temporal_attr.models import FramewiseModel
 
@@ -32,91 +33,101 @@ HEADS = 64
 """Clips, each in an order of its own, whose features go through the head at a time."""
 
 
-def framewise_scores(
-    source: GradientSource,
-    clip: ClipTensor,
-    choose: Choose,
-    orders: Orders,
-    chunk_size: int | None,
-    show_progress: bool,
+def scores_by_frame(request: ScoreRequest, run: RunContext) -> OrderScores:
+    """Scores of every frame in every order, of a `GradientScorer` with a `FramewiseModel`.
+
+    Without a chunk size, fewer frames, and fewer heads, go at a time where memory runs out.
+    """
+    heads = max(1, HEADS // len(request.clip))
+    fixed = request.chunk_size is not None
+    with isolated_autograd((request.clip,)) as (clip,):
+        found, size = halving(
+            lambda size: _scored(
+                request, clip, size, heads if fixed else max(1, heads * size // DEFAULT_CHUNK), run
+            ),
+            request.chunk_size or DEFAULT_CHUNK,
+            fixed,
+            run,
+            "by frame",
+        )
+    run.took("by frame", size)
+    return found
+
+
+def _scored(
+    request: ScoreRequest, clip: ClipTensor, size: int, heads: int, run: RunContext
 ) -> OrderScores:
-    """Without a chunk size, chunks shrink until one fits."""
-    size, heads = chunk_size or DEFAULT_CHUNK, max(1, HEADS // len(clip))
-    tried: list[str] = []
-    while True:
-        try:
-            found = _framewise_groups(
-                source, clip, choose, orders.split(heads), size, show_progress
-            )
-            groups = list(found)
-        except Exception as error:
-            if chunk_size is not None or size == 1 or not is_out_of_memory(error):
-                raise
-        else:
-            break
-        # Only here is the error, which holds the graph, gone.
-        tried.append(f"framewise with {size} frames")
-        size, heads = size // 2, max(1, heads // 2)
-        torch.cuda.empty_cache()
+    """Encode `size` frames, and run the heads of `heads` orders, at a time."""
+    groups = list(_groups(request, clip, request.orders.split(heads), size, run))
     scores, logits = (torch.cat(parts, 1) for parts in zip(*groups, strict=True))
-    chunked = clip.shape[0] * clip.shape[1] > size
-    evaluations = len(groups) + int(chunked)
-    return OrderScores(scores, logits, "framewise", evaluations, size, tried=tuple(tried))
+    return OrderScores(scores, logits)
 
 
-def _framewise_groups(
-    source: GradientSource,
-    clip: ClipTensor,
-    choose: Choose,
-    groups: Sequence[Tensor],
-    size: int,
-    show_progress: bool,
+def _groups(
+    request: ScoreRequest, clip: ClipTensor, groups: Sequence[Tensor], size: int, run: RunContext
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Scores and logits of some orders at a time: frames are encoded, not shuffled clips."""
-    model = source.model
-    assert isinstance(model, FramewiseModel)
+    """Scores `(batch, orders, time)` and logits `(batch, orders, classes)` of a group of orders."""
+    scorer, model = _framewise(request)
+    reduction = partial(gradient_scores, reduction=scorer.reduction)
     chunks = model.to_layout(clip).split(size)
-    graphs: list[tuple[Tensor, Tensor]] = []
-    if len(chunks) == 1:
-        # The graph of the one chunk serves the features and the way back.
-        graphs.append(frame_graph(model, chunks[0]))
-        encoded = graphs[0][1].detach()
-    else:
-        with torch.no_grad():
-            encoded = torch.cat([encode_frames(model, chunk.clone()) for chunk in chunks])
+    # The graph of a single chunk serves the features and the first backward passes.
+    graphs = [_graph(model, chunks[0], run)] if len(chunks) == 1 else []
+    encoded = graphs[0][1].detach() if graphs else _encoded(model, chunks, run)
     features = encoded.unflatten(0, clip.shape[:2])
-    question = Question(model, source.rows(choose))
-    total = len(groups) * len(chunks)
-    with tqdm(total=total, desc="frames", disable=not show_progress, delay=2) as bar:
-        for group in groups:
-            rows, logits = _at_features(question, features, group)
+    with run.progress(len(groups) * len(chunks), "frames") as bar:
+        for orders in groups:
+            vectors, logits = _at_features(request, features, orders)
             parts = []
-            for chunk, vectors in zip(chunks, rows.flatten(1, 2).split(size, 1), strict=True):
-                leaf, graph = graphs.pop() if graphs else frame_graph(model, chunk)
-                parts.append(vector_jacobian_products(graph, leaf, vectors, source.of_frames, RunContext()))
+            for chunk, own in zip(chunks, vectors.flatten(1, 2).split(size, 1), strict=True):
+                leaf, graph = graphs.pop() if graphs else _graph(model, chunk, run)
+                parts.append(vector_jacobian_products(graph, leaf, own, reduction, run))
+                # Freed before the next chunk makes its own.
+                del leaf, graph
                 bar.update()
             scores = torch.cat(parts, 1).unflatten(1, clip.shape[:2]).transpose(0, 1)
             yield require_scores(scores, scores.shape), logits.to(clip.dtype)
 
 
-def _at_features(question: Question, features: Tensor, orders: Orders) -> tuple[Tensor, Tensor]:
+def _graph(model: FramewiseModel, chunk: Tensor, run: RunContext) -> tuple[Tensor, Tensor]:
+    """Frames as a leaf, and their features with the graph from it."""
+    found = frame_graph(model, chunk)
+    run.ran(forward=len(chunk))
+    return found
+
+
+def _encoded(model: FramewiseModel, chunks: Sequence[Tensor], run: RunContext) -> Tensor:
+    """Features of all frames, without a graph."""
+    parts = []
+    with torch.no_grad():
+        for chunk in chunks:
+            parts.append(encode_frames(model, chunk.clone()))
+            run.ran(forward=len(chunk))
+    return torch.cat(parts)
+
+
+def _at_features(request: ScoreRequest, features: Tensor, orders: Orders) -> tuple[Tensor, Tensor]:
     """The gradient of the objective at each frame's features, `(orders, batch, time, ...)`.
 
     And logits `(batch, orders, classes)`. The heads of all orders run as one batch.
     """
+    scorer, model = _framewise(request)
     batch, count = len(features), len(orders)
-    shown = features[:, orders].transpose(0, 1).flatten(0, 1).detach().requires_grad_()
-    # A copy, so that a head that works in place does not trip over a leaf.
-    output = question.of_features(shown.clone())
-    assert isinstance(output, Tensor)
-    by_order = output.unflatten(0, (count, batch))
-    total = torch.stack([question.rows(logits).sum() for logits in by_order]).sum()
-    if not total.requires_grad:
-        raise cut_graph()
-    (found,) = torch.autograd.grad(total, shown, allow_unused=True)
-    if found is None:
-        raise cut_graph()
-    rows = torch.empty_like(found).unflatten(0, (count, batch))
-    for order, at_frames, at_places in zip(orders, rows, found.split(batch), strict=True):
+
+    def objective(logits: Tensor) -> Tensor:
+        parts = logits.split(batch)
+        return torch.cat([scorer.objective(p, resolve_target(request.target, p)) for p in parts])
+
+    shown = features[:, orders].transpose(0, 1).flatten(0, 1)
+    found, logits = gradient_at_features(model, shown, objective)
+    vectors = torch.empty_like(found).unflatten(0, (count, batch))
+    for order, at_frames, at_places in zip(orders, vectors, found.split(batch), strict=True):
         at_frames[:, order] = at_places
-    return rows, by_order.transpose(0, 1).detach()
+    return vectors, logits.unflatten(0, (count, batch)).transpose(0, 1)
+
+
+def _framewise(request: ScoreRequest) -> tuple[GradientScorer, FramewiseModel]:
+    """The scorer and its model, which the path is open to."""
+    scorer = request.scorer
+    assert isinstance(scorer, GradientScorer)
+    assert isinstance(scorer.model, FramewiseModel)
+    return scorer, scorer.model

@@ -1,32 +1,75 @@
-"""From scores of frames in many orders to the numbers of a `ShuffleProbeResult`."""
+"""From scores of frames in many orders to the measures of a `ShuffleProbeResult`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from temporal_attr._typing import FrameScores, PerExample, Target
-from temporal_attr.attributions.shuffle_probe._score_sources import OrderScores
+from temporal_attr._typing import (
+    FrameScores,
+    Logits,
+    PerExample,
+    ShuffledLogits,
+    ShuffledScores,
+    Target,
+    TargetLike,
+)
+from temporal_attr.attributions.shuffle_probe._scores import OrderScores
+from temporal_attr.gradients import resolve_target
 from temporal_attr.measures import (
     SHUFFLE_MEASURES,
     bootstrap,
-    context_category,
+    median_log_ratio,
     motion_reliance_ratio,
     natural_order_p_value,
-    need_category,
-    reliance_category,
     score_ratios,
     shuffle_samples,
-    tracking_category,
 )
 
-FEW_FRAMES, FEW_SHUFFLES = 6, 10
-"""Below these a number means little, and a note says so."""
+
+@dataclass(frozen=True)
+class Measured:
+    """Measures by name, with their 95 % bootstrap intervals over shuffles.
+
+    Attributes:
+        values: `(batch,)` each.
+        intervals: `(batch, 2)` each.
+    """
+
+    values: dict[str, PerExample]
+    intervals: dict[str, Float[Tensor, "batch 2"]]
+
+
+@dataclass(frozen=True)
+class ShuffleNumbers:
+    """What follows from scores and logits alone, all on the CPU.
+
+    The names are those of `ShuffleProbeResult`; `measured` has the measures that have an interval.
+    """
+
+    measured: Measured
+    frame_ratios: FrameScores
+    ratios: ShuffledScores
+    ordered_scores: FrameScores
+    shuffled_scores: ShuffledScores
+    logits: Logits
+    shuffled_logits: ShuffledLogits
+    target: Target
+    static_ratio: PerExample
+    p_value: PerExample
+    logit_p_value: PerExample
+    left_out: Int[Tensor, "batch"]
+    flow: Float[Tensor, "batch pairs"] | None
+
+    @property
+    def flow_correlation_drop(self) -> PerExample:
+        """As measured; NaN without flow."""
+        values = self.measured.values
+        unknown = torch.full_like(values["mrr"], torch.nan)
+        return values.get("flow_correlation_drop", unknown)
 
 
 def frame_ratios(scored: OrderScores) -> FrameScores:
@@ -37,51 +80,49 @@ def frame_ratios(scored: OrderScores) -> FrameScores:
     return found
 
 
-def numbers_of(
+def explained_target(target: TargetLike, scored: OrderScores) -> Target:
+    """The class of each clip that is explained, on the CPU."""
+    return resolve_target(target, scored.logits[:, 0]).cpu()
+
+
+def shuffle_numbers(
     scored: OrderScores,
     static: OrderScores,
-    target: Target,
+    target: TargetLike,
     flow: Float[Tensor, "batch pairs"] | None,
     seed: int,
-) -> dict[str, Any]:
-    """The fields of a result that follow from scores alone, all on the CPU.
+) -> ShuffleNumbers:
+    """The numbers of clips.
 
     Args:
-        scored: Of the clip: the natural order first.
-        static: Of the clip made of one frame.
+        scored: Of the clips: the natural order first.
+        static: Of the clips made of one frame.
         target: The class explained.
         flow: Mean magnitudes, if known.
         seed: Of the bootstrap.
     """
-    scored = replace(scored, scores=scored.scores.cpu(), logits=scored.logits.cpu())
-    target = target.cpu()
-    ordered, shuffled = scored.scores[:, 0], scored.scores[:, 1:]
-    logits, shuffled_logits = scored.logits[:, 0], scored.logits[:, 1:]
-    samples = shuffle_samples(ordered, shuffled, logits, shuffled_logits, target, flow)
-    values, intervals = values_of(samples, seed)
-    values.setdefault("flow_correlation_drop", torch.full_like(values["mrr"], torch.nan))
-    fields = {
-        **values,
-        "frame_ratios": frame_ratios(scored),
-        "ratios": samples["mrr"],
-        "ordered_scores": ordered,
-        "shuffled_scores": shuffled,
-        "logits": logits,
-        "shuffled_logits": shuffled_logits,
-        "target": target,
-        "static_ratio": _static_ratio(static.scores.cpu(), ordered),
-        "p_value": _p_value(scored.scores.double().mean(2), ordered.dtype),
-        "logit_p_value": _p_value(_of_target(scored.logits, target), logits.dtype),
-        "left_out": samples["mrr"][:, 0].isnan().sum(1),
-        "flow": flow,
-        "intervals": intervals,
-    }
-    return {**fields, "categories": tuple(_categories(fields)), "notes": tuple(_notes(fields))}
+    scores, logits = scored.scores.cpu(), scored.logits.cpu()
+    classes = explained_target(target, scored)
+    ordered, shuffled = scores[:, 0], scores[:, 1:]
+    samples = shuffle_samples(ordered, shuffled, logits[:, 0], logits[:, 1:], classes, flow)
+    return ShuffleNumbers(
+        measured=measured(samples, seed),
+        frame_ratios=frame_ratios(OrderScores(scores, logits)),
+        ratios=samples["mrr"],
+        ordered_scores=ordered,
+        shuffled_scores=shuffled,
+        logits=logits[:, 0],
+        shuffled_logits=logits[:, 1:],
+        target=classes,
+        static_ratio=_static_ratio(static.scores.cpu(), ordered),
+        p_value=_p_value(scores.double().mean(2), ordered.dtype),
+        logit_p_value=_p_value(_of_target(logits, classes), logits.dtype),
+        left_out=samples["mrr"][:, 0].isnan().sum(1),
+        flow=flow,
+    )
 
 
-def values_of(
-    samples: dict[str, Tensor], seed: int
-) -> tuple[dict[str, PerExample], dict[str, Float[Tensor, "batch 2"]]]:
+def measured(samples: dict[str, Tensor], seed: int) -> Measured:
     """Each measure of each clip, and its bootstrap interval over shuffles."""
     values, intervals = {}, {}
     for name, drawn in samples.items():
@@ -89,22 +130,30 @@ def values_of(
         values[name] = measure.of(drawn)
         found = [bootstrap(one.numpy(), measure.statistic, seed=seed) for one in drawn]
         intervals[name] = torch.tensor([[i.low, i.high] for i in found], dtype=torch.float64)
-    return values, intervals
+    return Measured(values, intervals)
 
 
-def curve_of(scored: OrderScores, target: Target, counts: list[int], seed: int) -> dict[str, Any]:
-    """The values and intervals of a `ShuffleCurve`; `counts` orders belong to each shuffling."""
+def measured_by_group(
+    scored: OrderScores, target: Target, counts: tuple[int, ...], seed: int
+) -> list[Measured]:
+    """The measures of each group of orders; the natural order comes first, then the groups."""
     scores, logits = scored.scores.cpu(), scored.logits.cpu()
-    points = []
-    for shuffled, others in zip(
-        scores[:, 1:].split(counts, 1), logits[:, 1:].split(counts, 1), strict=True
-    ):
-        samples = shuffle_samples(scores[:, 0], shuffled, logits[:, 0], others, target.cpu())
-        points.append(values_of(samples, seed))
-    return {
-        "values": {name: torch.stack([p[0][name] for p in points], 1) for name in points[0][0]},
-        "intervals": {name: torch.stack([p[1][name] for p in points], 1) for name in points[0][1]},
-    }
+    groups = zip(scores[:, 1:].split(counts, 1), logits[:, 1:].split(counts, 1), strict=True)
+    return [
+        measured(shuffle_samples(scores[:, 0], shuffled, logits[:, 0], others, target), seed)
+        for shuffled, others in groups
+    ]
+
+
+def repeat_change(scored: OrderScores, again: OrderScores) -> float:
+    """How far scores of the same clips are from each other: the largest median |log R| of a clip.
+
+    0 if that is rounding.
+    """
+    ratios = score_ratios(scored.scores[:, 0], again.scores)
+    change = median_log_ratio(ratios).nan_to_num().max().item()
+    rounding: float = torch.finfo(ratios.dtype).eps ** 0.5
+    return change if change > rounding else 0.0
 
 
 def _static_ratio(static: Float[Tensor, "batch 1 time"], ordered: FrameScores) -> PerExample:
@@ -126,63 +175,3 @@ def _p_value(levels: Float[Tensor, "batch orders"], dtype: torch.dtype) -> PerEx
             for level, slack in zip(levels, tolerance, strict=True)
         ]
     )
-
-
-def _categories(fields: dict[str, Any]) -> Iterator[dict[str, str]]:
-    probabilities = fields["logits"].double().softmax(1)
-    frames = fields["ratios"].shape[2]
-    for example, target in enumerate(fields["target"].tolist()):
-        fall, mrr, drop, flow, change = (
-            fields[name][example].item()
-            for name in (
-                "probability_fall",
-                "mrr",
-                "relative_drop",
-                "flow_correlation_drop",
-                "median_log_ratio",
-            )
-        )
-        words = {
-            "probability_fall": need_category(fall, probabilities[example, target].item()),
-            "mrr": reliance_category(mrr, change),
-            "relative_drop": context_category(drop),
-            "flow_correlation_drop": tracking_category(flow),
-        }
-        if 2 * fields["left_out"][example] > frames:
-            few = "not said, as most frames have no ratio"
-            words |= {"mrr": few, "relative_drop": few}
-        yield words
-
-
-def _notes(fields: dict[str, Any]) -> Iterator[tuple[str, ...]]:
-    _, shuffles, frames = fields["ratios"].shape
-    shared = []
-    if frames < FEW_FRAMES:
-        shared.append(f"{frames} frames are few: a median over them, and a correlation, say little")
-    if shuffles < FEW_SHUFFLES:
-        # A single other order is always as far from the mean of both as the natural one.
-        smallest = 1 / (shuffles + 1) if shuffles > 1 else 1
-        shared.append(
-            f"{shuffles} order(s) are few: the intervals are too narrow, and no p-value can be "
-            f"below {smallest:.2g}"
-        )
-    for example in range(len(fields["mrr"])):
-        yield (*shared, *_notes_of(fields, example))
-
-
-def _notes_of(fields: dict[str, Any], example: int) -> Iterator[str]:
-    ratios = fields["ratios"][example]
-    without = ratios[0].isnan()
-    if without.all():
-        yield "no frame has a score in order, so there is no ratio"
-    elif without.any():
-        gained = int((fields["shuffled_scores"][example][:, without] > 0).any(0).sum())
-        yield (
-            f"{int(without.sum())} of {len(without)} frames have no score in order, and no ratio; "
-            f"{gained} of them get one when shuffled, which no ratio shows"
-        )
-    flow = fields["flow"]
-    if flow is not None and fields["flow_correlation_drop"][example].isnan():
-        still = flow[example].max() == flow[example].min()
-        what = "the flow is constant" if still else "a profile of scores or the flow is constant"
-        yield f"no flow correlation drop: {what}"

@@ -1,0 +1,110 @@
+"""At which range order matters: what `ShuffleProbe.curve` found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from temporal_attr._errors import OptionError
+from temporal_attr._run import Run
+from temporal_attr._typing import Target
+from temporal_attr.attributions._results import plain
+from temporal_attr.clips import BlockShuffle, LocalShuffle, Shuffling, count_orders
+
+
+@dataclass(frozen=True, eq=False)
+class ShuffleCurve:
+    """At which range order matters: the measures of each of several shufflings.
+
+    Attributes:
+        shufflings: The families of orders, as text.
+        lengths: The block length or radius of each, in frames.
+        kind: `"block length"` or `"radius"`, what the lengths are.
+        orders: How many orders of each there were; fewer than were asked for where there are no
+            more.
+        target: `(batch,)`, the class that was explained.
+        values: By the name of a measure: `(batch, shufflings)`.
+        intervals: By the name of a measure: `(batch, shufflings, 2)`, 95 % over shuffles.
+        run: How the run went.
+        class_names: What the model's classes are called, in their order; empty if not known.
+
+    Example:
+        >>> import torch
+        >>> from temporal_attr import ShuffleProbe
+        >>> from temporal_attr.zoo import build_model
+        >>> model = build_model("inflated-resnet", classes=4, widths=(4, 8))
+        >>> curve = ShuffleProbe(model, shuffles=5).curve(torch.rand(1, 8, 3, 32, 32), target=2)
+        >>> curve.kind, curve.lengths, tuple(curve.values["mrr"].shape)
+        ('block length', (1, 2), (1, 2))
+    """
+
+    shufflings: tuple[str, ...]
+    lengths: tuple[int, ...]
+    kind: str
+    orders: tuple[int, ...]
+    target: Target
+    values: dict[str, Float[Tensor, "batch shufflings"]]
+    intervals: dict[str, Float[Tensor, "batch shufflings 2"]]
+    run: Run
+    class_names: tuple[str, ...] = ()
+
+    def summary(self) -> str:
+        """A table for each clip of the batch: a line for each length."""
+        shown = list(self.values)
+        lines = []
+        for example, target in enumerate(self.target.tolist()):
+            name = f" ({self.class_names[target]})" if self.class_names else ""
+            lines.append(f"clip {example}: target {target}{name}")
+            lines.append("  ".join([self.kind, "orders", *shown]))
+            for place, (length, count) in enumerate(zip(self.lengths, self.orders, strict=True)):
+                cells = [f"{self.values[one][example, place]:.2f}".rjust(len(one)) for one in shown]
+                first = [f"{length}".rjust(len(self.kind)), f"{count}".rjust(len("orders"))]
+                lines.append("  ".join([*first, *cells]))
+        if min(self.orders) < max(self.orders):
+            lines.append("note: fewer orders than asked for at some lengths; there are no more")
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain Python, ready for JSON; what is not a finite number becomes None."""
+        found: dict[str, Any] = plain(self)
+        return found
+
+
+def range_of(shufflings: Sequence[Shuffling]) -> tuple[str, tuple[int, ...]]:
+    """What the lengths of a curve are, and the lengths.
+
+    Raises:
+        OptionError: If the shufflings are not all of one kind that has a length.
+    """
+    blocks = tuple(one.length for one in shufflings if isinstance(one, BlockShuffle))
+    radii = tuple(one.radius for one in shufflings if isinstance(one, LocalShuffle))
+    if shufflings and len(blocks) == len(shufflings):
+        return "block length", blocks
+    if shufflings and len(radii) == len(shufflings):
+        return "radius", radii
+    raise OptionError(
+        "shufflings that are all BlockShuffle, or all LocalShuffle",
+        ", ".join(map(repr, shufflings)) or "none",
+        "Give one kind, such as [BlockShuffle(1), BlockShuffle(4)].",
+    )
+
+
+def counted_orders(shufflings: Sequence[Shuffling], frames: int, limit: int) -> tuple[int, ...]:
+    """How many orders each shuffling has, up to a limit.
+
+    Raises:
+        OptionError: If one has none but the natural order.
+    """
+    counts = tuple(count_orders(one, frames, limit) for one in shufflings)
+    for one, count in zip(shufflings, counts, strict=True):
+        if not count:
+            raise OptionError(
+                f"shufflings that have another order of {frames} frames",
+                repr(one),
+                "Leave it out, or take shorter blocks.",
+            )
+    return counts
