@@ -18,7 +18,6 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from temporal_attr import clips, evaluation, measures, models
-from temporal_attr._run import Run
 from temporal_attr._errors import (
     ClipError,
     DataError,
@@ -34,6 +33,7 @@ from temporal_attr._errors import (
     VideoError,
     VideoNotFoundError,
 )
+from temporal_attr._run import Run
 from temporal_attr.clips import Clip, Normalization, Preprocessing, clip_windows, load_clip
 from temporal_attr.measures import frame_scores
 from temporal_attr.models import (

@@ -74,6 +74,12 @@ def require_reduction(
 
     Raises:
         OptionError: With the names.
+
+    Example:
+        >>> require_reduction("sum", names=("l2", "l1"))
+        Traceback (most recent call last):
+        ...
+        temporal_attr._errors.OptionError: expected reduction to be "l2", "l1" or a function, ...
     """
     if not callable(reduction) and reduction not in names:
         allowed = ", ".join(f'"{name}"' for name in names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from temporal_attr._errors import OptionError
 from temporal_attr._run import Run
 from temporal_attr._typing import Target
 from temporal_attr.attributions._results import plain
+from temporal_attr.attributions.shuffle_probe._compute import CurveOutcome
 from temporal_attr.clips import BlockShuffle, LocalShuffle, Shuffling, count_orders
 
 
@@ -74,12 +76,62 @@ class ShuffleCurve:
         return found
 
 
-def range_of(shufflings: Sequence[Shuffling]) -> tuple[str, tuple[int, ...]]:
-    """What the lengths of a curve are, and the lengths.
+@dataclass(frozen=True)
+class CurveShufflings:
+    """The shufflings of a curve, which are all of one kind, and how many orders each has."""
+
+    shufflings: tuple[Shuffling, ...]
+    kind: str
+    lengths: tuple[int, ...]
+    orders: tuple[int, ...]
+
+
+def curve_shufflings(
+    shufflings: Sequence[Shuffling] | None, frames: int, limit: int
+) -> CurveShufflings:
+    """The shufflings that were asked for, checked, or blocks of 1, 2, 4, ... frames.
+
+    Args:
+        shufflings: As `ShuffleProbe.curve` takes them.
+        frames: Length of the clip.
+        limit: How many orders of each are asked for.
 
     Raises:
-        OptionError: If the shufflings are not all of one kind that has a length.
+        OptionError: If they are not all of one kind that has a length, or one has no other order.
     """
+    if shufflings is None:
+        shufflings = [BlockShuffle(2**n) for n in range(1 + int(math.log2(frames / 3)))]
+    kind, lengths = _range_of(shufflings)
+    orders = tuple(count_orders(one, frames, limit) for one in shufflings)
+    for one, count in zip(shufflings, orders, strict=True):
+        if not count:
+            raise OptionError(
+                f"shufflings that have another order of {frames} frames",
+                repr(one),
+                "Leave it out, or take shorter blocks.",
+            )
+    return CurveShufflings(tuple(shufflings), kind, lengths, orders)
+
+
+def curve_of(
+    asked: CurveShufflings, found: CurveOutcome, run: Run, class_names: tuple[str, ...]
+) -> ShuffleCurve:
+    """The result of one call."""
+    return ShuffleCurve(
+        shufflings=tuple(map(repr, asked.shufflings)),
+        lengths=asked.lengths,
+        kind=asked.kind,
+        orders=asked.orders,
+        target=found.target,
+        values=found.values,
+        intervals=found.intervals,
+        run=run,
+        class_names=class_names,
+    )
+
+
+def _range_of(shufflings: Sequence[Shuffling]) -> tuple[str, tuple[int, ...]]:
+    """What the lengths of a curve are, and the lengths."""
     blocks = tuple(one.length for one in shufflings if isinstance(one, BlockShuffle))
     radii = tuple(one.radius for one in shufflings if isinstance(one, LocalShuffle))
     if shufflings and len(blocks) == len(shufflings):
@@ -91,20 +143,3 @@ def range_of(shufflings: Sequence[Shuffling]) -> tuple[str, tuple[int, ...]]:
         ", ".join(map(repr, shufflings)) or "none",
         "Give one kind, such as [BlockShuffle(1), BlockShuffle(4)].",
     )
-
-
-def counted_orders(shufflings: Sequence[Shuffling], frames: int, limit: int) -> tuple[int, ...]:
-    """How many orders each shuffling has, up to a limit.
-
-    Raises:
-        OptionError: If one has none but the natural order.
-    """
-    counts = tuple(count_orders(one, frames, limit) for one in shufflings)
-    for one, count in zip(shufflings, counts, strict=True):
-        if not count:
-            raise OptionError(
-                f"shufflings that have another order of {frames} frames",
-                repr(one),
-                "Leave it out, or take shorter blocks.",
-            )
-    return counts

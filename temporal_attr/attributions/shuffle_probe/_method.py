@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -25,19 +24,18 @@ from temporal_attr.attributions.shuffle_probe._compute import (
 )
 from temporal_attr.attributions.shuffle_probe._curve import (
     ShuffleCurve,
-    counted_orders,
-    range_of,
+    curve_of,
+    curve_shufflings,
 )
 from temporal_attr.attributions.shuffle_probe._result import (
-    ProbeLabels,
     ShuffleProbeResult,
+    labels_of,
     result_of,
     segment_sets,
 )
 from temporal_attr.attributions.shuffle_probe._scores import scorer_of
 from temporal_attr.attributions.temporal_gradient import TemporalGradient
 from temporal_attr.clips import (
-    BlockShuffle,
     FullShuffle,
     Normalization,
     Shuffling,
@@ -72,8 +70,7 @@ class ShuffleProbe(VideoMethod, PerturbationAttribution):  # type: ignore[misc]
     to :math:`G_t`; here a frame whose score is zero or rounding only has no ratio (NaN), and is
     counted in `left_out`.
 
-    Among planted models MRR did not tell which use motion, as sensitivity may rise or drop when
-    frames are shuffled; the drop of the target's probability did
+    Among planted models MRR did not tell which use motion; the drop of the target's probability did
     (`benchmarks/results/shuffle_probe.md`), so a summary gives it first.
 
     Args:
@@ -238,7 +235,8 @@ class ShuffleProbe(VideoMethod, PerturbationAttribution):  # type: ignore[misc]
         """
         request = self._request(inputs, target, additional_forward_args, flow)
         batch, frames = request.clip.shape[:2]
-        size, labels = self.segment, self._labels()
+        size = self.segment
+        labels = labels_of(self.method, self.shuffling, self.class_names)
         parts = None
         remarks: tuple[str, ...] = ()
         with started(show_progress, self.seed) as run:
@@ -281,23 +279,10 @@ class ShuffleProbe(VideoMethod, PerturbationAttribution):  # type: ignore[misc]
         """
         request = self._request(inputs, target, additional_forward_args)
         batch, frames = request.clip.shape[:2]
-        if shufflings is None:
-            shufflings = [BlockShuffle(2**n) for n in range(1 + int(math.log2(frames / 3)))]
-        kind, lengths = range_of(shufflings)
-        counts = counted_orders(shufflings, frames, self.shuffles)
+        asked = curve_shufflings(shufflings, frames, self.shuffles)
         with started(show_progress, self.seed) as run:
-            found = probe_curve(request, shufflings, counts, run)
-        return ShuffleCurve(
-            shufflings=tuple(map(repr, shufflings)),
-            lengths=lengths,
-            kind=kind,
-            orders=counts,
-            target=found.target,
-            values=found.values,
-            intervals=found.intervals,
-            run=run.finished(batch * frames),
-            class_names=self.class_names,
-        )
+            found = probe_curve(request, asked.shufflings, asked.orders, run)
+        return curve_of(asked, found, run.finished(batch * frames), self.class_names)
 
     def _request(
         self,
@@ -314,15 +299,10 @@ class ShuffleProbe(VideoMethod, PerturbationAttribution):  # type: ignore[misc]
                 f"{clip.shape[1]}",
                 "Two frames have one other order, which is no sample of orders.",
             )
+        arguments = self._checked_arguments(additional_forward_args)
+        nested = NestedMethod(self.method, arguments, self.method_arguments)
         return ProbeRequest(
-            scorer=scorer_of(
-                NestedMethod(
-                    self.method,
-                    self._checked_arguments(additional_forward_args),
-                    self.method_arguments,
-                ),
-                self.reduction,
-            ),
+            scorer=scorer_of(nested, self.reduction),
             clip=clip,
             target=target,
             shuffling=self.shuffling,
@@ -332,13 +312,6 @@ class ShuffleProbe(VideoMethod, PerturbationAttribution):  # type: ignore[misc]
             flow=None if flow is None else clip_flow(clip, self.normalization, flow),
             repeat=not isinstance(self.method, TemporalGradient),
         )
-
-    def _labels(self) -> ProbeLabels:
-        method = self.method.get_name()
-        by = method
-        if isinstance(self.method, TemporalGradient):
-            by = f"the gradient of the {self.method.objective_name}"
-        return ProbeLabels(repr(self.shuffling), f"scored by {by}", method, self.class_names)
 
 
 def _require_overlap(share: float) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from captum.attr import Attribution
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -26,6 +27,8 @@ from temporal_attr.attributions.shuffle_probe._compute import (
 )
 from temporal_attr.attributions.shuffle_probe._notes import categories_of, notes_of
 from temporal_attr.attributions.shuffle_probe._set import ShuffleSet
+from temporal_attr.attributions.temporal_gradient import TemporalGradient
+from temporal_attr.clips import Shuffling
 from temporal_attr.measures import SHUFFLE_MEASURES, Interval, shuffle_samples
 
 
@@ -182,6 +185,17 @@ class ProbeLabels:
     class_names: tuple[str, ...]
 
 
+def labels_of(
+    method: Attribution, shuffling: Shuffling, class_names: tuple[str, ...]
+) -> ProbeLabels:
+    """What results say of a probe of a method."""
+    name: str = method.get_name()
+    by = name
+    if isinstance(method, TemporalGradient):
+        by = f"the gradient of the {method.objective_name}"
+    return ProbeLabels(repr(shuffling), f"scored by {by}", name, class_names)
+
+
 def result_of(
     outcome: ProbeOutcome,
     labels: ProbeLabels,
@@ -200,12 +214,7 @@ def result_of(
     """
     numbers = outcome.numbers
     values = numbers.measured.values
-    if outcome.repeat_change:
-        remarks = (
-            f"{labels.method} draws random numbers: the same clip twice has |log R| of "
-            f"{outcome.repeat_change:.2g}, which is in every ratio",
-            *remarks,
-        )
+    remarks = (*_on_noise(outcome, labels), *remarks)
     examples = range(len(numbers.target))
     return ShuffleProbeResult(
         logits=numbers.logits,
@@ -237,6 +246,15 @@ def result_of(
         segments=segments,
         shuffling=labels.shuffling,
         scored_by=labels.scored_by,
+    )
+
+
+def _on_noise(outcome: ProbeOutcome, labels: ProbeLabels) -> tuple[str, ...]:
+    if not outcome.repeat_change:
+        return ()
+    return (
+        f"{labels.method} draws random numbers: the same clip twice has |log R| of "
+        f"{outcome.repeat_change:.2g}, which is in every ratio",
     )
 
 
