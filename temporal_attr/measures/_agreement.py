@@ -39,6 +39,12 @@ class Agreement:
             for which there is a number; NaN if there are none.
         p_value: `(batch,)`, the probability that an order drawn at random agrees at least as well
             as the natural one, in (0, 1]; NaN where the value is.
+
+    Example:
+        >>> flow = torch.eye(5).reshape(1, 5, 1, 5)
+        >>> saliency = torch.cat([torch.zeros(1, 1, 1, 5), flow], 1)
+        >>> flow_agreement(saliency, flow, top=0.2).intersection.value
+        tensor([1.], dtype=torch.float64)
     """
 
     frames: Float[Tensor, "batch pairs"]
@@ -55,6 +61,12 @@ class FlowAgreement:
         rank_correlation: Spearman's, over the pixels of a frame; in [-1, 1].
         intersection: Of the pixels with the largest saliency, the share that are among those with
             the largest flow; in [0, 1].
+
+    Example:
+        >>> flow = torch.eye(5).reshape(1, 5, 1, 5)
+        >>> saliency = torch.cat([torch.zeros(1, 1, 1, 5), flow], 1)
+        >>> flow_agreement(saliency, flow, top=0.2).intersection.value
+        tensor([1.], dtype=torch.float64)
     """
 
     rank_correlation: Agreement

@@ -34,6 +34,10 @@ class Term:
     Attributes:
         input: What the map is applied to, shaped as the input that the rule was given.
         weight: Its weight; None for a map without weights, such as a mean.
+
+    Example:
+        >>> Term(torch.ones(1, 2), torch.eye(2)).weight.shape
+        torch.Size([2, 2])
     """
 
     input: Input
