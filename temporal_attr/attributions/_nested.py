@@ -13,7 +13,7 @@ from temporal_attr._errors import ModelError
 from temporal_attr._run import RunContext
 from temporal_attr._typing import ClipTensor, Logits, Target
 from temporal_attr.attributions.temporal_gradient import TemporalGradient
-from temporal_attr.gradients import isolated_autograd
+from temporal_attr.gradients import isolated_autograd, native_recurrence
 from temporal_attr.models import VideoModel, check_logits
 
 
@@ -75,7 +75,11 @@ class NestedMethod:
         if self.arguments:
             given["additional_forward_args"] = self.arguments
         known = isinstance(self.method.forward_func, VideoModel)
-        with isolated_autograd((clips,)) as (own,), run.counting(known):
+        with (
+            isolated_autograd((clips,)) as (own,),
+            run.counting(known),
+            native_recurrence(clips.is_cuda),
+        ):
             # A copy that asks for gradients: some of Captum's methods switch them on, and warn.
             leaf = own.clone().requires_grad_()
             return self.method.attribute(leaf, target=target, **given)

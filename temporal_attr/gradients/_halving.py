@@ -19,6 +19,7 @@ _OUT_OF_MEMORY_TEXTS = (
     "can't allocate memory",  # the CPU's allocator
     "not enough memory",
     "status_alloc_failed",  # cuBLAS and cuDNN
+    "unable to find an engine to execute",  # cuDNN, where none fits into what memory is left
 )
 
 

@@ -234,6 +234,7 @@ def test_halving_hides_no_other_error():
         (MemoryError(), True),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), True),
         (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
+        (RuntimeError("GET was unable to find an engine to execute this computation"), True),
         (RuntimeError("shape '[2]' is invalid"), False),
         (ValueError("out of memory"), False),
     ],
