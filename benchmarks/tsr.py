@@ -20,7 +20,9 @@ from temporal_range import folder_of, train_all
 from tqdm import tqdm
 from train_zoo import Recipe
 from tsr_methods import LONGER, METHODS, PARTS, RECIPES, RESNET, outcome, path_of
-from tsr_report import Table, differences, parts_picture, report
+from tsr_pictures import differences, parts_picture
+from tsr_report import report
+from tsr_table import Table
 
 from temporal_attr.zoo import pretrained_card
 
@@ -85,10 +87,10 @@ def main() -> None:
             running = [pool.submit(outcome, *job) for job in missing]
             for done in tqdm(as_completed(running), "measured", total=len(running)):
                 found = done.result()
-                said = (
+                label = (
                     f"{found.name} seed {found.seed}, {found.method}: {found.seconds:.2f} s a clip"
                 )
-                tqdm.write(said)
+                tqdm.write(label)
         missing = []
     table = Table([outcome(*job) for job in wanted if job not in missing])
     page = report(table, left_out(options.seeds))

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from train_zoo import TEST_SEED, Recipe, values
 from tsr_scores import Areas, frame_areas, pixel_areas
 
-from temporal_attr import FrameMaskingTSR, FrameMaskingTSRResult
+from temporal_attr import Blocks, FrameMaskingTSR, FrameMaskingTSRResult, Superpixels
 from temporal_attr.models import FramewiseModel, VideoModel
 from temporal_attr.synthetic import PlantedVideo
 from temporal_attr.zoo import load_pretrained
@@ -90,8 +90,8 @@ def by_frame(clips: Tensor) -> Tensor:
 
 
 OTHERS: dict[str, dict[str, Any]] = {
-    "one step, neighbour": {"hide": "neighbour"},
-    "one step, mean": {"hide": "mean"},
+    "one step, neighbour": {"baselines": "neighbour"},
+    "one step, mean": {"baselines": "mean"},
     "one step, 4 frames": {"window": 4},
 }
 
@@ -131,17 +131,17 @@ _METHODS = [
 METHODS = {method.name: method for method in _METHODS}
 
 PARTS: dict[str, dict[str, Any]] = {
-    "blocks of 10": {"block": (10, 10)},
-    "blocks of 7 x 8": {"block": (7, 8)},
-    "superpixels": {"features": "superpixel", "segments": 24},
+    "blocks of 10": {"feature_mask": Blocks(10, 10)},
+    "blocks of 7 x 8": {"feature_mask": Blocks(7, 8)},
+    "superpixels": {"feature_mask": Superpixels(n_segments=24)},
 }
-"""Parts of a frame: blocks are 16 and 20, superpixels about 20."""
+"""Parts of a frame."""
 
 
 class Remembering(nn.Module):
     """A framewise model that encodes a frame once, however many clips it is in; without gradients.
 
-    Methods that hide frames, or parts of them, show the same few frames again and again.
+    Methods that mask frames, or parts of them, show the same few frames again and again.
     """
 
     def __init__(self, model: FramewiseModel) -> None:
@@ -185,6 +185,11 @@ class Outcome:
     numbers: dict[str, Levels] = field(default_factory=dict)
 
 
+def masks_at_a_time(frames: int, model: nn.Module, clip: Tensor) -> int:
+    """Masked frames, or masked clips where a model sees clips only, by the frames they have."""
+    return frames if isinstance(model, FramewiseModel) else max(1, frames // clip.shape[1])
+
+
 def variants(found: FrameMaskingTSRResult, two: bool) -> dict[str, Tensor]:
     """Attributions that follow from one run: alone, in one step, and in two.
 
@@ -197,7 +202,7 @@ def variants(found: FrameMaskingTSRResult, two: bool) -> dict[str, Tensor]:
         every["alone, in blocks"] = in_blocks(every["alone"])
         every["one step, in blocks"] = in_blocks(every["one step"])
         every["two steps"] = found.attribution
-        # Kept frames moved the attribution, but where nothing at all did.
+        # Kept frames have weight, unless no frame has any.
         by_part = found.attribution / torch.where(weight > 0, weight, 1)
         kept = found.kept[:, :, None, None, None]
         every["two steps, scaled"] = torch.where(
@@ -261,13 +266,13 @@ class Tally:
     ) -> None:
         """A method alone and rescaled."""
         settings: dict[str, Any] = {
-            "chunk_size": method.chunk,
+            "perturbations_per_eval": masks_at_a_time(method.chunk, model, clip),
             "seed": method.seed,
             "method_arguments": method.arguments(clip),
         }
         step: dict[str, Any] = {}
         if method.two:
-            step = {"steps": "two", "block": BLOCK, "quantile": QUANTILE}
+            step = {"steps": "two", "feature_mask": Blocks(*BLOCK), "quantile": QUANTILE}
         if isinstance(model, FramewiseModel) and not issubclass(method.make, GradientAttribution):
             model = Remembering(model)
         tsr = FrameMaskingTSR(method.make(model), **settings, **step)
@@ -287,8 +292,13 @@ class Tally:
 
     def add_parts(self, parts: str, model: VideoModel, video: PlantedVideo, clip: Tensor) -> None:
         """Saliency in two steps, with other parts of frames."""
+        at_a_time = masks_at_a_time(SEEN, model, clip)
         tsr = FrameMaskingTSR(
-            Saliency(model), "two", quantile=QUANTILE, chunk_size=SEEN, **PARTS[parts]
+            Saliency(model),
+            "two",
+            quantile=QUANTILE,
+            perturbations_per_eval=at_a_time,
+            **PARTS[parts],
         )
         found = tsr.explain(clip, target=video.label)
         # R(X) itself is made twice.

@@ -7,8 +7,8 @@ without a frame, as ours does. It takes up to an hour, so a sample of its calls 
 them before ours and half after, and the time of all is worked out from their mean. Ours is run
 whole. The floor of a framewise model is one forward and one backward pass of the encoder for each
 masked frame, in batches of 16, of which a sample is timed in the same way; other models have no
-cheaper way than the loop, and are their own floor. Every Delta of the sample is compared with ours.
-Writes results/tsr_speed.md. Linux only.
+cheaper path than the loop, and are their own floor. Every Delta of the sample is compared with
+ours. Writes results/tsr_speed.md. Linux only.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from shuffle_speed import cnn_lstm, late_fusion
 from torch import Tensor
 from tqdm import tqdm
 
-from temporal_attr import FrameMaskingTSR, FrameMaskingTSRResult, VideoModel, wrap
+from temporal_attr import Blocks, FrameMaskingTSR, FrameMaskingTSRResult, VideoModel, wrap
 from temporal_attr.models import FramewiseModel
 from temporal_attr.zoo import build_model
 
@@ -84,7 +84,7 @@ def method_of(model: VideoModel, setting: Setting) -> FrameMaskingTSR:
     return FrameMaskingTSR(
         Saliency(model),
         "two",
-        block=setting.block,
+        Blocks(*setting.block),
         quantile=setting.quantile,
         method_arguments={"abs": False},
     )
@@ -107,7 +107,7 @@ class Loop:
         return found
 
     def masked(self, place: tuple[int, int, int]) -> Tensor:
-        """The clip with one block of a frame hidden."""
+        """The clip with one block of a frame masked."""
         frame, row, column = place
         shown = self.clip.clone()
         high, wide = self.block
@@ -117,9 +117,9 @@ class Loop:
     def call(self, place: tuple[int, int, int]) -> None:
         """Time one masked clip."""
         begin = time.perf_counter()
-        moved = (self.attribution(self.masked(place)) - self.base).abs().sum().item()
+        change = (self.attribution(self.masked(place)) - self.base).abs().sum().item()
         self.seconds.append(time.perf_counter() - begin)
-        self.found[place] = moved
+        self.found[place] = change
 
     def predict(self) -> float:
         """Seconds for the logits of a clip, which are asked of each clip without a frame."""
@@ -144,14 +144,14 @@ def errors(
 ) -> tuple[list[float], list[float]]:
     """The relative errors of ours and of the loop against the loop in float64, for kept frames."""
     ours, plain = [], []
-    for (frame, row, column), moved in loop.found.items():
+    for (frame, row, column), change in loop.found.items():
         if result.kept[0, frame]:
             exact.call((frame, row, column))
             truth = exact.found[frame, row, column]
             score = result.attribution[0, frame, 0, row, column]
             found = (score / result.frame_scores[0, frame]).item()
             ours.append(abs(found - truth) / truth)
-            plain.append(abs(moved - truth) / truth)
+            plain.append(abs(change - truth) / truth)
     return ours, plain
 
 
@@ -201,7 +201,7 @@ def time_setting(name: str) -> str:
         f"{ours / least:.2f}",
         f"{whole / ours:.1f}",
         *(f"{max(one):.0e}" for one in off),
-        result.run.memory,
+        result.run.path,
     ]
     return f"| {name} | {' | '.join(cells)} |"
 
@@ -211,9 +211,11 @@ def measure_peak(blocks: int) -> float:
     setting = Setting(cnn_lstm, (8, 64, 64), (64 // blocks, 64 // blocks))
     model, clip = prepared(setting)
     tsr = method_of(model, setting)
-    tsr.chunk_size = 4
+    tsr.perturbations_per_eval = 4
     # What is set up once; small, since freed memory would be used again and not be seen.
-    FrameMaskingTSR(Saliency(model), chunk_size=1).explain(clip[:, :2, :, :32, :32], TARGET)
+    FrameMaskingTSR(Saliency(model), perturbations_per_eval=1).explain(
+        clip[:, :2, :, :32, :32], TARGET
+    )
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     before = resident("VmRSS")
     tsr.explain(clip, TARGET)
@@ -241,7 +243,7 @@ def main() -> None:
         f"(in batches of {CHUNK}, from 8 of them), and of others the loop itself. Both ask "
         "for the logits of clips without a frame; ours also finds keyframes. Errors are the "
         "largest of a Delta against the loop in float64, over those of the sample whose frame is "
-        "kept: where hiding a part moves the attribution little, rounding in float32 shows, in "
+        "kept: where the attribution changes little without a part, rounding in float32 shows, in "
         "the loop as in ours.",
         "",
         "| model | calls | floor | ours | loop | ours / floor | loop / ours | error of ours "
@@ -255,7 +257,7 @@ def main() -> None:
         lines += [
             "",
             "Peak memory added by the call, in MB, by the number of blocks a side, of 8 frames of "
-            "64 x 64 pixels with `chunk_size=4`:",
+            "64 x 64 pixels with `perturbations_per_eval=4`:",
             "",
             "| model | " + " | ".join(blocks) + " |",
             "|---|" + "---|" * len(blocks),

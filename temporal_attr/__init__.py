@@ -17,7 +17,7 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from temporal_attr import clips, evaluation, measures, models
+from temporal_attr import clips, evaluation, measures, models, perturbations
 from temporal_attr._errors import (
     ClipError,
     DataError,
@@ -46,9 +46,10 @@ from temporal_attr.models import (
     VideoModel,
     wrap,
 )
+from temporal_attr.perturbations import Blocks, FeatureMask, Pixels, Superpixels, Supervoxels
 
 if TYPE_CHECKING:
-    from temporal_attr import attributions, gradients, perturbations, relevance, views
+    from temporal_attr import attributions, gradients, relevance, views
     from temporal_attr.attributions import (
         LRP,
         ContrastiveLRPTemporal,
@@ -69,6 +70,7 @@ __version__ = version("temporal-attr")
 
 __all__ = [
     "LRP",
+    "Blocks",
     "Clip",
     "ClipError",
     "ContrastiveLRPTemporal",
@@ -76,6 +78,7 @@ __all__ = [
     "Conv3D",
     "DataError",
     "EarlyFusion",
+    "FeatureMask",
     "FrameLogits",
     "FrameLogitsError",
     "FrameMaskingTSR",
@@ -88,6 +91,7 @@ __all__ = [
     "Normalization",
     "NotAVideoError",
     "OptionError",
+    "Pixels",
     "Preprocessing",
     "Result",
     "Run",
@@ -95,6 +99,8 @@ __all__ = [
     "ShuffleProbe",
     "ShuffleProbeResult",
     "ShuffleSet",
+    "Superpixels",
+    "Supervoxels",
     "TargetError",
     "TemporalAttrError",
     "TemporalGradient",
@@ -122,7 +128,7 @@ __all__ = [
 
 # Captum imports matplotlib, which a server that only reads clips and runs models can do without;
 # so what stands on Captum, and the pictures, are imported when they are first named.
-_LATE_ROOMS = ("attributions", "gradients", "perturbations", "relevance", "views")
+_LATE_ROOMS = ("attributions", "gradients", "relevance", "views")
 _LATE_NAMES = (
     "LRP",
     "ContrastiveLRPTemporal",

@@ -1,1 +1,65 @@
-"""What is masked in a clip, and what stands in its place."""
+"""What is masked in a clip, what stands in its place, and what that does."""
+
+from temporal_attr.perturbations._baselines import (
+    BaselineName,
+    Baselines,
+    baseline_of,
+    check_baselines,
+    neighbour_of,
+)
+from temporal_attr.perturbations._effects import (
+    ChunkEffects,
+    Effects,
+    EffectsSoFar,
+    MaskQuery,
+    OnStop,
+    require_on_stop,
+    stopping,
+)
+from temporal_attr.perturbations._feature_mask import (
+    Blocks,
+    FeatureMask,
+    Labels,
+    Pixels,
+    Superpixels,
+    Supervoxels,
+    as_feature_mask,
+)
+from temporal_attr.perturbations._masks import (
+    Mask,
+    feature_masks,
+    frame_masks,
+    masked_clips,
+    masked_frames,
+    mean_over_windows,
+)
+from temporal_attr.perturbations._seeding import seeded
+
+__all__ = [
+    "BaselineName",
+    "Baselines",
+    "Blocks",
+    "ChunkEffects",
+    "Effects",
+    "EffectsSoFar",
+    "FeatureMask",
+    "Labels",
+    "Mask",
+    "MaskQuery",
+    "OnStop",
+    "Pixels",
+    "Superpixels",
+    "Supervoxels",
+    "as_feature_mask",
+    "baseline_of",
+    "check_baselines",
+    "feature_masks",
+    "frame_masks",
+    "masked_clips",
+    "masked_frames",
+    "mean_over_windows",
+    "neighbour_of",
+    "require_on_stop",
+    "seeded",
+    "stopping",
+]

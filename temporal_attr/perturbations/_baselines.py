@@ -1,9 +1,9 @@
-"""What stands in a clip where a frame, or a part of one, is hidden."""
+"""Baselines: what stands in a clip where a frame, or a part of one, is masked."""
 
 from __future__ import annotations
 
 import math
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 import scipy
@@ -13,63 +13,76 @@ from torch import Tensor
 from temporal_attr._errors import ClipError, OptionError
 from temporal_attr._typing import ClipTensor
 
-HideName: TypeAlias = Literal["mean", "blur", "neighbour"]
-Hide: TypeAlias = float | int | HideName | Tensor
+BaselineName: TypeAlias = Literal["mean", "blur", "neighbour"]
+Baselines: TypeAlias = float | int | BaselineName | Tensor
+"""A number, in input values; a name; or a tensor that fits the clip."""
 
 BLUR = 0.1
 """Standard deviation of the blur, as a share of the short side."""
 
 
-def check_hide(hide: object) -> None:
-    """Raise unless this says what hides.
+def check_baselines(baselines: object) -> None:
+    """Raise unless this can stand where something is masked.
 
     Raises:
         OptionError: With what it may be.
+        ClipError: If it is a tensor that is not finite.
     """
-    if isinstance(hide, Tensor):
+    if isinstance(baselines, Tensor):
+        bad = int((~baselines.isfinite()).sum())
+        if bad:
+            got = f"{bad} of {baselines.numel()} values that are NaN or infinite"
+            raise ClipError("finite baselines", got, "Replace them first.")
         return
-    if isinstance(hide, int | float | np.number) and not isinstance(hide, bool):
-        if not math.isfinite(float(hide)):
-            raise OptionError("a finite number to hide with", str(hide), "Try 0.0.")
+    if isinstance(baselines, int | float | np.number) and not isinstance(baselines, bool):
+        if not math.isfinite(float(baselines)):
+            raise OptionError("a finite number as baselines", str(baselines), "Try 0.0.")
         return
-    if not isinstance(hide, str) or hide not in ("mean", "blur", "neighbour"):
+    if not isinstance(baselines, str) or baselines not in get_args(BaselineName):
         raise OptionError(
-            'hide to be a number, "mean", "blur", "neighbour" or a tensor like the clip',
-            repr(hide),
+            'baselines to be a number, "mean", "blur", "neighbour" or a tensor like the clip',
+            repr(baselines),
             "Try 0.0, or a neighbour, which is a natural frame.",
         )
 
 
-def cover(clip: ClipTensor, hide: Hide) -> ClipTensor:
-    """What each frame shows where it is hidden by itself, shaped like the clip.
+def baseline_of(clip: ClipTensor, baselines: Baselines) -> ClipTensor | None:
+    """What each value of a clip becomes where it is masked, shaped like the clip.
 
     A number stands for itself, in the model's input values; `"mean"` is the mean of each channel
     over the clip; `"blur"` each frame under a Gaussian a tenth of its short side wide; a tensor is
-    taken as it is, and broadcast. `"neighbour"` depends on how many frames are hidden together: see
-    `neighbour_of`; here it is the frame before, and for the first one the frame after.
+    taken as it is, and broadcast.
+
+    Args:
+        clip: `(batch, time, channel, height, width)`.
+        baselines: As `check_baselines` takes them.
+
+    Returns:
+        None for `"neighbour"`, which depends on the frames that are masked together: see
+        `neighbour_of`.
 
     Raises:
-        ClipError: If a tensor does not fit the clip, or a single frame is to have a neighbour.
+        ClipError: If a tensor does not fit the clip.
+
+    Example:
+        >>> clip = torch.arange(8.0).reshape(1, 2, 1, 2, 2)
+        >>> baseline_of(clip, "mean").flatten().unique()
+        tensor([3.5000])
     """
-    if isinstance(hide, Tensor):
+    if isinstance(baselines, Tensor):
         try:
-            return hide.detach().to(clip).expand_as(clip)
+            return baselines.detach().to(clip).expand_as(clip)
         except RuntimeError:
-            got = f"shape {tuple(hide.shape)}"
-            remedy = "Give what hides for every frame, or axes of length 1."
-            raise ClipError(f"a tensor that fits {tuple(clip.shape)}", got, remedy) from None
-    if hide == "mean":
+            got = f"shape {tuple(baselines.shape)}"
+            remedy = "Give baselines for every frame, or axes of length 1."
+            raise ClipError(f"baselines that fit {tuple(clip.shape)}", got, remedy) from None
+    if baselines == "neighbour":
+        return None
+    if baselines == "mean":
         return clip.mean((1, 3, 4), keepdim=True).expand_as(clip)
-    if hide == "blur":
-        width = BLUR * min(clip.shape[3:])
-        blurred = scipy.ndimage.gaussian_filter(
-            clip.detach().cpu().double().numpy(), (0, 0, 0, width, width), mode="nearest"
-        )
-        return torch.from_numpy(blurred).to(clip)
-    if hide == "neighbour":
-        frames = range(clip.shape[1])
-        return clip[:, [neighbour_of(frame, frame + 1, len(frames)) for frame in frames]]
-    return torch.full_like(clip, float(hide))
+    if baselines == "blur":
+        return _blurred(clip)
+    return torch.full_like(clip, float(baselines))
 
 
 def neighbour_of(first: int, end: int, frames: int) -> int:
@@ -77,13 +90,26 @@ def neighbour_of(first: int, end: int, frames: int) -> int:
 
     Raises:
         ClipError: If no frame is left.
+
+    Example:
+        >>> neighbour_of(2, 4, frames=5), neighbour_of(0, 2, frames=5)
+        (1, 2)
     """
     if first > 0:
         return first - 1
     if end < frames:
         return end
     raise ClipError(
-        "a frame that is not hidden, to stand for those that are",
-        f"{frames} frames, all hidden together",
-        "Hide fewer frames at once, or hide them with something else.",
+        "a frame that is not masked, to stand for those that are",
+        f"{frames} frames, all masked together",
+        "Mask fewer frames at once, or take other baselines.",
     )
+
+
+def _blurred(clip: ClipTensor) -> ClipTensor:
+    """Every frame under a Gaussian, with the pixels at the border repeated outwards."""
+    width = BLUR * min(clip.shape[3:])
+    blurred = scipy.ndimage.gaussian_filter(
+        clip.detach().cpu().double().numpy(), (0, 0, 0, width, width), mode="nearest"
+    )
+    return torch.from_numpy(blurred).to(clip)

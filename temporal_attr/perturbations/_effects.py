@@ -1,178 +1,126 @@
-"""Parts of clips that are hidden one after another, and what that does to an attribution."""
+"""What masks did to an attribution: mask by mask, as far as a run came."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from temporal_attr._errors import ModelError
+from temporal_attr._errors import OptionError
 from temporal_attr._typing import ClipTensor
-from temporal_attr.perturbations._baselines import neighbour_of
+from temporal_attr.perturbations._masks import Mask
 
 OnStop: TypeAlias = Literal["raise", "keep"]
 """What becomes of a run that is stopped: nothing, or what is done by then."""
 
-HiddenFrames: TypeAlias = Float[Tensor, "hidden channel height width"]
-
 
 @dataclass(frozen=True)
-class Mask:
-    """What is hidden of one clip: all of some frames, or a part of one.
+class MaskQuery:
+    """Masks, and what is asked of each.
 
     Attributes:
-        example: Which clip of the batch.
-        first: The first frame.
-        end: The one after the last.
-        labels: `(height, width)`, the parts of the frame; None to hide all of it.
-        label: Which part.
+        masks: In the order in which they are applied.
+        description: Of the bar.
+        predict: Whether the logits of the masked clips are asked for.
+        on_stop: On KeyboardInterrupt, `"raise"` it, or `"keep"` what is done.
     """
 
-    example: int
-    first: int
-    end: int
-    labels: Int[Tensor, "height width"] | None = None
-    label: int = 0
-
-    @property
-    def frames(self) -> range:
-        """The frames that are touched."""
-        return range(self.first, self.end)
-
-    def applied(self, clip: ClipTensor, hidden: ClipTensor | None) -> HiddenFrames:
-        """The touched frames as they are shown.
-
-        Args:
-            clip: All clips of the batch.
-            hidden: What shows where something is hidden; None for the neighbouring frame.
-        """
-        own = clip[self.example, self.first : self.end]
-        if hidden is None:
-            place = neighbour_of(self.first, self.end, clip.shape[1])
-            cover = clip[self.example, place].expand_as(own)
-        else:
-            cover = hidden[self.example, self.first : self.end]
-        if self.labels is None:
-            return cover
-        return torch.where(self.labels == self.label, cover, own)
+    masks: Sequence[Mask]
+    description: str
+    predict: bool = False
+    on_stop: OnStop = "raise"
 
 
 @dataclass(frozen=True)
-class Piece:
-    """What some of the masks did.
+class ChunkEffects:
+    """What the next few masks did.
 
     Attributes:
-        places: `(piece,)`, which masks.
-        moved: `(piece,)`, the sum over all values of |R(X) - R(X masked)|.
-        logits: `(piece, classes)`, of the masked clips; None if they were not asked for.
-        frames: How many frames went forward through the model, or its encoder, for that.
-        path: How it was computed.
+        change: `(chunk,)`, the sum over all values of |R(X) - R(X masked)|.
+        logits: `(chunk, classes)`, of the masked clips; None if they were not asked for.
     """
 
-    places: Int[Tensor, "piece"]
-    moved: Float[Tensor, "piece"]
-    logits: Float[Tensor, "piece classes"] | None
-    frames: int
-    path: str
+    change: Float[Tensor, "chunk"]
+    logits: Float[Tensor, "chunk classes"] | None
 
 
 @dataclass(frozen=True)
-class Changes:
-    """What hiding did, mask by mask.
+class Effects:
+    """What masks did.
 
     Attributes:
-        moved: `(masks,)`, the sum over all values of |R(X) - R(X masked)|; 0 where not done.
+        change: `(masks,)`, the sum over all values of |R(X) - R(X masked)|; 0 where not done.
         logits: `(masks, classes)`, of the masked clips; None if they were not asked for.
         done: `(masks,)`, all of them unless the run was stopped.
-        frames: How many frames went forward through the model, or its encoder.
-        paths: How it was computed.
     """
 
-    moved: Float[Tensor, "masks"]
+    change: Float[Tensor, "masks"]
     logits: Float[Tensor, "masks classes"] | None
     done: Bool[Tensor, "masks"]
-    frames: int
-    paths: tuple[str, ...]
 
 
-class MaskedAttribution(ABC):
-    """How an attribution moves under masks, piece by piece."""
+class EffectsSoFar:
+    """What masks did, written down chunk by chunk, from the first mask on.
 
-    @property
-    def prepared(self) -> int:
-        """How many frames went forward through the model before any was hidden."""
-        return 0
+    Args:
+        masks: How many there are.
+        like: The clips, in whose precision it is kept.
 
-    @abstractmethod
-    def pieces(
-        self,
-        clip: ClipTensor,
-        relevance: ClipTensor,
-        masks: Sequence[Mask],
-        title: str,
-        predict: bool,
-        show_progress: bool,
-    ) -> Iterator[Piece]:
-        """What all masks do, each in one piece; see `changes`."""
+    Example:
+        >>> found = EffectsSoFar(3, torch.zeros(1, 2, 3, 4, 4))
+        >>> found.add(ChunkEffects(torch.tensor([0.5, 2.0]), None))
+        >>> found.count, found.effects().change
+        (2, tensor([0.5000, 2.0000, 0.0000]))
+    """
 
-    def changes(
-        self,
-        clip: ClipTensor,
-        relevance: ClipTensor,
-        masks: Sequence[Mask],
-        title: str,
-        predict: bool,
-        show_progress: bool = False,
-        on_stop: OnStop = "raise",
-    ) -> Changes:
-        """What all masks do.
-
-        Args:
-            clip: `(batch, time, channel, height, width)`.
-            relevance: R(X), of the clips as they are.
-            masks: What to hide.
-            title: Of the bar.
-            predict: Whether the logits are asked for.
-            show_progress: Show a bar, with the time left, on anything over two seconds.
-            on_stop: On KeyboardInterrupt, `"raise"` it, or `"keep"` what is done.
-        """
+    def __init__(self, masks: int, like: ClipTensor) -> None:
         # Made once: small results lying between what is freed would fragment the heap.
-        moved = clip.new_zeros(len(masks))
-        logits: Tensor | None = None
-        done = torch.zeros(len(masks), dtype=torch.bool, device=clip.device)
-        frames, paths = 0, dict[str, None]()
-        try:
-            for piece in self.pieces(clip, relevance, masks, title, predict, show_progress):
-                moved[piece.places] = piece.moved.to(clip.dtype)
-                if piece.logits is not None:
-                    if logits is None:
-                        logits = clip.new_zeros(len(masks), piece.logits.shape[1])
-                    logits[piece.places] = piece.logits.to(clip.dtype)
-                done[piece.places] = True
-                frames += piece.frames
-                paths[piece.path] = None
-        except KeyboardInterrupt:
-            if on_stop == "raise":
-                raise
-        return Changes(moved, logits, done, frames, tuple(paths))
+        self._change = like.new_zeros(masks)
+        self._logits: Tensor | None = None
+        self.count = 0
+
+    def add(self, chunk: ChunkEffects) -> None:
+        """What the masks after those did that are written down already."""
+        end = self.count + len(chunk.change)
+        self._change[self.count : end] = chunk.change.to(self._change.dtype)
+        if chunk.logits is not None:
+            if self._logits is None:
+                shape = len(self._change), chunk.logits.shape[1]
+                self._logits = self._change.new_zeros(shape)
+            self._logits[self.count : end] = chunk.logits.to(self._change.dtype)
+        self.count = end
+
+    def effects(self) -> Effects:
+        """What is known by now."""
+        places = torch.arange(len(self._change), device=self._change.device)
+        return Effects(self._change, self._logits, places < self.count)
 
 
-def require_finite(attribution: Tensor) -> Tensor:
-    """The attribution itself.
+@contextmanager
+def stopping(on_stop: OnStop) -> Iterator[None]:
+    """Let KeyboardInterrupt end what is done inside, and nothing more, if it is to be kept.
+
+    Example:
+        >>> with stopping("keep"):
+        ...     raise KeyboardInterrupt
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        if on_stop == "raise":
+            raise
+
+
+def require_on_stop(on_stop: object) -> None:
+    """Raise unless this says what becomes of a run that is stopped.
 
     Raises:
-        ModelError: If it is not finite.
+        OptionError: With what it may be.
     """
-    bad = int((~attribution.isfinite()).sum())
-    if bad:
-        raise ModelError(
-            "a finite attribution",
-            f"{bad} of {attribution.numel()} that are NaN or infinite",
-            "Look at the method's attribution of this clip, or hide with something else.",
-        )
-    return attribution
+    if on_stop not in get_args(OnStop):
+        raise OptionError('on_stop to be "raise" or "keep"', repr(on_stop), "Choose one.")

@@ -1,12 +1,14 @@
-"""Parts of a frame that are hidden together: pixels, blocks, superpixels, or any mask."""
+"""Feature masks: the parts of a frame that are masked together."""
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Integer
 from torch import Tensor
 
 from temporal_attr._errors import ClipError, ModelError, OptionError
@@ -14,109 +16,245 @@ from temporal_attr._require import require_count
 from temporal_attr._typing import ClipTensor
 from temporal_attr.clips import Normalization
 
-FeatureName: TypeAlias = Literal["pixel", "superpixel", "supervoxel"]
-Features: TypeAlias = FeatureName | Tensor
-Labels: TypeAlias = Int[Tensor, "batch time height width"]
-"""The number of the part that each pixel belongs to; a part is of one frame only."""
+Labels: TypeAlias = Integer[Tensor, "batch time height width"]
+"""The number of the feature that each pixel belongs to; a feature is of one frame only."""
+
+_WHOLE_NUMBERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
-def feature_labels(
-    features: Features,
-    clip: ClipTensor,
-    block: tuple[int, int] | None = None,
-    segments: int = 100,
-    normalization: Normalization | None = None,
-) -> Labels:
-    """Number the parts of every frame.
+class FeatureMask(ABC):
+    """What the features of a frame are: each is masked by itself, with all of its channels.
+
+    Attributes:
+        needs_pixels: Whether they follow from pixels, so that the clip's normalization must be
+            known.
+    """
+
+    needs_pixels: ClassVar[bool] = False
+
+    @abstractmethod
+    def labels(self, clip: ClipTensor, normalization: Normalization | None = None) -> Labels:
+        """The number of the feature that each pixel belongs to, `(batch, time, height, width)`.
+
+        Args:
+            clip: `(batch, time, channel, height, width)`.
+            normalization: How pixel values became input values, if known.
+
+        Raises:
+            ClipError: If the features do not fit the clip.
+            ModelError: If they follow from pixels, and nothing says what these were.
+        """
+
+    def require_pixels(self, normalization: Normalization | None) -> None:
+        """Raise where pixels are needed and not known.
+
+        Raises:
+            ModelError: With what to do about it.
+        """
+        if self.needs_pixels and normalization is None:
+            raise ModelError(
+                f"a normalization, as {type(self).__name__} are found in pixels",
+                "a model that does not know its own",
+                "Give normalization=, or use Blocks.",
+            )
+
+
+@dataclass(frozen=True)
+class Pixels(FeatureMask):
+    """Every pixel of a frame is a feature.
+
+    Example:
+        >>> Pixels().labels(torch.rand(1, 2, 3, 2, 2))[0, 0]
+        tensor([[0, 1],
+                [2, 3]])
+    """
+
+    def labels(self, clip: ClipTensor, normalization: Normalization | None = None) -> Labels:
+        """Pixels numbered row by row."""
+        return Blocks(1, 1).labels(clip)
+
+
+@dataclass(frozen=True)
+class Blocks(FeatureMask):
+    """Every block of pixels of a frame is a feature.
+
+    At the right and lower edge blocks are smaller where they do not divide the frame.
 
     Args:
-        features: `"pixel"`, each with all of its channels; `"superpixel"`, SLIC on each frame;
-            `"supervoxel"`, SLIC on the whole clip, whose parts are then hidden frame by frame; or a
-            mask of whole numbers from 0 without gaps, as Captum's `feature_mask`, `(height, width)`
-            or with axes before that fit `(batch, time, channel, height, width)`, a single channel.
-        clip: `(batch, time, channel, height, width)`.
-        block: Height and width of blocks, in place of pixels. At the right and lower edge blocks
-            are smaller where they do not divide the frame.
-        segments: About how many superpixels a frame has.
-        normalization: How pixel values became input values; superpixels need it.
+        height: Of a block, in pixels.
+        width: Of a block, in pixels.
+
+    Example:
+        >>> Blocks(2, 3).labels(torch.rand(1, 2, 3, 3, 4))[0, 0]
+        tensor([[0, 0, 0, 1],
+                [0, 0, 0, 1],
+                [2, 2, 2, 3]])
+    """
+
+    height: int
+    width: int
+
+    def __post_init__(self) -> None:
+        for name, size in (("height", self.height), ("width", self.width)):
+            require_count(f"a block's {name}", size, 1)
+
+    def labels(self, clip: ClipTensor, normalization: Normalization | None = None) -> Labels:
+        """Blocks numbered row by row.
+
+        Raises:
+            OptionError: If a block is larger than the frame.
+        """
+        batch, time, _, height, width = clip.shape
+        require_count("a block's height", self.height, 1, height)
+        require_count("a block's width", self.width, 1, width)
+        rows = torch.arange(height, device=clip.device) // self.height
+        columns = torch.arange(width, device=clip.device) // self.width
+        grid = rows[:, None] * (int(columns[-1]) + 1) + columns
+        return grid.expand(batch, time, height, width)
+
+    def divide(self, clip: ClipTensor) -> bool:
+        """Whether all blocks of a clip's frames are of one size."""
+        return not (clip.shape[3] % self.height or clip.shape[4] % self.width)
+
+
+@dataclass(frozen=True)
+class Superpixels(FeatureMask):
+    """Regions of one frame that look alike (SLIC) are features. Needs scikit-image.
+
+    Args:
+        n_segments: About how many a frame has.
+
+    Example:
+        >>> from temporal_attr.clips import IDENTITY
+        >>> labels = Superpixels(n_segments=4).labels(torch.rand(1, 2, 3, 16, 16), IDENTITY)
+        >>> tuple(labels.shape)
+        (1, 2, 16, 16)
+    """
+
+    needs_pixels: ClassVar[bool] = True
+
+    n_segments: int = 100
+
+    def __post_init__(self) -> None:
+        require_count("n_segments", self.n_segments, 1)
+
+    def labels(self, clip: ClipTensor, normalization: Normalization | None = None) -> Labels:
+        """Superpixels of each frame, found without the others."""
+        from skimage.segmentation import slic  # noqa: PLC0415 - an extra
+
+        def of_clip(frames: np.ndarray) -> np.ndarray:
+            found = [slic(one, self.n_segments, channel_axis=-1, start_label=0) for one in frames]
+            return np.stack(found)
+
+        pixels = _pixels(self, clip, normalization)
+        return torch.stack([torch.from_numpy(of_clip(one)) for one in pixels]).to(clip.device)
+
+
+@dataclass(frozen=True)
+class Supervoxels(FeatureMask):
+    """Regions of a clip that look alike (SLIC) are features, masked frame by frame.
+
+    Needs scikit-image.
+
+    Args:
+        n_segments: About how many a frame has.
+
+    Example:
+        >>> from temporal_attr.clips import IDENTITY
+        >>> labels = Supervoxels(n_segments=4).labels(torch.rand(1, 2, 3, 16, 16), IDENTITY)
+        >>> tuple(labels.shape)
+        (1, 2, 16, 16)
+    """
+
+    needs_pixels: ClassVar[bool] = True
+
+    n_segments: int = 100
+
+    def __post_init__(self) -> None:
+        require_count("n_segments", self.n_segments, 1)
+
+    def labels(self, clip: ClipTensor, normalization: Normalization | None = None) -> Labels:
+        """Supervoxels of each clip; the frames of one have the same number."""
+        from skimage.segmentation import slic  # noqa: PLC0415 - an extra
+
+        segments = self.n_segments * clip.shape[1]
+        found = [
+            torch.from_numpy(slic(frames, segments, channel_axis=-1, start_label=0))
+            for frames in _pixels(self, clip, normalization)
+        ]
+        return torch.stack(found).to(clip.device)
+
+
+@dataclass(frozen=True, eq=False)
+class TensorMask(FeatureMask):
+    """Features by number, as in Captum's `feature_mask`.
+
+    Args:
+        mask: Whole numbers from 0 without gaps, `(height, width)` or with axes before that fit
+            `(batch, time, channel, height, width)`, a single channel.
 
     Raises:
-        ClipError: If a mask does not fit the clip, or has gaps.
-        OptionError: If the features are unknown, or blocks are asked for beside them or larger than
-            the frame.
-        ModelError: If superpixels are asked for and nothing says what the pixels were.
+        ClipError: If it is no such mask.
     """
-    batch, time, _, height, width = clip.shape
-    if block is not None and features != "pixel":
-        raise OptionError('blocks of features="pixel"', repr(features), "Choose one of the two.")
-    if isinstance(features, Tensor):
-        return _mask_labels(features, clip)
-    if features in ("superpixel", "supervoxel"):
-        if normalization is None:
-            raise ModelError(
-                "a way back from input values to pixels, for superpixels",
-                "a model that does not know its normalization",
-                "Give normalization=, or use blocks.",
-            )
-        return _segments(clip, features == "supervoxel", segments, normalization)
-    if features != "pixel":
-        raise OptionError(
-            'features to be "pixel", "superpixel", "supervoxel" or a mask',
-            repr(features),
-            "Choose one of them.",
-        )
-    sizes = (1, 1) if block is None else block
-    if not isinstance(sizes, tuple | list) or len(sizes) != 2:
-        raise OptionError("a block as (height, width)", repr(block), "Try (10, 10).")
-    for name, size, side in zip(("height", "width"), sizes, (height, width), strict=True):
-        require_count(f"a block's {name}", size, 1, side)
-    rows = torch.arange(height, device=clip.device) // sizes[0]
-    columns = torch.arange(width, device=clip.device) // sizes[1]
-    grid = rows[:, None] * (int(columns[-1]) + 1) + columns
-    return grid.expand(batch, time, height, width)
 
+    mask: Tensor
 
-def _mask_labels(mask: Tensor, clip: Tensor) -> Labels:
-    batch, time, _, height, width = clip.shape
-    if mask.dtype not in (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64):
-        raise ClipError("a feature mask of whole numbers", str(mask.dtype), "Use mask.long().")
-    if mask.ndim == 5:
-        if mask.shape[2] != 1:
+    def __post_init__(self) -> None:
+        mask = self.mask
+        if mask.dtype not in _WHOLE_NUMBERS:
+            raise ClipError("a feature mask of whole numbers", str(mask.dtype), "Use mask.long().")
+        if mask.ndim == 5 and mask.shape[2] != 1:
             got = f"shape {tuple(mask.shape)}"
-            raise ClipError("a feature mask with one channel", got, "A part has all channels.")
-        mask = mask[:, :, 0]
-    try:
-        labels = mask.to(clip.device).expand(batch, time, height, width)
-    except RuntimeError:
-        raise ClipError(
-            f"a feature mask that fits {(batch, time, height, width)}",
-            f"shape {tuple(mask.shape)}",
-            "Give (height, width), or the batch and time axes as well.",
-        ) from None
-    used = labels.unique()
-    if not torch.equal(used, torch.arange(len(used), device=used.device)):
-        raise ClipError(
-            "features numbered from 0 without gaps",
-            f"{len(used)} numbers from {int(used[0])} to {int(used[-1])}",
-            "Renumber: mask.unique(return_inverse=True)[1].",
-        )
-    return labels
-
-
-def _segments(
-    clip: Tensor, through_time: bool, segments: int, normalization: Normalization
-) -> Labels:
-    from skimage.segmentation import slic  # noqa: PLC0415 - an extra
-
-    require_count("segments", segments, 1)
-    pixels = normalization.invert(clip.detach()).clamp(0, 1).cpu().double()
-    labels = []
-    for frames in pixels.permute(0, 1, 3, 4, 2).numpy():
-        if through_time:
-            found = slic(frames, segments * len(frames), channel_axis=-1, start_label=0)
-        else:
-            found = np.stack(
-                [slic(frame, segments, channel_axis=-1, start_label=0) for frame in frames]
+            raise ClipError("a feature mask with one channel", got, "A feature has all channels.")
+        used = mask.unique().long()
+        if not torch.equal(used, torch.arange(len(used), device=used.device)):
+            raise ClipError(
+                "features numbered from 0 without gaps",
+                f"{len(used)} numbers from {int(used[0])} to {int(used[-1])}",
+                "Renumber: mask.unique(return_inverse=True)[1].",
             )
-        labels.append(torch.from_numpy(found))
-    return torch.stack(labels).to(clip.device)
+
+    def labels(self, clip: ClipTensor, normalization: Normalization | None = None) -> Labels:
+        """The mask itself, for every frame."""
+        batch, time, _, height, width = clip.shape
+        mask = self.mask[:, :, 0] if self.mask.ndim == 5 else self.mask
+        try:
+            return mask.to(clip.device).expand(batch, time, height, width)
+        except RuntimeError:
+            raise ClipError(
+                f"a feature mask that fits {(batch, time, height, width)}",
+                f"shape {tuple(mask.shape)}",
+                "Give (height, width), or the batch and time axes as well.",
+            ) from None
+
+
+def as_feature_mask(feature_mask: object) -> FeatureMask:
+    """A feature mask from what a method takes: one of the kinds, a tensor, or None for pixels.
+
+    Raises:
+        OptionError: If it is something else.
+        ClipError: If it is a tensor that numbers no features.
+    """
+    if feature_mask is None:
+        return Pixels()
+    if isinstance(feature_mask, FeatureMask):
+        return feature_mask
+    if isinstance(feature_mask, Tensor):
+        return TensorMask(feature_mask)
+    raise OptionError(
+        "feature_mask to be Pixels(), Blocks(height, width), Superpixels(), Supervoxels() or a "
+        "tensor of whole numbers",
+        repr(feature_mask),
+        "Choose one of them, such as Blocks(10, 10).",
+    )
+
+
+def _pixels(
+    feature_mask: FeatureMask, clip: ClipTensor, normalization: Normalization | None
+) -> np.ndarray:
+    """Pixels `(batch, time, height, width, channel)` from 0 to 1."""
+    feature_mask.require_pixels(normalization)
+    assert normalization is not None
+    pixels = normalization.invert(clip.detach()).clamp(0, 1).cpu().double()
+    array: np.ndarray = pixels.permute(0, 1, 3, 4, 2).numpy()
+    return array

@@ -1,4 +1,4 @@
-"""Which frames an attribution hangs on: time relevance and contribution beside keyframes."""
+"""Which frames an attribution depends on: time relevance and contribution beside keyframes."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from temporal_attr.views._strip import place_thumbnails, shown_frames, time_axis
 RELEVANCE_COLOUR, CONTRIBUTION_COLOUR = SHUFFLED_COLOUR, FLOW_COLOUR
 """Red is left to keyframes."""
 
-SMALLEST_FALL = 1e-4
-"""The axis of falls of a probability is at least so long: less is rounding."""
+SMALLEST_DROP = 1e-4
+"""The axis of drops of a probability is at least so long: less is rounding."""
 
 Times = Num[np.ndarray, "time"]
 
@@ -32,11 +32,11 @@ Times = Num[np.ndarray, "time"]
 def keyframe_strip(
     result: FrameMaskingTSRResult, clip: Clip, *, example: int = 0, thumbnails: int = 16
 ) -> Figure:
-    r"""Frames in a row, keyframes framed in red, above what hiding each frame does.
+    r"""Frames in a row, keyframes framed in red, above what masking each frame does.
 
-    The upper bars are the time relevance :math:`\Delta_t`, how far the attribution moves without
+    The upper bars are the time relevance :math:`\Delta_t`, how far the attribution changes without
     the frame; muted ones are of frames that were not kept, and lie below the dashed line. The lower
-    bars are the time contribution, how far the target's probability falls without the frame. Red
+    bars are the time contribution, the drop of the target's probability without the frame. Red
     triangles between the two mark the keyframes, also those without a picture.
 
     The title says how many of the k most relevant frames are keyframes, k being the number of
@@ -91,7 +91,7 @@ def keyframe_strip(
 def _draw_relevance(
     axes: Axes, times: Times, width: float, result: FrameMaskingTSRResult, example: int
 ) -> None:
-    moved = result.time_relevance[example].detach().cpu().double().numpy()
+    relevance = result.time_relevance[example].detach().cpu().double().numpy()
     kept = result.kept[example].cpu().numpy()
     other = "not kept" if result.complete else "not kept, or not done"
     kinds = ((kept, RELEVANCE_COLOUR, "kept"), (~kept, MUTED_COLOUR, other))
@@ -99,14 +99,14 @@ def _draw_relevance(
         if chosen.any():
             # Where all are kept there is nothing to tell apart.
             label = None if kept.all() else name
-            axes.bar(times[chosen], moved[chosen], width, color=colour, label=label)
-    axes.set_ylim(0, 1.05 * moved.max() or 1)
-    axes.set_ylabel("time relevance $\\Delta_t$\n(attribution moved)")
+            axes.bar(times[chosen], relevance[chosen], width, color=colour, label=label)
+    axes.set_ylim(0, 1.05 * relevance.max() or 1)
+    axes.set_ylabel("change of the\nattribution, $\\Delta_t$")
     axes.tick_params(labelbottom=False)
     axes.spines[["top", "right"]].set_visible(False)
     # Where the run was stopped, frames that were not done are not kept either.
     if result.complete and kept.any() and not kept.all():
-        least = float(moved[kept].min())
+        least = float(relevance[kept].min())
         label = f"least that is kept: {least:.3g}"
         axes.axhline(least, color="black", linestyle="--", linewidth=0.9, label=label)
 
@@ -114,12 +114,12 @@ def _draw_relevance(
 def _draw_contribution(
     axes: Axes, times: Times, width: float, result: FrameMaskingTSRResult, example: int
 ) -> None:
-    fall = result.time_contribution[example].detach().cpu().double().numpy()
-    axes.bar(times, fall, width, color=CONTRIBUTION_COLOUR)
+    drop = result.time_contribution[example].detach().cpu().double().numpy()
+    axes.bar(times, drop, width, color=CONTRIBUTION_COLOUR)
     axes.axhline(0, color="black", linewidth=0.8)
-    low, high = min(0, 1.08 * fall.min()), max(0, 1.08 * fall.max())
-    axes.set_ylim(low, max(high, low + SMALLEST_FALL))
-    axes.set_ylabel("fall of the target's\nprobability")
+    low, high = min(0, 1.08 * drop.min()), max(0, 1.08 * drop.max())
+    axes.set_ylim(low, max(high, low + SMALLEST_DROP))
+    axes.set_ylabel("drop of the target's\nprobability")
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.4g} %"))
     axes.spines[["top", "right"]].set_visible(False)

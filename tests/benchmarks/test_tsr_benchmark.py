@@ -5,7 +5,7 @@ import pytest
 import torch
 from captum.attr import FeatureAblation, Saliency
 
-from temporal_attr import FrameMaskingTSR
+from temporal_attr import Blocks, FrameMaskingTSR
 from temporal_attr.zoo import build_model
 from tests.helpers.checks import BENCHMARKS
 
@@ -87,7 +87,7 @@ def test_scores_beside_the_truth(scores):
     assert 0 < found.ap < 0.2
 
 
-def test_areas_do_not_hang_on_the_unit(scores):
+def test_areas_do_not_depend_on_the_unit(scores):
     random = np.random.default_rng(0)
     given, truth = random.random(50), random.random(50) < 0.2
     one, other = scores.areas(given, truth), scores.areas(1e-12 * given, truth)
@@ -104,7 +104,7 @@ def test_areas_need_something_true(scores):
 def test_variants_are_what_the_library_gives(methods):
     model = build_model("late-fusion", classes=3, size=32, widths=(4, 8))
     clip = torch.randn(1, 6, 3, 32, 32)
-    settings = {"block": methods.BLOCK, "quantile": methods.QUANTILE}
+    settings = {"feature_mask": Blocks(*methods.BLOCK), "quantile": methods.QUANTILE}
     found = FrameMaskingTSR(Saliency(model), "two", **settings).explain(clip, target=1)
     every = methods.variants(found, two=True)
     one = FrameMaskingTSR(Saliency(model)).attribute(clip, target=1)
@@ -132,3 +132,62 @@ def test_remembering_frames_changes_nothing(methods, architecture):
         for one in (model, methods.Remembering(model))
     ]
     torch.testing.assert_close(*found)
+
+
+VARIANTS = {
+    "alone": 0.3,
+    "one step": 0.5,
+    "two steps": 0.2,
+    "alone, in blocks": 0.2,
+    "one step, in blocks": 0.4,
+    "time relevance": 0.305,
+    "one step, mean": 0.5,
+}
+
+
+@pytest.fixture
+def table(monkeypatch, methods):
+    """Saliency on the 3D network, with numbers that are known; random numbers do better alone."""
+    import tsr_table
+
+    def outcome(name, variants):
+        random = np.random.default_rng(len(name))
+        numbers = {
+            variant: {
+                level: (value + 1e-4 * random.random((20, 6))).tolist()
+                for level in ("frames", "pixels")
+            }
+            for variant, value in variants.items()
+        }
+        return methods.Outcome(methods.RESNET.name, 0, name, 142.0, 1.0, numbers)
+
+    found = [outcome("chance", {"alone": 0.4}), outcome("Saliency", VARIANTS)]
+    found += [outcome("superpixels", {"two steps": 0.6})]
+    found += [outcome("blocks of 7 x 8", {"two steps": 0.45})]
+    return tsr_table.Table(found)
+
+
+def test_findings_are_made_from_the_numbers(table):
+    from tsr_findings import findings
+
+    lines = findings(table)
+    said = "\n".join(lines)
+    name = "`keyframe-tsr-inflated-resnet`"
+    assert f"- {name}, frames: one step AP: raises 1 of 1 (Saliency +0.200)." in lines
+    assert f"- {name}, pixels: one step AP: raises 1 of 1 (Saliency +0.200)." in lines
+    relevance = f"- {name}, frames: the time relevance by itself AP: raises to no use 1 (Saliency"
+    assert relevance in said
+    assert f"{name}, frames: below random numbers are Saliency alone." in said
+    blocks = "against the method alone, averaged over blocks, the second step AP: leaves 1 of 1"
+    assert f"{name}, pixels: {blocks} undecided." in said
+    worse = "against the method one step, averaged over blocks, the second step AP: lowers 1 of 1"
+    assert f"{name}, pixels: {worse} (Saliency -0.200)." in said
+    assert "superpixels 0.600, blocks of 7 x 8 0.450; of superpixels, AP: raises 1 of 1" in said
+    assert "(less blocks of 7 x 8 +0.150)" in said
+
+
+def test_no_number_gives_no_finding(methods):
+    import tsr_table
+    from tsr_findings import findings
+
+    assert [line for line in findings(tsr_table.Table([])) if line.startswith("-")] == []

@@ -7,6 +7,7 @@ from captum.attr import Attribution
 
 from temporal_attr import (
     LRP,
+    Blocks,
     ContrastiveLRPTemporal,
     FrameMaskingTSR,
     ShuffleProbe,
@@ -92,13 +93,15 @@ METHODS = [
     ),
     Method(
         "tsr",
-        lambda model, chunk=None: FrameMaskingTSR(TemporalGradient(model), chunk_size=chunk),
+        lambda model, chunk=None: FrameMaskingTSR(
+            TemporalGradient(model), perturbations_per_eval=chunk
+        ),
         is_sensitivity=False,
     ),
     Method(
         "tsr_in_two_steps",
         lambda model, chunk=None: FrameMaskingTSR(
-            TemporalGradient(model), "two", block=(8, 16), chunk_size=chunk
+            TemporalGradient(model), "two", Blocks(8, 16), perturbations_per_eval=chunk
         ),
         is_sensitivity=False,
     ),

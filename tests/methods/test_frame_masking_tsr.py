@@ -8,11 +8,14 @@ from torch import nn
 
 from temporal_attr import (
     LRP,
+    Blocks,
     ClipError,
     FrameMaskingTSR,
     LateFusion,
     ModelError,
     OptionError,
+    Superpixels,
+    Supervoxels,
     TemporalGradient,
 )
 from temporal_attr.clips import IDENTITY
@@ -32,7 +35,7 @@ def clips(batch=1, dtype=torch.float64, frames=FRAMES):
 
 
 class Twisted(nn.Module):
-    """A small network of the whole clip that is smooth, so that its gradient moves with it."""
+    """A small network of the whole clip that is smooth, so that its gradient changes with it."""
 
     def __init__(self):
         super().__init__()
@@ -59,110 +62,113 @@ def gradient_of(model):
     return lambda clip, target: TemporalGradient(model).attribute(clip, target)
 
 
-HIDES = {
+BASELINES = {
     "zero": 0.0,
     "value": 0.7,
     "mean": "mean",
     "neighbour": "neighbour",
-    "baselines": torch.rand(FRAMES, 3, SIDE, SIDE, dtype=torch.float64),
+    "tensor": torch.rand(FRAMES, 3, SIDE, SIDE, dtype=torch.float64),
 }
 
 
-@pytest.mark.parametrize("hide", HIDES)
+@pytest.mark.parametrize("name", BASELINES)
 @pytest.mark.parametrize("window", [1, 2, 4])
-def test_one_step_is_the_attribution_times_what_a_frame_moves(hide, window, model):
-    hide, batch = HIDES[hide], clips(2)
-    tsr = FrameMaskingTSR(TemporalGradient(model), hide=hide, window=window)
+def test_one_step_is_the_attribution_times_the_change_without_a_frame(name, window, model):
+    baselines, batch = BASELINES[name], clips(2)
+    tsr = FrameMaskingTSR(TemporalGradient(model), baselines=baselines, window=window)
     found = tsr.explain(batch, [1, 2])
     for example, target in enumerate([1, 2]):
-        moved = time_relevance(gradient_of(model), batch[example], target, hide, window)
-        np.testing.assert_allclose(found.time_relevance[example], moved, **EXACT)
+        change = time_relevance(gradient_of(model), batch[example], target, baselines, window)
+        np.testing.assert_allclose(found.time_relevance[example], change, **EXACT)
         base = TemporalGradient(model).attribute(batch[example : example + 1], target)[0]
-        expected = base * torch.tensor(moved, dtype=torch.float64)[:, None, None, None]
+        expected = base * torch.tensor(change, dtype=torch.float64)[:, None, None, None]
         np.testing.assert_allclose(found.attribution[example], expected, **EXACT)
     assert found.masks == 2 * (FRAMES - window + 1)
 
 
-FEATURES = {
-    "pixels": {},
-    "blocks": {"block": (4, 4)},
-    "blocks that do not divide": {"block": (3, 5)},
-    "mask": {"features": torch.arange(SIDE * SIDE).reshape(SIDE, SIDE) // 13},
-    "superpixels": {"features": "superpixel", "segments": 6},
-    "supervoxels": {"features": "supervoxel", "segments": 3},
+FEATURE_MASKS = {
+    "pixels": None,
+    "blocks": Blocks(4, 4),
+    "blocks that do not divide": Blocks(3, 5),
+    "mask": torch.arange(SIDE * SIDE).reshape(SIDE, SIDE) // 13,
+    "superpixels": Superpixels(n_segments=6),
+    "supervoxels": Supervoxels(n_segments=3),
 }
 
 
-def labels_of(options, clip):
-    """The parts of each frame, by their definition or by SLIC itself."""
-    if "block" in options:
-        high, wide = options["block"]
+def labels_of(feature_mask, clip):
+    """The features of each frame, by their definition or by SLIC itself."""
+    shape = (len(clip), SIDE, SIDE)
+    if feature_mask is None:
+        return torch.arange(SIDE * SIDE).reshape(SIDE, SIDE).expand(shape)
+    if isinstance(feature_mask, torch.Tensor):
+        return feature_mask.expand(shape)
+    if isinstance(feature_mask, Blocks):
+        high, wide = feature_mask.height, feature_mask.width
         grid = [[(row // high, column // wide) for column in range(SIDE)] for row in range(SIDE)]
         one = torch.tensor([[100 * down + across for down, across in line] for line in grid])
-        return one.expand(len(clip), SIDE, SIDE)
-    features = options.get("features", "pixel")
-    if isinstance(features, torch.Tensor):
-        return features.expand(len(clip), SIDE, SIDE)
-    if features == "pixel":
-        return torch.arange(SIDE * SIDE).reshape(SIDE, SIDE).expand(len(clip), SIDE, SIDE)
+        return one.expand(shape)
     from skimage.segmentation import slic
 
     images = clip.clamp(0, 1).permute(0, 2, 3, 1).numpy()
-    if features == "supervoxel":
+    if isinstance(feature_mask, Supervoxels):
         return torch.from_numpy(slic(images, 3 * len(clip), channel_axis=-1, start_label=0))
     each = [slic(image, 6, channel_axis=-1, start_label=0) for image in images]
     return torch.from_numpy(np.stack(each))
 
 
-@pytest.mark.parametrize("name", FEATURES)
+@pytest.mark.parametrize("name", FEATURE_MASKS)
 def test_two_steps_against_the_definition(name, model):
-    options, batch = FEATURES[name], clips(2, frames=3)
+    feature_mask, batch = FEATURE_MASKS[name], clips(2, frames=3)
     tsr = FrameMaskingTSR(
-        TemporalGradient(model), "two", quantile=0.5, normalization=IDENTITY, **options
+        TemporalGradient(model), "two", feature_mask, quantile=0.5, normalization=IDENTITY
     )
     found = tsr.explain(batch, 1)
     for example in range(2):
-        moved = time_relevance(gradient_of(model), batch[example], 1, 0.0)
-        kept = [value >= sorted(moved)[1] for value in moved]
+        change = time_relevance(gradient_of(model), batch[example], 1, 0.0)
+        kept = [value >= sorted(change)[1] for value in change]
         assert found.kept[example].tolist() == kept
-        labels = labels_of(options, batch[example])
-        expected = two_steps(gradient_of(model), batch[example], 1, 0.0, labels, kept, moved)
+        labels = labels_of(feature_mask, batch[example])
+        expected = two_steps(gradient_of(model), batch[example], 1, 0.0, labels, kept, change)
         np.testing.assert_allclose(found.attribution[example], expected, **EXACT)
 
 
-@pytest.mark.parametrize("hide", ["mean", "neighbour", "baselines"])
-def test_two_steps_hide_with_anything(hide, recurrent_model):
-    hide, clip = HIDES[hide], clips()
-    tsr = FrameMaskingTSR(TemporalGradient(recurrent_model), "two", block=(4, 4), hide=hide)
-    moved = time_relevance(gradient_of(recurrent_model), clip[0], 1, hide)
-    labels = labels_of({"block": (4, 4)}, clip[0])
+@pytest.mark.parametrize("name", ["mean", "neighbour", "tensor"])
+def test_two_steps_with_any_baselines(name, recurrent_model):
+    baselines, clip = BASELINES[name], clips()
+    tsr = FrameMaskingTSR(
+        TemporalGradient(recurrent_model), "two", Blocks(4, 4), baselines=baselines
+    )
+    change = time_relevance(gradient_of(recurrent_model), clip[0], 1, baselines)
+    labels = labels_of(Blocks(4, 4), clip[0])
     kept = [True] * FRAMES
-    expected = two_steps(gradient_of(recurrent_model), clip[0], 1, hide, labels, kept, moved)
+    attribute = gradient_of(recurrent_model)
+    expected = two_steps(attribute, clip[0], 1, baselines, labels, kept, change)
     np.testing.assert_allclose(tsr.attribute(clip, 1)[0], expected, rtol=1e-8, atol=0)
 
 
 def test_blur_keeps_a_flat_frame_and_flattens_noise(model):
-    from temporal_attr.attributions._hiding import cover
+    from temporal_attr.perturbations import baseline_of
 
     flat = torch.full((1, 2, 3, SIDE, SIDE), 0.3, dtype=torch.float64)
-    torch.testing.assert_close(cover(flat, "blur"), flat)
+    torch.testing.assert_close(baseline_of(flat, "blur"), flat)
     noise = clips()
-    assert cover(noise, "blur").std() < 0.6 * noise.std()
-    found = FrameMaskingTSR(TemporalGradient(model), hide="blur").explain(flat, 1)
-    # What shows itself where it is hidden moves nothing but rounding.
+    assert baseline_of(noise, "blur").std() < 0.6 * noise.std()
+    found = FrameMaskingTSR(TemporalGradient(model), baselines="blur").explain(flat, 1)
+    # Where the baseline is what it replaces, nothing changes but rounding.
     assert found.time_relevance.max() < 1e-12
 
 
 def test_normalized_as_the_authors_code_does(model):
     clip = clips(frames=3)
-    plain = FrameMaskingTSR(TemporalGradient(model), "two", block=(4, 4)).explain(clip, 1)
-    scaled = FrameMaskingTSR(TemporalGradient(model), "two", block=(4, 4), normalize=True).explain(
+    plain = FrameMaskingTSR(TemporalGradient(model), "two", Blocks(4, 4)).explain(clip, 1)
+    scaled = FrameMaskingTSR(TemporalGradient(model), "two", Blocks(4, 4), normalize=True).explain(
         clip, 1
     )
-    moved = plain.time_relevance[0]
-    weights = (moved - moved.min()) / (moved.max() - moved.min())
+    change = plain.time_relevance[0]
+    weights = (change - change.min()) / (change.max() - change.min())
     for frame in range(3):
-        features = plain.attribution[0, frame, 0] / moved[frame]
+        features = plain.attribution[0, frame, 0] / change[frame]
         unit = (features - features.min()) / (features.max() - features.min())
         np.testing.assert_allclose(
             scaled.attribution[0, frame, 0], unit * weights[frame], rtol=1e-8, atol=1e-12
@@ -171,9 +177,9 @@ def test_normalized_as_the_authors_code_does(model):
 
 def test_frames_below_a_threshold_are_zero_and_their_features_are_not_tried(model):
     clip = clips()
-    everything = FrameMaskingTSR(TemporalGradient(model), "two", block=(4, 4)).explain(clip, 1)
+    everything = FrameMaskingTSR(TemporalGradient(model), "two", Blocks(4, 4)).explain(clip, 1)
     least = everything.time_relevance[0].sort().values[3].item()
-    found = FrameMaskingTSR(TemporalGradient(model), "two", block=(4, 4), threshold=least).explain(
+    found = FrameMaskingTSR(TemporalGradient(model), "two", Blocks(4, 4), threshold=least).explain(
         clip, 1
     )
     kept = everything.time_relevance >= least
@@ -186,16 +192,16 @@ def test_frames_below_a_threshold_are_zero_and_their_features_are_not_tried(mode
     assert "note: the threshold keeps no frame of clip(s) 0" in nothing.summary()
 
 
-def test_the_time_contribution_is_the_fall_of_probability_and_of_being_right(model):
+def test_the_time_contribution_is_the_drop_of_probability_and_of_being_right(model):
     batch = clips(3)
     with torch.no_grad():
         top = model(batch).argmax(1)
     found = FrameMaskingTSR(TemporalGradient(model)).explain(batch, top)
     for frame in range(FRAMES):
-        hidden = batch.clone()
-        hidden[:, frame] = 0
+        masked = batch.clone()
+        masked[:, frame] = 0
         with torch.no_grad():
-            before, after = model(batch).softmax(1), model(hidden).softmax(1)
+            before, after = model(batch).softmax(1), model(masked).softmax(1)
         rows = torch.arange(3)
         np.testing.assert_allclose(
             found.time_contribution[:, frame], before[rows, top] - after[rows, top], atol=1e-14
@@ -219,10 +225,10 @@ def test_any_method_can_be_rescaled(name, recurrent_model):
     def attribute(clip, target):
         return method.attribute(clip.clone().requires_grad_(), target=target, **options).detach()
 
-    moved = time_relevance(attribute, clip[0], 1, 0.0)
+    change = time_relevance(attribute, clip[0], 1, 0.0)
     # Captum's Occlusion adds up in single precision.
     tolerance = 1e-6 if name == "occlusion" else 1e-8
-    np.testing.assert_allclose(found.time_relevance[0], moved, rtol=tolerance, atol=0)
+    np.testing.assert_allclose(found.time_relevance[0], change, rtol=tolerance, atol=0)
 
 
 def test_a_method_with_noise_needs_a_seed(model):
@@ -267,42 +273,94 @@ def test_arguments_of_the_model_belong_to_the_whole_batch(model):
     ("options", "error", "text"),
     [
         ({"steps": "three"}, OptionError, 'steps to be "one" or "two", got \'three\''),
-        ({"window": 0}, OptionError, "window a whole number at least 1, got 0"),
-        ({"window": 6}, ClipError, "a clip longer than the window of 6, got 5 frames"),
-        ({"window": 5, "hide": "neighbour"}, ClipError, "longer than the window of 5, got 5"),
-        ({"hide": "black"}, OptionError, "hide to be a number, .* got 'black'"),
         (
-            {"hide": torch.zeros(4, 4)},
+            {"steps": "one", "feature_mask": Blocks(4, 4)},
+            OptionError,
+            'a feature_mask with steps="two", got steps="one"',
+        ),
+        ({"window": 0}, OptionError, "window a whole number at least 1, got 0"),
+        ({"baselines": "black"}, OptionError, "baselines to be a number, .* got 'black'"),
+        ({"baselines": float("nan")}, OptionError, "a finite number as baselines, got nan"),
+        (
+            {"baselines": torch.full((8, 8), torch.inf)},
             ClipError,
-            r"that fits \(1, 5, 3, 8, 8\), got shape \(4, 4\)",
+            "finite baselines, got 64 of 64 values",
         ),
         ({"threshold": 1.0, "quantile": 0.5}, OptionError, "a threshold or a quantile"),
         ({"threshold": -1.0}, OptionError, "threshold at least 0, got -1"),
         ({"quantile": 1.5}, OptionError, "quantile from 0 to 1, got 1.5"),
-        ({"block": (9, 4)}, OptionError, "a block's height a whole number from 1 to 8, got 9"),
-        ({"block": (4, 4), "features": "superpixel"}, OptionError, "blocks of features=.pixel."),
-        ({"features": "voxel"}, OptionError, "features to be \"pixel\", .* got 'voxel'"),
-        ({"features": "superpixel"}, ModelError, "a way back from input values to pixels"),
-        ({"features": torch.zeros(4, 4).long()}, ClipError, "a feature mask that fits"),
-        ({"features": torch.zeros(8, 8)}, ClipError, "a feature mask of whole numbers"),
+        ({"feature_mask": "pixel"}, OptionError, "feature_mask to be Pixels.*, got 'pixel'"),
+        ({"feature_mask": Superpixels()}, ModelError, "a normalization, as Superpixels are found"),
+        ({"feature_mask": Supervoxels()}, ModelError, "a normalization, as Supervoxels are found"),
+        ({"feature_mask": torch.zeros(8, 8)}, ClipError, "a feature mask of whole numbers"),
+        ({"feature_mask": 2 * torch.eye(8).long()}, ClipError, "without gaps, got 2 numbers"),
         (
-            {"features": 2 * torch.eye(8).long()},
+            {"feature_mask": torch.zeros(1, 5, 3, 8, 8).long()},
             ClipError,
-            "without gaps, got 2 numbers",
+            r"a feature mask with one channel, got shape \(1, 5, 3, 8, 8\)",
         ),
-        ({"chunk_size": 0}, OptionError, "chunk_size a whole number at least 1"),
+        (
+            {"perturbations_per_eval": 0},
+            OptionError,
+            "perturbations_per_eval a whole number at least 1",
+        ),
+        ({"seed": -1}, OptionError, "seed a whole number at least 0"),
     ],
 )
-def test_what_is_refused(options, error, text, model):
-    given = {"steps": "two", **options}
+def test_what_is_refused_before_any_clip(options, error, text, model):
     with pytest.raises(error, match=text):
-        FrameMaskingTSR(Saliency(model), **given).attribute(clips(), 1)
+        FrameMaskingTSR(Saliency(model), **{"steps": "two", **options})
+
+
+@pytest.mark.usefixtures("as_user")
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: Blocks(0, 4), "a block's height a whole number at least 1, got 0"),
+        (lambda: Blocks(4, 2.5), "a block's width a whole number at least 1, got 2.5"),
+        (lambda: Superpixels(0), "n_segments a whole number at least 1"),
+        (lambda: Supervoxels(n_segments=-1), "n_segments a whole number at least 1"),
+    ],
+)
+def test_features_of_no_size_are_refused(make, text):
+    with pytest.raises(OptionError, match=text):
+        make()
+
+
+@pytest.mark.usefixtures("as_user")
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        ({"window": 6}, ClipError, "a clip longer than the window of 6, got 5 frames"),
+        ({"window": 5, "baselines": "neighbour"}, ClipError, "longer than the window of 5, got 5"),
+        (
+            {"baselines": torch.zeros(4, 4)},
+            ClipError,
+            r"that fit \(1, 5, 3, 8, 8\), got shape \(4, 4\)",
+        ),
+        (
+            {"feature_mask": Blocks(9, 4)},
+            OptionError,
+            "a block's height a whole number from 1 to 8, got 9",
+        ),
+        ({"feature_mask": torch.zeros(4, 4).long()}, ClipError, "a feature mask that fits"),
+    ],
+)
+def test_what_does_not_fit_the_clip_is_refused(options, error, text, model):
+    tsr = FrameMaskingTSR(Saliency(model), **{"steps": "two", **options})
+    with pytest.raises(error, match=text):
+        tsr.attribute(clips(), 1)
+
+
+def test_a_model_stands_for_its_gradient(model):
+    found = FrameMaskingTSR(model).attribute(clips(), 1)
+    assert torch.equal(found, FrameMaskingTSR(TemporalGradient(model)).attribute(clips(), 1))
 
 
 @pytest.mark.usefixtures("as_user")
 def test_what_cannot_be_rescaled(model):
-    with pytest.raises(ModelError, match="an attribution method, got Twisted. Make one"):
-        FrameMaskingTSR(model)
+    with pytest.raises(ModelError, match="a model or an attribution method, got int. Pass a model"):
+        FrameMaskingTSR(3)
 
     class Frames(Saliency):
         def attribute(self, inputs, target=None):
@@ -312,7 +370,7 @@ def test_what_cannot_be_rescaled(model):
         FrameMaskingTSR(Frames(model)).attribute(clips(), 1)
 
 
-def test_late_fusion_moves_in_the_hidden_frame_only():
+def test_late_fusion_changes_in_the_masked_frame_only():
     torch.manual_seed(0)
     frame = nn.Sequential(nn.Flatten(), nn.Linear(192, 6), nn.Tanh(), nn.Linear(6, CLASSES))
     model = LateFusion(frame.eval()).double()

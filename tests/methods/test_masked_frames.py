@@ -1,4 +1,4 @@
-"""The cheap way of a framewise model: the numbers of masking whole clips, and what it costs."""
+"""Masks by frame on a framewise model: the numbers of masked clips, and what that costs."""
 
 import numpy as np
 import pytest
@@ -8,11 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from temporal_attr import FrameMaskingTSR, LateFusion, ModelError, TemporalGradient
-from temporal_attr.attributions import _masked_frames
-from temporal_attr.attributions._memory import is_out_of_memory
-from temporal_attr.attributions._objectives import logit
-from temporal_attr.attributions._other_frames import OtherFrame
+from temporal_attr import Blocks, FrameMaskingTSR, LateFusion, ModelError, TemporalGradient
+from temporal_attr._run import RunContext
+from temporal_attr.attributions.frame_masking_tsr import _by_frame
+from temporal_attr.attributions.frame_masking_tsr._frame_gradient import FrameGradient
+from temporal_attr.attributions.frame_masking_tsr._unmasked_frames import (
+    UnmaskedFrame,
+    frame_changes,
+)
+from temporal_attr.gradients import is_out_of_memory, logit
 from tests.helpers.families import CLASSES, family, image_encoder
 
 FRAMEWISE = (
@@ -29,7 +33,7 @@ FRAMEWISE = (
     "step_own_readout",
     "zoo_input_cell_attention",
 )
-# What the cheap way promises of each sum, and what the issue asks of it.
+# What is promised of each sum by frame.
 PROMISED = {torch.float32: 1e-4, torch.float64: 1e-9}
 
 
@@ -52,32 +56,34 @@ def whole_clips(model):
 
 
 def both(make, model, clip, target=(1, 2), **options):
-    """What is found the cheap way, and with every masked clip before the method."""
-    cheap = FrameMaskingTSR(make(model), **options).explain(clip, list(target[: len(clip)]))
-    naive = FrameMaskingTSR(make(whole_clips(model)), **options).explain(
+    """What is found by frame, and by clip."""
+    quick = FrameMaskingTSR(make(model), **options).explain(clip, list(target[: len(clip)]))
+    slow = FrameMaskingTSR(make(whole_clips(model)), **options).explain(
         clip, list(target[: len(clip)])
     )
-    assert cheap.run.memory.startswith("framewise")
-    assert naive.run.memory == "masked clips"
-    return cheap, naive
+    assert "by frame" in quick.run.path
+    assert "by clip" not in quick.run.path
+    assert slow.run.path.split(", then ")[-1] == "by clip"
+    assert "by frame" not in slow.run.path
+    return quick, slow
 
 
-def require_equal(cheap, naive):
+def require_equal(quick, slow):
     """Every sum, and what is made of them."""
-    # A sum over nothing but rounding (a model that is deaf to a frame) is told to rounding only.
-    tolerance = PROMISED[naive.attribution.dtype]
-    largest = naive.time_relevance.max().item()
+    # A sum over nothing but rounding (a model that does not read a frame) is told to rounding only.
+    tolerance = PROMISED[slow.attribution.dtype]
+    largest = slow.time_relevance.max().item()
     floor = 1e-6 * tolerance * largest
     np.testing.assert_allclose(
-        cheap.time_relevance, naive.time_relevance, rtol=tolerance, atol=floor
+        quick.time_relevance, slow.time_relevance, rtol=tolerance, atol=floor
     )
     np.testing.assert_allclose(
-        cheap.time_contribution, naive.time_contribution, atol=0.1 * tolerance
+        quick.time_contribution, slow.time_contribution, atol=0.1 * tolerance
     )
-    assert cheap.masks == naive.masks
-    assert torch.equal(cheap.kept, naive.kept)
+    assert quick.masks == slow.masks
+    assert torch.equal(quick.kept, slow.kept)
     np.testing.assert_allclose(
-        cheap.attribution, naive.attribution, rtol=2 * tolerance, atol=floor * largest
+        quick.attribution, slow.attribution, rtol=2 * tolerance, atol=floor * largest
     )
 
 
@@ -90,7 +96,9 @@ def require_equal(cheap, naive):
 )
 def test_the_numbers_are_those_of_masked_clips(name, dtype):
     model = model_of(name, dtype)
-    found = both(TemporalGradient, model, clips_of(name, dtype), steps="two", block=(8, 4))
+    found = both(
+        TemporalGradient, model, clips_of(name, dtype), steps="two", feature_mask=Blocks(8, 4)
+    )
     require_equal(*found)
     assert found[0].attribution.count_nonzero() > 0
 
@@ -108,58 +116,63 @@ METHODS_OF_GRADIENTS = {
 @pytest.mark.parametrize("method", METHODS_OF_GRADIENTS)
 def test_every_gradient_that_is_made_frame_by_frame(method, steps):
     model, clip = model_of("lstm_last"), clips_of("lstm_last")
-    options = {"block": (4, 4)} if steps == "two" else {}
+    options = {"feature_mask": Blocks(4, 4)} if steps == "two" else {}
     require_equal(*both(METHODS_OF_GRADIENTS[method], model, clip, steps=steps, **options))
 
 
 def test_saliency_with_its_sign():
     model, clip = model_of("gru_bidirectional"), clips_of("gru_bidirectional")
-    options = {"method_arguments": {"abs": False}, "steps": "two", "block": (8, 8)}
-    signed, naive = both(Saliency, model, clip, **options)
-    require_equal(signed, naive)
+    options = {"method_arguments": {"abs": False}, "steps": "two", "feature_mask": Blocks(8, 8)}
+    signed, slow = both(Saliency, model, clip, **options)
+    require_equal(signed, slow)
     sizes = FrameMaskingTSR(Saliency(model)).explain(clip, [1, 2])
     assert (sizes.time_relevance < signed.time_relevance).all()
 
 
-@pytest.mark.parametrize("hide", [0.7, "mean", "blur", "neighbour"])
+@pytest.mark.parametrize("baselines", [0.7, "mean", "blur", "neighbour"])
 @pytest.mark.parametrize("window", [1, 3])
-def test_whatever_hides_and_however_many(hide, window):
+def test_any_baselines_and_windows(baselines, window):
     model, clip = model_of("lstm_last"), clips_of("lstm_last")
-    options = {"hide": hide, "window": window, "steps": "two", "block": (8, 8)}
+    options = {
+        "baselines": baselines,
+        "window": window,
+        "steps": "two",
+        "feature_mask": Blocks(8, 8),
+    }
     require_equal(*both(InputXGradient, model, clip, **options))
 
 
 def test_masks_and_kept_frames_and_scaling():
     model, clip = model_of("lstm_last"), clips_of("lstm_last")
     parts = torch.arange(256).reshape(16, 16) // 37
-    cheap, naive = both(
+    quick, slow = both(
         TemporalGradient,
         model,
         clip,
         steps="two",
-        features=parts,
+        feature_mask=parts,
         quantile=0.55,
         normalize=True,
     )
-    assert torch.equal(cheap.kept, naive.kept)
-    assert cheap.kept.sum() == 6
-    assert cheap.masks == naive.masks == 2 * 6 + 6 * 7
-    np.testing.assert_allclose(cheap.attribution, naive.attribution, rtol=1e-7, atol=1e-12)
+    assert torch.equal(quick.kept, slow.kept)
+    assert quick.kept.sum() == 6
+    assert quick.masks == slow.masks == 2 * 6 + 6 * 7
+    np.testing.assert_allclose(quick.attribution, slow.attribution, rtol=1e-7, atol=1e-12)
 
 
-def test_directions_serve_many_masks_and_are_said():
+def test_directions_serve_many_masks_and_the_run_says_so():
     model, clip = model_of("lstm_last"), clips_of("lstm_last")
     counted = CountedEncode(model)
     with counted:
-        result = FrameMaskingTSR(TemporalGradient(model), "two", block=(2, 2)).explain(clip, [1, 2])
-    assert result.run.memory == "framewise, then framewise by directions"
+        result = FrameMaskingTSR(TemporalGradient(model), "two", Blocks(2, 2)).explain(clip, [1, 2])
+    assert result.run.path == "whole, then by frame, then by frame, combined directions"
     # Encoded are: all frames for the logits, for R(X) twice, once for the features with one of
     # them again for what it takes, and once to see that they lead to R(X); masked frames, once; and
     # for each frame as many copies as there are products at a time, 5 and then 16.
     frames, masked = 2 * 6, 2 * 6 * 65
     assert counted.frames == 5 * frames + 1 + masked + frames * (5 + 16)
     plain = FrameMaskingTSR(TemporalGradient(model)).explain(clip, [1, 2])
-    assert plain.run.memory == "framewise"
+    assert plain.run.path == "whole, then by frame"
 
 
 class CountedEncode:
@@ -190,12 +203,12 @@ class CountedEncode:
 
 def test_no_more_frames_at_a_time_than_asked_for_and_the_same_numbers(monkeypatch):
     model, clip = model_of("lstm_last"), clips_of("lstm_last")
-    whole = FrameMaskingTSR(TemporalGradient(model), "two", block=(4, 4)).attribute(clip, 1)
+    whole = FrameMaskingTSR(TemporalGradient(model), "two", Blocks(4, 4)).attribute(clip, 1)
     method = TemporalGradient(model, memory="framewise", chunk_size=3)
     # Room for a few masks at a time only, each group with products of its own.
-    monkeypatch.setattr(_masked_frames, "HELD", 6 * 24 * 7)
+    monkeypatch.setattr(_by_frame, "HELD", 6 * 24 * 7)
     with CountedEncode(model) as counted:
-        tsr = FrameMaskingTSR(method, "two", block=(4, 4), chunk_size=3)
+        tsr = FrameMaskingTSR(method, "two", Blocks(4, 4), perturbations_per_eval=3)
         found = tsr.attribute(clip, 1)
     # The logits are those of whole clips, and at least one goes at a time.
     assert [size for size in counted.sizes if size > 3] == [6, 6]
@@ -204,13 +217,14 @@ def test_no_more_frames_at_a_time_than_asked_for_and_the_same_numbers(monkeypatc
 
 def test_chunks_shrink_where_memory_is_short():
     model, clip = model_of("lstm_last"), clips_of("lstm_last")[:1]
-    whole = FrameMaskingTSR(TemporalGradient(model), "two", block=(4, 4)).attribute(clip, 1)
+    whole = FrameMaskingTSR(TemporalGradient(model), "two", Blocks(4, 4)).attribute(clip, 1)
     with CountedEncode(model, refuse_from=7):
-        found = FrameMaskingTSR(TemporalGradient(model), "two", block=(4, 4)).attribute(clip, 1)
+        found = FrameMaskingTSR(TemporalGradient(model), "two", Blocks(4, 4)).attribute(clip, 1)
+        fixed = FrameMaskingTSR(
+            TemporalGradient(model), "two", Blocks(4, 4), perturbations_per_eval=8
+        )
         with pytest.raises(MemoryError, match="no room for 8 frames"):
-            FrameMaskingTSR(TemporalGradient(model), "two", block=(4, 4), chunk_size=8).attribute(
-                clip, 1
-            )
+            fixed.attribute(clip, 1)
     np.testing.assert_allclose(found, whole, rtol=1e-8)
 
 
@@ -238,16 +252,16 @@ def test_where_gradients_cancel_in_the_encoder():
     torch.manual_seed(0)
     model = LateFusion(Normed().double(), nn.Linear(6, CLASSES).double(), Lengths()).eval()
     clip = torch.randn(1, 4, 3, 8, 8, dtype=torch.float64)
-    require_equal(*both(TemporalGradient, model, clip, steps="two", block=(1, 1)))
+    require_equal(*both(TemporalGradient, model, clip, steps="two", feature_mask=Blocks(1, 1)))
 
 
 def test_directions_of_very_different_gain():
-    """What masks hardly ever ask for may count a million times as much as what they do."""
+    """Directions that masks hardly have may count a million times as much as those they have."""
     torch.manual_seed(0)
-    deaf = nn.Linear(12, 12, bias=False).double()
+    uneven = nn.Linear(12, 12, bias=False).double()
     with torch.no_grad():
         rotation, _ = torch.linalg.qr(torch.randn(12, 12, dtype=torch.float64))
-        deaf.weight.copy_(torch.diag(10.0 ** torch.linspace(-4, 4, 12).double()) @ rotation)
+        uneven.weight.copy_(torch.diag(10.0 ** torch.linspace(-4, 4, 12).double()) @ rotation)
     encoder = nn.Sequential(
         nn.Flatten(), nn.Linear(192, 12), nn.Tanh(), nn.Linear(12, 12), nn.Tanh()
     ).double()
@@ -257,9 +271,9 @@ def test_directions_of_very_different_gain():
         def forward(self, features):
             return (features.cumsum(1) * 1e-4).tanh().mean(1)
 
-    model = LateFusion(nn.Sequential(encoder, deaf), head, Mixed()).eval()
+    model = LateFusion(nn.Sequential(encoder, uneven), head, Mixed()).eval()
     clip = torch.randn(1, 4, 3, 8, 8, dtype=torch.float64)
-    require_equal(*both(TemporalGradient, model, clip, steps="two", block=(1, 1)))
+    require_equal(*both(TemporalGradient, model, clip, steps="two", feature_mask=Blocks(1, 1)))
 
 
 @settings(max_examples=30, deadline=None)
@@ -284,27 +298,27 @@ def test_sums_are_those_of_products(seed, features, rows, rank, absolute, alone,
     if alone:
         # One that has a direction to itself, and hardly any of it.
         vectors[-1] = 1e-7 * torch.randn(features, generator=random, dtype=torch.float64)
-    gradient = _masked_frames.FrameGradient(model, logit, absolute=absolute)
+    gradient = FrameGradient(model, logit, absolute=absolute)
     jacobian = torch.autograd.functional.jacobian(
         lambda pixels: model.encode(pixels[None])[0], frame
     ).flatten(1)
     expected = (vectors @ jacobian).abs().sum(1)
     if absolute:
-        was = base @ jacobian
-        expected = ((was + vectors @ jacobian).abs() - was.abs()).abs().sum(1)
-    other = OtherFrame(gradient, frame, base, 10**7, count=4, held=held)
-    found = other.moved(vectors, torch.zeros(rows, dtype=torch.float64))
+        before = base @ jacobian
+        expected = ((before + vectors @ jacobian).abs() - before.abs()).abs().sum(1)
+    given = UnmaskedFrame(gradient, frame, base, flops=10**7, at_a_time=4, held=held)
+    found = frame_changes(given, vectors, torch.zeros(rows, dtype=torch.float64), RunContext())
     # The size of a sum of two differs from the first's by rounding of either.
     floor = 1e-12 * (base @ jacobian).abs().sum() if absolute else 0
-    np.testing.assert_allclose(found, expected, rtol=1e-10, atol=float(floor))
+    np.testing.assert_allclose(found.sums, expected, rtol=1e-10, atol=float(floor))
     if rows > features and held:
-        assert min(features, rank) <= other.directions <= features
+        assert min(features, rank) <= found.directions <= features
     else:
-        assert other.directions == 0
+        assert found.directions == 0
 
 
 def test_a_mask_that_is_alone_in_a_direction_of_large_gain():
-    """One detector looks at one pixel, which one mask hides; all else hardly counts."""
+    """One detector looks at one pixel, which is in one mask; all else hardly counts."""
     torch.manual_seed(0)
 
     class Detector(nn.Module):
@@ -318,13 +332,13 @@ def test_a_mask_that_is_alone_in_a_direction_of_large_gain():
 
     model = LateFusion(Detector(), nn.Linear(3, CLASSES), Products()).double().eval()
     clip = torch.randn(1, 4, 3, 12, 12, dtype=torch.float64)
-    options = {"steps": "two", "block": (1, 1)}
+    options = {"steps": "two", "feature_mask": Blocks(1, 1)}
     for size in (1, None):
-        require_equal(*both(TemporalGradient, model, clip, chunk_size=size, **options))
+        require_equal(*both(TemporalGradient, model, clip, perturbations_per_eval=size, **options))
 
 
 def test_small_effects_on_many_frames_add_up():
-    """Each of the others moves by next to nothing, and all together count."""
+    """Each of the others changes by next to nothing, and all together count."""
     torch.manual_seed(0)
 
     class Weak(nn.Module):
@@ -335,7 +349,16 @@ def test_small_effects_on_many_frames_add_up():
     encoder = nn.Sequential(nn.Flatten(), nn.Linear(192, 3), nn.Tanh())
     model = LateFusion(encoder, nn.Linear(3, CLASSES), Weak()).double().eval()
     clip = torch.randn(1, 48, 3, 8, 8, dtype=torch.float64)
-    require_equal(*both(TemporalGradient, model, clip, chunk_size=1, steps="two", block=(4, 4)))
+    require_equal(
+        *both(
+            TemporalGradient,
+            model,
+            clip,
+            perturbations_per_eval=1,
+            steps="two",
+            feature_mask=Blocks(4, 4),
+        )
+    )
 
 
 class Positioned(LateFusion):
@@ -392,9 +415,9 @@ def test_what_is_not_encoder_and_head_sees_masked_clips(kind):
     model = hooked(kind).double()
     clip = torch.randn(1, 4, 3, 16, 16, dtype=torch.float64)
     found = FrameMaskingTSR(TemporalGradient(model)).explain(clip, 1)
-    assert found.run.memory == "masked clips"
-    naive = FrameMaskingTSR(TemporalGradient(whole_clips(model))).explain(clip, 1)
-    assert torch.equal(found.time_relevance, naive.time_relevance)
+    assert found.run.path == "whole, then by clip"
+    slow = FrameMaskingTSR(TemporalGradient(whole_clips(model))).explain(clip, 1)
+    assert torch.equal(found.time_relevance, slow.time_relevance)
 
 
 def test_a_seed_reaches_the_models_own_random_numbers():
@@ -424,36 +447,23 @@ def test_features_that_are_one_number_a_frame():
 
     model = LateFusion(Brightness(), nn.Linear(5, CLASSES), Weighted()).double().eval()
     clip = torch.randn(2, 6, 3, 8, 8, dtype=torch.float64)
-    require_equal(*both(TemporalGradient, model, clip, steps="two", block=(4, 4)))
-
-
-@pytest.mark.parametrize("options", [{}, {"steps": "two", "block": (4, 4)}])
-def test_every_frame_that_is_encoded_is_counted(options):
-    model, clip = model_of("lstm_last"), clips_of("lstm_last")
-    for make in (TemporalGradient, Gradient):
-        with CountedEncode(model) as counted:
-            result = FrameMaskingTSR(make(model), **options).explain(clip, [1, 2])
-        assert result.run.evaluations == -(-counted.frames // 6), result.run.memory
-
-
-class Gradient(TemporalGradient):
-    """The same, but not known to be so."""
+    require_equal(*both(TemporalGradient, model, clip, steps="two", feature_mask=Blocks(4, 4)))
 
 
 def test_a_run_that_is_stopped_raises_or_keeps_what_is_done(monkeypatch):
     model, clip = model_of("lstm_last"), clips_of("lstm_last")
-    monkeypatch.setattr(_masked_frames, "HELD", 6 * 24)  # 16 masks at a time, those of one frame
-    options = {"steps": "two", "block": (4, 4), "chunk_size": 16}
-    tsr = FrameMaskingTSR(TemporalGradient(model), **options)
+    monkeypatch.setattr(_by_frame, "HELD", 6 * 24)  # 16 masks at a time, those of one frame
+    options = {"feature_mask": Blocks(4, 4), "perturbations_per_eval": 16}
+    tsr = FrameMaskingTSR(TemporalGradient(model), "two", **options)
     whole = tsr.explain(clip, [1, 2])
-    piece = _masked_frames.Scene.piece
+    group_effects = _by_frame.group_effects
 
-    def stopping(self, masks, first, *rest):
-        if masks[0].labels is not None and first >= 48:
+    def stopping(encoded, query, start, *rest):
+        if query.masks[0].labels is not None and start >= 48:
             raise KeyboardInterrupt
-        return piece(self, masks, first, *rest)
+        return group_effects(encoded, query, start, *rest)
 
-    monkeypatch.setattr(_masked_frames.Scene, "piece", stopping)
+    monkeypatch.setattr(_by_frame, "group_effects", stopping)
     with pytest.raises(KeyboardInterrupt):
         tsr.explain(clip, [1, 2])
     kept = tsr.explain(clip, [1, 2], on_stop="keep")
@@ -484,10 +494,10 @@ def test_methods_that_are_no_gradient_of_frames_see_masked_clips():
         TemporalGradient(model, memory="half"),
     ):
         found = FrameMaskingTSR(method).explain(clip, 1)
-        assert found.run.memory == "masked clips"
-    cheap = FrameMaskingTSR(Saliency(model)).explain(clip, 1)
+        assert found.run.path.split(", then ")[-1] == "by clip"
+    quick = FrameMaskingTSR(Saliency(model)).explain(clip, 1)
     twice = FrameMaskingTSR(Twice(model)).explain(clip, 1)
-    np.testing.assert_allclose(twice.time_relevance, 2 * cheap.time_relevance, rtol=1e-4)
+    np.testing.assert_allclose(twice.time_relevance, 2 * quick.time_relevance, rtol=1e-4)
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
@@ -501,9 +511,9 @@ def test_without_the_callers_graph_and_in_place(mode):
     model = LateFusion(image_encoder(), nn.Linear(24, CLASSES), InPlace()).eval()
     clip = torch.randn(1, 4, 3, 16, 16)
     before = clip.clone()
-    expected = FrameMaskingTSR(Saliency(model), "two", block=(8, 8)).attribute(clip, 1)
+    expected = FrameMaskingTSR(Saliency(model), "two", Blocks(8, 8)).attribute(clip, 1)
     with mode():
-        found = FrameMaskingTSR(Saliency(model), "two", block=(8, 8)).attribute(clip.clone(), 1)
+        found = FrameMaskingTSR(Saliency(model), "two", Blocks(8, 8)).attribute(clip.clone(), 1)
     assert torch.equal(found, expected)
     assert torch.equal(clip, before)
 
@@ -521,14 +531,14 @@ def test_only_memory_makes_chunks_shrink():
 
     model.encode = failing
     with pytest.raises(RuntimeError, match="something else"):
-        FrameMaskingTSR(TemporalGradient(model), "two", block=(4, 4)).attribute(clip, 1)
+        FrameMaskingTSR(TemporalGradient(model), "two", Blocks(4, 4)).attribute(clip, 1)
 
 
 @pytest.mark.usefixtures("as_user")
 def test_an_attribution_that_is_not_finite_is_refused():
     class Infinite(nn.Module):
         def forward(self, frames):
-            # The slope of the root is infinite at 0, where hidden pixels are.
+            # The slope of the root is infinite at 0, where masked pixels are.
             return frames.flatten(1).abs().sqrt()[:, :24]
 
     model = LateFusion(Infinite(), nn.Linear(24, CLASSES)).eval()

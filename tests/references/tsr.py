@@ -8,51 +8,51 @@ def relevance_of(attribute, clip, target):
     return attribute(clip[None], target)[0].double()
 
 
-def moved_by(attribute, clip, target, masked):
+def change_of(attribute, clip, target, masked):
     """The sum of |R(X) - R(X masked)|, value by value."""
     before = relevance_of(attribute, clip, target).flatten().tolist()
     after = relevance_of(attribute, masked, target).flatten().tolist()
     return sum(abs(one - other) for one, other in zip(before, after, strict=True))
 
 
-def hidden_value(clip, frame, hide, first, end):
-    """What a frame shows where it is hidden, `(channel, height, width)`."""
-    if isinstance(hide, torch.Tensor):
-        return hide[frame]
-    if hide == "mean":
+def baseline_of(clip, frame, baselines, first, end):
+    """What stands where a frame is masked, `(channel, height, width)`."""
+    if isinstance(baselines, torch.Tensor):
+        return baselines[frame]
+    if baselines == "mean":
         pixels = clip.permute(1, 0, 2, 3).flatten(1).mean(1)
         return pixels[:, None, None].expand_as(clip[frame])
-    if hide == "neighbour":
+    if baselines == "neighbour":
         return clip[first - 1] if first > 0 else clip[end]
-    return torch.full_like(clip[frame], hide)
+    return torch.full_like(clip[frame], baselines)
 
 
-def without_frames(clip, first, end, hide):
-    """The clip with frames `first` to `end - 1` hidden."""
+def without_frames(clip, first, end, baselines):
+    """The clip with frames `first` to `end - 1` masked."""
     masked = clip.clone()
     for frame in range(first, end):
-        masked[frame] = hidden_value(clip, frame, hide, first, end)
+        masked[frame] = baseline_of(clip, frame, baselines, first, end)
     return masked
 
 
-def without_part(clip, frame, part, hide):
-    """The clip with the pixels of a part of one frame hidden, in all channels."""
+def without_part(clip, frame, part, baselines):
+    """The clip with the pixels of a part of one frame masked, in all channels."""
     masked = clip.clone()
-    cover = hidden_value(clip, frame, hide, frame, frame + 1)
+    baseline = baseline_of(clip, frame, baselines, frame, frame + 1)
     for row, column in part:
-        masked[frame, :, row, column] = cover[:, row, column]
+        masked[frame, :, row, column] = baseline[:, row, column]
     return masked
 
 
-def time_relevance(attribute, clip, target, hide, window=1):
-    """Delta_t of every frame; with windows the mean over those that hide it."""
+def time_relevance(attribute, clip, target, baselines, window=1):
+    """Delta_t of every frame; with windows the mean over those that mask it."""
     frames = len(clip)
     found = [[] for _ in range(frames)]
     for first in range(frames - window + 1):
-        masked = without_frames(clip, first, first + window, hide)
-        moved = moved_by(attribute, clip, target, masked)
+        masked = without_frames(clip, first, first + window, baselines)
+        change = change_of(attribute, clip, target, masked)
         for frame in range(first, first + window):
-            found[frame].append(moved)
+            found[frame].append(change)
     return [sum(own) / len(own) for own in found]
 
 
@@ -65,14 +65,14 @@ def parts_of(labels):
     return list(parts.values())
 
 
-def two_steps(attribute, clip, target, hide, labels, kept, weights):
+def two_steps(attribute, clip, target, baselines, labels, kept, weights):
     """Delta_i,t times the weight of the frame, at each pixel and channel of the frames kept."""
     result = torch.zeros(clip.shape, dtype=torch.float64)
     for frame in range(len(clip)):
         if kept[frame]:
             for part in parts_of(labels[frame]):
-                masked = without_part(clip, frame, part, hide)
-                moved = moved_by(attribute, clip, target, masked)
+                masked = without_part(clip, frame, part, baselines)
+                change = change_of(attribute, clip, target, masked)
                 for row, column in part:
-                    result[frame, :, row, column] = moved * weights[frame]
+                    result[frame, :, row, column] = change * weights[frame]
     return result

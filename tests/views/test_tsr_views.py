@@ -10,7 +10,7 @@ import pytest
 import torch
 from matplotlib.colors import to_hex
 
-from temporal_attr import ClipError, FrameMaskingTSR, OptionError, TemporalGradient, views
+from temporal_attr import Blocks, ClipError, FrameMaskingTSR, OptionError, TemporalGradient, views
 from temporal_attr.attributions import FrameMaskingTSRResult, Run
 from temporal_attr.clips import Clip, Normalization
 from temporal_attr.measures import flow_agreement, keyframe_agreement, optical_flow, saliency_video
@@ -25,18 +25,18 @@ SIDE = 16
 
 def tsr_result(frames=8, batch=2, **changed):
     """A result of random numbers, with a threshold that keeps about half of the frames."""
-    moved = torch.rand(batch, frames) + 0.1
+    relevance = torch.rand(batch, frames) + 0.1
     attribution = changed.pop("attribution", torch.randn(batch, frames, 3, SIDE, SIDE))
     fields = {
         "logits": torch.randn(batch, 9),
         "target": torch.arange(batch) + 3,
-        "run": Run("whole", (), "full", 1, None, 0.5),
+        "run": Run("by clip", (), "full", 1.0, 1.0, {}, 0.5),
         "attribution": attribution,
-        "frame_scores": moved,
+        "frame_scores": relevance,
         "base": attribution,
         "time_contribution": torch.randn(batch, frames) / 10,
         "accuracy_contribution": torch.zeros(batch, frames),
-        "kept": moved >= moved.median(1, keepdim=True).values,
+        "kept": relevance >= relevance.median(1, keepdim=True).values,
         "keyframes": torch.arange(frames).expand(batch, -1) % 3 == torch.arange(batch)[:, None],
         "steps": "one",
         "masks": frames,
@@ -154,14 +154,14 @@ def test_thumbnails_do_not_overlap(frames, thumbnails, fps):
 
 
 def test_the_title_gives_the_agreement_beside_chance():
-    moved = torch.tensor([[0.1, 0.9, 0.2, 0.8, 0.3, 0.7, 0.4, 0.6]])
+    relevance = torch.tensor([[0.1, 0.9, 0.2, 0.8, 0.3, 0.7, 0.4, 0.6]])
     listed = torch.tensor([[True, True, False, True, False, False, False, False]])
-    result = tsr_result(batch=1, frame_scores=moved, keyframes=listed)
+    result = tsr_result(batch=1, frame_scores=relevance, keyframes=listed)
     title, hits, chance = views.keyframe_strip(result, random_clip()).get_suptitle().splitlines()
     # The three most relevant are frames 1, 3 and 5; 3 of 8 frames are keyframes.
     assert title == "Class 3: Saliency, rescaled in time"
     assert hits == "keyframes among the 3 most relevant frames: 2"
-    p_value = keyframe_agreement(moved, listed).p_value.item()
+    p_value = keyframe_agreement(relevance, listed).p_value.item()
     assert p_value == pytest.approx(16 / 56)
     assert chance == "by chance 1.1, as 3 of 8 frames are keyframes (p = 0.29)"
 
@@ -216,7 +216,7 @@ def test_nothing_to_tell_apart_gives_no_legend():
     assert legend_of(figure) == []
 
 
-def test_falls_that_are_rounding_do_not_fill_the_axis():
+def test_drops_that_are_rounding_do_not_fill_the_axis():
     tiny = torch.full((2, 8), 1e-9)
     result = tsr_result(time_contribution=tiny, frame_scores=torch.zeros(2, 8))
     upper, lower = views.keyframe_strip(result, random_clip()).axes
@@ -224,7 +224,7 @@ def test_falls_that_are_rounding_do_not_fill_the_axis():
     assert upper.get_ylim() == (0, 1)
 
 
-def test_falls_are_in_percent():
+def test_drops_are_in_percent():
     (_, lower) = views.keyframe_strip(
         tsr_result(time_contribution=torch.full((2, 8), -0.1)), random_clip()
     ).axes
@@ -435,7 +435,7 @@ def test_no_heat_at_all_is_said():
 def test_the_overlay_video_of_blocks_has_the_heat_and_the_relevance_of_each_frame(tmp_path):
     model = load_pretrained("mixed-appearance-late-fusion")
     clip = Mixed(frames=4, size=48).sample(1).clip(model.preprocessing)
-    tsr = FrameMaskingTSR(TemporalGradient(model), "two", block=(24, 16), quantile=0.5)
+    tsr = FrameMaskingTSR(TemporalGradient(model), "two", Blocks(24, 16), quantile=0.5)
     result = tsr.explain(clip.tensor, 2)
     assert int(result.kept.sum()) == 2
     path = views.overlay_video(result, clip, tmp_path / "blocks.webm", width=96)
@@ -477,4 +477,4 @@ def test_the_strip_of_frames_has_the_time_relevance():
     (axes,) = views.frame_strip(result, random_clip(), example=1).axes
     _, heights, _ = bars(axes)
     assert heights == pytest.approx(result.time_relevance[1].tolist())
-    assert "how far the attribution" in axes.get_ylabel()
+    assert "change of the attribution" in axes.get_ylabel()

@@ -1,139 +1,196 @@
-"""How far any attribution moves when parts of a clip are hidden: every masked clip anew."""
+"""How any attribution changes under masks, by clip: every masked clip is given to the method."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-import numpy as np
 import torch
-from captum.attr import Attribution
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
-from tqdm import tqdm
 
 from temporal_attr._errors import ModelError
-from temporal_attr._typing import ClipTensor, Target
-from temporal_attr.perturbations._baselines import Hide, cover
-from temporal_attr.perturbations._effects import Mask, MaskedAttribution, Piece, require_finite
-from temporal_attr.attributions._memory import DEFAULT_CHUNK
-from temporal_attr.attributions._memory import attribute_clips, predict_clips
+from temporal_attr._run import RunContext
+from temporal_attr._typing import ClipTensor, Logits, Target
+from temporal_attr.attributions._nested import NestedMethod
+from temporal_attr.gradients import halving
+from temporal_attr.perturbations import (
+    ChunkEffects,
+    Effects,
+    EffectsSoFar,
+    Mask,
+    MaskQuery,
+    masked_clips,
+    seeded,
+    stopping,
+)
+
+BY_CLIP = "by clip"
 
 Copies: TypeAlias = Float[Tensor, "copies time channel height width"]
 """Clips of the batch, each as often as it is masked."""
 
+Rows: TypeAlias = Int[Tensor, "rows"]
+"""Places in the batch."""
+
 
 @dataclass(frozen=True)
-class MaskedClips(MaskedAttribution):
-    """Any attribution method, before which every masked clip is put.
+class ClipRequest:
+    """A method, the clips that are given to it, and how many at a time.
 
     Attributes:
-        method: Whose attribution is shaped like the clip.
-        hide: What stands where something is hidden.
+        nested: The method, whose attribution is shaped like the clip.
+        clip: `(batch, time, channel, height, width)`.
         target: The class of each clip that is explained.
-        arguments: Handed to the model after the clips; then the whole batch goes at a time.
-        options: Handed to the method's `attribute` by name.
-        chunk_size: Frames that go through the model at a time, and at least one clip.
-        seed: Of the method's random numbers; then one clip goes at a time, and all see the same.
+        baseline: What each value becomes where it is masked; None for the neighbouring frame.
+        seed: Of the method's random numbers; then one clip is given at a time, and all see the
+            same.
+        whole_at_a_time: Clips as they are that go through the model at a time.
+        masked_at_a_time: Masked clips that do.
+        fixed: Whether that was asked for; otherwise there are fewer where memory is short.
     """
 
-    method: Attribution
-    hide: Hide
+    nested: NestedMethod
+    clip: ClipTensor
     target: Target
-    arguments: tuple[Any, ...] = ()
-    options: dict[str, Any] | None = None
-    chunk_size: int | None = None
-    seed: int | None = None
+    baseline: ClipTensor | None
+    seed: int | None
+    whole_at_a_time: int
+    masked_at_a_time: int
+    fixed: bool
 
-    def of_batch(self, clip: ClipTensor) -> ClipTensor:
-        """R(X) of the clips as they are."""
-        every = torch.arange(len(clip))
-        rows = [every] if self.arguments else every.split(self._clips_at_a_time(clip))
-        return torch.cat([self._attributed(clip[some], clip, some) for some in rows])
-
-    def pieces(
-        self,
-        clip: ClipTensor,
-        relevance: ClipTensor,
-        masks: Sequence[Mask],
-        title: str,
-        predict: bool,
-        show_progress: bool,
-    ) -> Iterator[Piece]:
-        """Attribute every masked clip, a few at a time."""
-        hidden = None if self.hide == "neighbour" else cover(clip, self.hide)
-        with tqdm(total=len(masks), desc=title, disable=not show_progress, delay=2) as bar:
-            for places in torch.arange(len(masks)).split(self._clips_at_a_time(clip)):
-                chunk = [masks[place] for place in places.tolist()]
-                rows = torch.tensor([mask.example for mask in chunk], device=clip.device)
-                shown = clip[rows]
-                for copy, mask in zip(shown, chunk, strict=True):
-                    copy[mask.first : mask.end] = mask.applied(clip, hidden)
-                found = self._attributed(shown, clip, rows)
-                moved = (found - relevance[rows]).abs().sum((1, 2, 3, 4))
-                logits = self._logits(shown, clip, rows) if predict else None
-                frames = len(chunk) * clip.shape[1] * (2 if predict else 1)
-                yield Piece(places, moved, logits, frames, "masked clips")
-                bar.update(len(chunk))
-
-    def _clips_at_a_time(self, clip: ClipTensor) -> int:
-        if self.seed is not None or self.arguments:
-            return 1
-        return clips_at_a_time(self.chunk_size, clip)
-
-    def _attributed(self, shown: Copies, clip: ClipTensor, rows: Tensor) -> Copies:
-        """Attributions of copies of some examples."""
-        if self.seed is not None and len(shown) > 1:
-            alone = zip(shown.split(1), rows.split(1), strict=True)
-            return torch.cat([self._attributed(one, clip, row) for one, row in alone])
-        clips, places = self._company(shown, clip, rows)
-        target = self.target if self.arguments else self.target[rows]
-        with seeded(self.seed):
-            found = attribute_clips(self.method, clips, target, self.arguments, self.options)
-        return _require_shaped(found, clips)[places]
-
-    def _logits(
-        self, shown: Copies, clip: ClipTensor, rows: Tensor
-    ) -> Float[Tensor, "copies classes"]:
-        clips, places = self._company(shown, clip, rows)
-        with seeded(self.seed):
-            return predict_clips(self.method, clips, self.arguments)[places]
-
-    def _company(self, shown: Copies, clip: ClipTensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """The clips that go through the model together, and where among them the copies are."""
-        if not self.arguments:
-            return shown, torch.arange(len(shown))
-        # What goes with the clips belongs to the whole batch, so the whole batch goes along.
-        whole = clip.clone()
-        whole[rows] = shown
-        return whole, rows
+    @property
+    def one_by_one(self) -> bool:
+        """Whether masked clips cannot share a pass."""
+        return self.seed is not None or bool(self.nested.arguments)
 
 
-def clips_at_a_time(chunk_size: int | None, clip: ClipTensor) -> int:
-    """How many clips have as many frames as go through the model at a time, and at least one."""
-    return max(1, (chunk_size or DEFAULT_CHUNK) // clip.shape[1])
+def predicted(
+    nested: NestedMethod,
+    clip: ClipTensor,
+    at_a_time: int,
+    fixed: bool,
+    seed: int | None,
+    run: RunContext,
+) -> Logits:
+    """The logits of the clips as they are."""
+
+    def logits(rows: Rows) -> Logits:
+        return nested.logits(clip[rows], run)
+
+    if nested.arguments:
+        with seeded(seed):
+            return nested.logits(clip, run)
+    return _in_chunks(logits, len(clip), at_a_time, fixed, run, "logits", seed)
 
 
-@contextmanager
-def seeded(seed: int | None) -> Iterator[None]:
-    """Draw from a seed, and leave the caller's random states as they were."""
-    if seed is None:
-        yield
-        return
-    # Captum draws from NumPy's global state as well.
-    state = np.random.get_state()
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        np.random.seed(seed)
-        try:
-            yield
-        finally:
-            np.random.set_state(state)
+def attributed(request: ClipRequest, run: RunContext) -> ClipTensor:
+    """R(X): the attribution of the clips as they are."""
+    clip = request.clip
+
+    def attribution(rows: Rows) -> ClipTensor:
+        return _attribution(request, clip[rows], rows, run)
+
+    every = torch.arange(len(clip), device=clip.device)
+    if request.nested.arguments:
+        return attribution(every)
+    at_a_time = 1 if request.one_by_one else request.whole_at_a_time
+    return _in_chunks(attribution, len(clip), at_a_time, request.fixed, run, "attribution")
+
+
+def effects_by_clip(
+    request: ClipRequest, base: ClipTensor, query: MaskQuery, run: RunContext
+) -> Effects:
+    """What masks do to an attribution: each masked clip is attributed anew, a few at a time.
+
+    Args:
+        request: The method and the clips.
+        base: R(X).
+        query: The masks.
+        run: Shows a bar, and notes the path.
+    """
+    found = EffectsSoFar(len(query.masks), request.clip)
+    size = 1 if request.one_by_one else min(request.masked_at_a_time, len(query.masks))
+    with stopping(query.on_stop), run.progress(len(query.masks), query.description) as bar:
+        while found.count < len(query.masks):
+            chunk, size = _next_chunk(request, base, query, found.count, size, run)
+            found.add(chunk)
+            run.took(BY_CLIP, size)
+            bar.update(len(chunk.change))
+    return found.effects()
+
+
+def _next_chunk(
+    request: ClipRequest, base: ClipTensor, query: MaskQuery, start: int, size: int, run: RunContext
+) -> tuple[ChunkEffects, int]:
+    """The effects of the masks from one on, of fewer where memory is short, and of how many."""
+
+    def attempt(size: int) -> ChunkEffects:
+        return _chunk_effects(request, base, query.masks[start : start + size], query.predict, run)
+
+    return halving(attempt, size, request.fixed, run, BY_CLIP, "clips")
+
+
+def _chunk_effects(
+    request: ClipRequest, base: ClipTensor, masks: Sequence[Mask], predict: bool, run: RunContext
+) -> ChunkEffects:
+    rows = torch.tensor([mask.example for mask in masks], device=request.clip.device)
+    masked = masked_clips(request.clip, masks, request.baseline)
+    found = _attribution(request, masked, rows, run)
+    change = (found - base[rows]).abs().sum((1, 2, 3, 4))
+    return ChunkEffects(change, _logits(request, masked, rows, run) if predict else None)
+
+
+def _attribution(request: ClipRequest, copies: Copies, rows: Rows, run: RunContext) -> Copies:
+    """The attribution of copies of some of the clips."""
+    clips, places = _passed(request, copies, rows)
+    target = request.target if request.nested.arguments else request.target[rows]
+    with seeded(request.seed):
+        found = request.nested.attribute(clips, target, run)
+    return _require_shaped(found, clips)[places]
+
+
+def _logits(
+    request: ClipRequest, copies: Copies, rows: Rows, run: RunContext
+) -> Float[Tensor, "copies classes"]:
+    """The logits of copies of some of the clips."""
+    clips, places = _passed(request, copies, rows)
+    with seeded(request.seed):
+        return request.nested.logits(clips, run)[places]
+
+
+def _passed(request: ClipRequest, copies: Copies, rows: Rows) -> tuple[ClipTensor, Rows]:
+    """The clips that go through the model together, and where among them the copies are."""
+    if not request.nested.arguments:
+        return copies, torch.arange(len(copies), device=copies.device)
+    # What is handed to the model with the clips belongs to the whole batch, so all of it goes.
+    whole = request.clip.clone()
+    whole[rows] = copies
+    return whole, rows
+
+
+def _in_chunks(
+    of_rows: Callable[[Rows], Tensor],
+    batch: int,
+    at_a_time: int,
+    fixed: bool,
+    run: RunContext,
+    path: str,
+    seed: int | None = None,
+) -> Tensor:
+    """Something of all clips, computed for a few at a time, and for fewer where memory is short."""
+
+    def attempt(size: int) -> Tensor:
+        with seeded(seed):
+            return torch.cat([of_rows(rows) for rows in torch.arange(batch).split(size)])
+
+    found, _ = halving(attempt, min(at_a_time, batch), fixed, run, path, "clips")
+    return found
 
 
 def _require_shaped(found: Any, clips: ClipTensor) -> ClipTensor:  # noqa: ANN401 - the method's
+    """The attribution itself, if it is one finite number for each value of the clips."""
     if not isinstance(found, Tensor) or found.shape != clips.shape:
         came = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
         raise ModelError(
@@ -142,3 +199,19 @@ def _require_shaped(found: Any, clips: ClipTensor) -> ClipTensor:  # noqa: ANN40
             "Use a method that attributes to pixels, such as TemporalGradient, LRP or Saliency.",
         )
     return require_finite(found).detach()
+
+
+def require_finite(attribution: Tensor) -> Tensor:
+    """The attribution itself.
+
+    Raises:
+        ModelError: If it is not finite.
+    """
+    bad = int((~attribution.isfinite()).sum())
+    if bad:
+        raise ModelError(
+            "a finite attribution",
+            f"{bad} of {attribution.numel()} that are NaN or infinite",
+            "Look at the method's attribution of this clip, or take other baselines.",
+        )
+    return attribution

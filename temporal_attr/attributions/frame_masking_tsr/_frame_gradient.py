@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from captum._utils.gradient import compute_gradients
-from captum.attr import Attribution, InputXGradient, Saliency
+from captum.attr import InputXGradient, Saliency
 from torch import Tensor
 
-from temporal_attr.gradients import Objective, logit
+from temporal_attr.attributions._nested import NestedMethod, model_of
 from temporal_attr.attributions.temporal_gradient import TemporalGradient
+from temporal_attr.gradients import Objective, logit
 from temporal_attr.models import FramewiseModel
+
+_SAME_NUMBERS = ("auto", "whole", "framewise", "offload")
+"""Memory paths of `TemporalGradient` that are computed in full precision, by encoder and head."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class FrameGradient:
     Attributes:
         model: Encodes each frame by itself.
         objective: What is differentiated.
-        absolute: Whether the attribution is the size of the gradient.
+        absolute: Whether the attribution is the absolute value of the gradient.
         times_input: Whether it is the gradient times the pixels.
     """
 
@@ -41,9 +43,10 @@ class FrameGradient:
         return gradient * frames if self.times_input else gradient
 
 
-def frame_gradient(method: Attribution, options: Mapping[str, Any]) -> FrameGradient | None:
+def frame_gradient(nested: NestedMethod) -> FrameGradient | None:
     """A method as a gradient of frames, or None if it is no such method, or of no such model."""
-    model = method.model if isinstance(method, TemporalGradient) else method.forward_func
+    method, options = nested.method, nested.options
+    model = model_of(method)
     if not isinstance(model, FramewiseModel):
         return None
     # By exact type: a subclass may do anything. Lower precision and options of a method that are
@@ -57,6 +60,3 @@ def frame_gradient(method: Attribution, options: Mapping[str, Any]) -> FrameGrad
     if type(method) is InputXGradient and not options:
         return FrameGradient(model, logit, times_input=True)
     return None
-
-
-_SAME_NUMBERS = ("auto", "whole", "framewise", "offload")

@@ -22,8 +22,8 @@ class FrameMaskingTSRResult(PixelResult):
         attribution: `(batch, time, channel, height, width)`, the rescaled attribution.
         frame_scores: `(batch, time)`, the time relevance Delta_t.
         base: `(batch, time, channel, height, width)`, R(X), the attribution that was rescaled.
-        time_contribution: `(batch, time)`, how far the target's probability falls when the frame is
-            hidden, in [-1, 1].
+        time_contribution: `(batch, time)`, the drop of the target's probability when the frame is
+            masked, in [-1, 1].
         accuracy_contribution: `(batch, time)`, 1 where the target was the top class and is not
             without the frame, -1 the other way round, 0 otherwise; of windows a mean.
         kept: `(batch, time)`, frames whose Delta_t is at least the threshold.
@@ -55,28 +55,46 @@ class FrameMaskingTSRResult(PixelResult):
         return self.frame_scores
 
     @property
-    def evaluations(self) -> int:
-        """How many times the whole clip went forward through the model: see `Run`."""
-        return self.run.evaluations
-
-    @property
     def meaning(self) -> str:
         """The rescaled attribution, or the changes that it is made of."""
         if self.steps == "one":
             return f"{self.method_name}, rescaled in time"
-        return f"how far {self.method_name} moves,\nwithout the part times without the frame"
+        return f"change of {self.method_name}\nwithout the feature, times without the frame"
 
     @property
     def frame_meaning(self) -> str:
         """Delta_t."""
-        return r"$\Delta_t$: how far the attribution" + "\nmoves without the frame"
+        return r"$\Delta_t$: change of the attribution" + "\nwithout the frame"
 
     def _details(self, example: int) -> list[str]:
         kept = int(self.kept[example].sum())
         lines = [f"{self.masks} masked clips; {kept} of {self.kept.shape[1]} frames kept"]
         if self.frame_scores[example].sum():
-            lines.append(f"frames that move the attribution most: {self._top_frames(example)}")
+            top = self._top_frames(example)
+            lines.append(f"frames without which the attribution changes most: {top}")
         worst = int(self.time_contribution[example].argmax())
-        fall = self.time_contribution[example, worst].item()
-        lines.append(f"the probability falls most, by {fall:.1%}, without frame {worst}")
+        drop = self.time_contribution[example, worst].item()
+        lines.append(f"the probability drops most, by {drop:.1%}, without frame {worst}")
         return [*lines, *(f"note: {note}" for note in self.notes)]
+
+
+def notes_of(above: Bool[Tensor, "batch time"], done: int, masks: int) -> tuple[str, ...]:
+    """What a reader should know of a run.
+
+    Args:
+        above: Frames whose Delta_t is large enough.
+        done: How many masks were applied.
+        masks: How many there were.
+
+    Example:
+        >>> import torch
+        >>> notes_of(torch.tensor([[True], [False]]), done=2, masks=2)
+        ('the threshold keeps no frame of clip(s) 1',)
+    """
+    notes = []
+    if done < masks:
+        notes.append(f"stopped after {done} of {masks} masked clips; frames not done are 0")
+    empty = (~above.any(1)).nonzero().flatten().tolist()
+    if empty:
+        notes.append(f"the threshold keeps no frame of clip(s) {', '.join(map(str, empty))}")
+    return tuple(notes)
