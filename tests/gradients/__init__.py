@@ -1,1 +1,1 @@
-"""Gradients of scalar outputs, and the record of a run."""
+"""Engine 1: gradients, and the record of a run."""

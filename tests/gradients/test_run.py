@@ -34,7 +34,7 @@ class Whole(VideoModel):
 
     @property
     def stages(self):
-        return (torch.tanh, lambda clip: self.inner.features(clip))
+        return (torch.tanh, self.inner.features)
 
     def head(self, features):
         return self.inner.head(features)

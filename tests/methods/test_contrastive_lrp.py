@@ -904,7 +904,9 @@ def test_a_row_that_there_is_not(rows):
 def test_rows_sent_back_together_are_rows_sent_back_alone(name, contrastive):
     case = CASES[name][0]()
     found = [
-        matrices(case.model, case.clip, contrastive=contrastive, rows_per_backward=chunk, rows=[1, 3])
+        matrices(
+            case.model, case.clip, contrastive=contrastive, rows_per_backward=chunk, rows=[1, 3]
+        )
         for chunk in (1, 3, 64, None)
     ]
     for other in found[1:]:

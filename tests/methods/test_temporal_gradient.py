@@ -496,7 +496,9 @@ def test_frame_scores_match_the_definition(norm):
 def test_frame_scores_refuse_what_is_no_attribution():
     with pytest.raises(ClipError, match=r"got shape \(2, 3\)"):
         frame_scores(torch.rand(2, 3))
-    with pytest.raises(OptionError, match='reduction to be "l2", "l1", "max", "sum" or a function, got \'mean\''):
+    with pytest.raises(
+        OptionError, match='reduction to be "l2", "l1", "max", "sum" or a function, got \'mean\''
+    ):
         frame_scores(torch.rand(1, 2, 3, 4, 4), "mean")
 
 
