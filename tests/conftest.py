@@ -36,15 +36,15 @@ def pytest_sessionfinish(session):
 
 
 @pytest.fixture
-def measured(request):
+def check_measured(request):
     """Assert that a measured number is where theory has it, and note it for the table."""
 
-    def measured(what, value, low, high, trials):
+    def check_measured(what, value, low, high, trials):
         row = simulations.Measured(request.node.name, what, value, low, high, trials)
         request.config.stash[MEASURED].append(row)
         assert low <= value <= high, row
 
-    return measured
+    return check_measured
 
 
 @pytest.fixture(autouse=True)

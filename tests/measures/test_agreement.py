@@ -395,7 +395,7 @@ def test_all_orders_are_the_exact_chance():
 
 
 @pytest.mark.simulation
-def test_flow_agreement_of_what_is_unrelated(measured):
+def test_flow_agreement_of_what_is_unrelated(check_measured):
     trials = 300
     saliency, magnitude = torch.rand(trials, 8, 6, 5), torch.rand(trials, 7, 6, 5)
     found = flow_agreement(saliency, magnitude, top=0.2, shuffles=19)
@@ -407,10 +407,10 @@ def test_flow_agreement_of_what_is_unrelated(measured):
         agreement = getattr(found, name)
         error = 4 * (variance / (7 * trials)) ** 0.5
         ends = (expected - error, expected + error, trials)
-        measured(f"mean `{name}` with unrelated flow", agreement.value.mean().item(), *ends)
-        measured(f"chance of `{name}`, mean", agreement.chance.mean().item(), *ends)
+        check_measured(f"mean `{name}` with unrelated flow", agreement.value.mean().item(), *ends)
+        check_measured(f"chance of `{name}`, mean", agreement.chance.mean().item(), *ends)
         ends = (0.85 * variance, 1.15 * variance, trials)
-        measured(f"variance of `{name}` over frames", agreement.frames.var().item(), *ends)
+        check_measured(f"variance of `{name}` over frames", agreement.frames.var().item(), *ends)
     # Without ties a p-value is below a share of the orders as often as that share says; equal
     # numbers of hits only raise it.
     for level in (1, 4, 10):
@@ -421,19 +421,19 @@ def test_flow_agreement_of_what_is_unrelated(measured):
         ]
         text = f"share of p-values of `{{}}` at most {level / 20}"
         ends = (level / 20 - error, level / 20 + error, trials)
-        measured(text.format("rank_correlation"), below[0], *ends)
-        measured(text.format("intersection"), below[1], 0, level / 20 + error, trials)
+        check_measured(text.format("rank_correlation"), below[0], *ends)
+        check_measured(text.format("intersection"), below[1], 0, level / 20 + error, trials)
 
 
 @pytest.mark.simulation
-def test_slow_drift_is_no_order_like_any_other(measured):
+def test_slow_drift_is_no_order_like_any_other(check_measured):
     # As documented: neighbouring frames are alike, and then p is small more often than it should.
     trials = 150
     saliency = torch.randn(trials, 13, 4, 4).cumsum(1)
     magnitude = torch.randn(trials, 12, 4, 4).cumsum(1)
     p_value = flow_agreement(saliency, magnitude, shuffles=19).rank_correlation.p_value
     share = (p_value <= 0.05 + 1e-9).double().mean().item()
-    measured("share of p-values at most 0.05 where everything drifts", share, 0.08, 1, trials)
+    check_measured("share of p-values at most 0.05 where everything drifts", share, 0.08, 1, trials)
 
 
 @pytest.mark.parametrize("name", ["arm_wrestling.mp4", "flipping_a_pancake.mkv"])

@@ -101,14 +101,14 @@ def test_an_interval_that_is_known():
 
 
 @pytest.mark.simulation
-def test_how_often_the_truth_is_inside(measured):
+def test_how_often_the_truth_is_inside(check_measured):
     # 300 samples of 40 from a normal distribution: percentile intervals are a little short (the
     # factor of t and sqrt(39 / 40)), which makes 94 of 100, with a standard deviation of 1.4.
     inside = 0
     for seed in range(300):
         found = bootstrap(numbers(40, seed=seed) + 5, mean, resamples=400, seed=seed)
         inside += found.low <= 5 <= found.high
-    measured("coverage of 95 % intervals, 40 samples", inside / 300, 0.90, 0.98, 300)
+    check_measured("coverage of 95 % intervals, 40 samples", inside / 300, 0.90, 0.98, 300)
 
 
 def test_memory_is_bounded_and_changes_nothing(monkeypatch):
@@ -287,7 +287,7 @@ def test_groups_of_different_rests():
 
 
 @pytest.mark.simulation
-def test_how_often_the_mean_of_all_groups_is_inside(measured):
+def test_how_often_the_mean_of_all_groups_is_inside(check_measured):
     # 20 groups of 5 whose means vary as much as their samples do.
     inside = 0
     for seed in range(200):
@@ -298,18 +298,18 @@ def test_how_often_the_mean_of_all_groups_is_inside(measured):
     # Of the variance 1 + 1 / 5 of a group, 19 / 20 is found between groups, and 4 / 25 is added
     # within: 4 % too wide, and as short as any of 20 samples. About 95 of 100, with a standard
     # deviation of 1.5.
-    measured("coverage of 95 % intervals, 20 groups of 5", inside / 200, 0.90, 0.99, 200)
+    check_measured("coverage of 95 % intervals, 20 groups of 5", inside / 200, 0.90, 0.99, 200)
 
 
 @pytest.mark.simulation
-def test_how_much_wider_the_docstring_says(measured):
+def test_how_much_wider_the_docstring_says(check_measured):
     # Groups that differ by their samples alone: two shares of the same chance, each counted.
     groups = list(numbers(400, 30))
     low, high = ends(hierarchical_bootstrap(groups, mean))
     flat = ends(bootstrap(np.stack(groups).mean(1), mean))
     wider = (high - low) / (flat[1] - flat[0])
     text = "how much wider by groups than flat, of groups that differ by samples alone"
-    measured(text, wider, 0.9 * 2**0.5, 1.1 * 2**0.5, 400)
+    check_measured(text, wider, 0.9 * 2**0.5, 1.1 * 2**0.5, 400)
 
 
 def test_a_group_that_is_not_always_defined():

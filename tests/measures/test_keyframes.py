@@ -421,7 +421,7 @@ def test_chance_is_the_mean_of_all_orders(k):
 
 
 @pytest.mark.simulation
-def test_keyframe_agreement_of_what_is_unrelated(measured):
+def test_keyframe_agreement_of_what_is_unrelated(check_measured):
     trials = 4000
     marks = torch.rand(1, 60).argsort() < 18
     found = keyframe_agreement(torch.rand(trials, 60), marks.expand(trials, 60), 12)
@@ -431,12 +431,12 @@ def test_keyframe_agreement_of_what_is_unrelated(measured):
     for name, expected in (("precision", 0.3), ("recall", 0.3 * 12 / 18)):
         scale = expected / 0.3
         ends = (expected - 4 * error * scale, expected + 4 * error * scale, trials)
-        measured(f"{name} of a random ranking", getattr(found, name).mean().item(), *ends)
+        check_measured(f"{name} of a random ranking", getattr(found, name).mean().item(), *ends)
     for level in (0.05, 0.3, 0.6):
         share = (found.p_value <= level).double().mean().item()
         reachable = found.p_value[found.p_value <= level].max().item()
         ends = (reachable - 2 / trials**0.5, reachable + 2 / trials**0.5, trials)
-        measured(f"share of p-values at most {level}, keyframes", share, *ends)
+        check_measured(f"share of p-values at most {level}, keyframes", share, *ends)
 
 
 def test_a_relevance_with_a_gradient_and_few_digits():

@@ -49,11 +49,13 @@ def covered(shared, trials=150):
 
 
 @pytest.mark.simulation
-def test_orders_that_all_clips_were_shown_do_not_average_out_over_clips(measured):
+def test_orders_that_all_clips_were_shown_do_not_average_out_over_clips(check_measured):
     # With 8 orders a percentile interval covers about 0.9; 150 trials are known to 0.025.
     text = "coverage of 95 % intervals over clips with 8 orders in common, {}"
-    measured(text.format("resampled as shared"), covered(shared=True), 0.83, 1, 150)
-    measured(text.format("resampled as if each clip had its own"), covered(False), 0, 0.7, 150)
+    check_measured(text.format("resampled as shared"), covered(shared=True), 0.83, 1, 150)
+    check_measured(
+        text.format("resampled as if each clip had its own"), covered(False), 0, 0.7, 150
+    )
 
 
 def test_shared_samples_are_drawn_alike_for_all_groups():
