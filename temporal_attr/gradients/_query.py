@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from temporal_attr._errors import ModelError
 from temporal_attr._run import RunContext
 from temporal_attr.gradients._autograd import native_recurrence
 from temporal_attr.models import FrameLogits, FramewiseModel, VideoModel, check_logits
