@@ -6,7 +6,8 @@ from pathlib import Path
 
 from temporal_attr import synthetic, views, zoo
 from temporal_attr.attributions import TemporalGradientResult
-from temporal_attr.cli._explain import Settings, explain_video, make_folder, top_classes
+from temporal_attr.cli._explain import Settings, explain_video
+from temporal_attr.cli._write import make_folder, top_classes
 
 DEMO = {
     "a model that looks": "mixed-appearance-late-fusion",
@@ -19,7 +20,7 @@ def run_demo(out: Path) -> None:
     """Plant a clip, and explain what two trained models see in it, side by side."""
     make_folder(out)
     card = zoo.pretrained_card(DEMO["a model that looks"])
-    # Neither cue is reliable, so that the shape speaks for one class and the motion for another.
+    # Neither cue is reliable, so that the shape supports one class and the motion another.
     unsure = {**card.task_options, "appearance_reliability": 0.0, "motion_reliability": 0.0}
     planted = synthetic.TASKS[card.task](size=card.options["size"], **unsure).sample(3)
     video = planted.write(out / "clip.webm")
@@ -29,11 +30,10 @@ def run_demo(out: Path) -> None:
     for role, name in DEMO.items():
         print(f"\n{role} ({name})")
         explained = explain_video(Settings(video, f"zoo:{name}", out / name))
-        row = f"{role}: {top_classes(explained.result, explained.names)[0]}"
         assert isinstance(explained.result, TemporalGradientResult)
-        rows[row] = explained.result
+        rows[f"{role}: {top_classes(explained.result)[0]}"] = explained.result
     views.side_by_side(rows, explained.clip).savefig(out / "side_by_side.png", dpi=120)
-    print(f"\nthe shape speaks for: {shown['appearance']}")
-    print(f"the motion speaks for: {shown['motion']}")
+    print(f"\nthe shape supports: {shown['appearance']}")
+    print(f"the motion supports: {shown['motion']}")
     print("\n".join(rows))
     print(f"side by side in {out / 'side_by_side.png'}")

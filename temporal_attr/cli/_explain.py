@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import sys
-import tempfile
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import nn
-from tqdm import tqdm
 
-from temporal_attr import views
 from temporal_attr._errors import OptionError
-from temporal_attr.attributions import FrameMaskingTSRResult, PixelResult, Result
-from temporal_attr.cli._methods import METHODS, OUTPUTS, MethodFace
+from temporal_attr.attributions import Result, require_free
+from temporal_attr.cli._methods import Chosen, methods
+from temporal_attr.cli._options import values_of
+from temporal_attr.cli._write import draw, make_folder, top_classes, write
 from temporal_attr.clips import Clip, Sampling, load_clip
 from temporal_attr.models import VideoModel, check_logits, class_names, load_model
 from temporal_attr.zoo import load_pretrained, pretrained_card
@@ -25,7 +22,11 @@ from temporal_attr.zoo import load_pretrained, pretrained_card
 
 @dataclass(frozen=True)
 class Settings:
-    """What `explain` was asked for; the names are those of its options."""
+    """What `explain` was asked for; the names are those of its own options.
+
+    Attributes:
+        options: Of the method: what was given, by the parameter's name.
+    """
 
     video: Path | None
     model: str
@@ -41,41 +42,24 @@ class Settings:
     start: int = 0
     device: str = "cpu"
     seed: int = 0
-    objective: str | None = None
-    memory: str | None = None
-    chunk_size: int | None = None
-    sigma: float | None = None
-    contrastive: bool | None = None
-    shuffles: int | None = None
-    shuffling: str | None = None
-    flow: str | None = None
-    window: int | None = None
-    base: str | None = None
-    steps: str | None = None
-    features: str | None = None
-    hide: str | None = None
-    threshold: float | None = None
-    quantile: float | None = None
-    normalize: bool | None = None
+    options: Mapping[str, str | bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Explained:
-    """What a run found, and what the classes are called."""
+    """What a run found, and the clip that it explained."""
 
     result: Result
     clip: Clip
-    names: list[str]
 
 
 @dataclass(frozen=True)
 class Ready:
     """All that one video after another needs."""
 
-    method: MethodFace
-    options: dict[str, Any]
+    method: Chosen
     model: nn.Module
-    names: list[str]
+    names: tuple[str, ...]
     device: torch.device
 
 
@@ -96,7 +80,7 @@ def explain_video(settings: Settings) -> Explained:
 
 def stop_if_asked(result: Result) -> None:
     """Pass on the Ctrl-C that a method held back, now that what it had done is written."""
-    if isinstance(result, FrameMaskingTSRResult) and not result.complete:
+    if not getattr(result, "complete", True):
         raise KeyboardInterrupt
 
 
@@ -109,19 +93,25 @@ def finish(settings: Settings) -> None:
 
 def prepare(settings: Settings) -> Ready:
     """Check the options, make the folder and load the model: what can fail before the work."""
-    method = METHODS[settings.method]
-    options = _method_options(settings, method.options)
-    if method.seeded:
-        options["seed"] = settings.seed
+    method = methods()[settings.method]
+    values = values_of(method, settings.options)
+    chosen = Chosen(
+        method,
+        seed=settings.seed,
+        base=values["base"].get("base"),
+        constructor=values["constructor"],
+        explain=values["explain"],
+    )
     make_folder(settings.out)
     device = _device(settings.device)
     model, names = _model_and_names(settings)
-    return Ready(method, options, model.to(device), names, device)
+    return Ready(chosen, model.to(device), names, device)
 
 
 def explain_one(ready: Ready, settings: Settings, video: Path, out: Path) -> Explained:
     """Explain one video, and write what was found to a folder."""
     model = ready.model
+    require_free(out, overwrite=True)
     say(f"decoding {settings.frames} frames of {video}")
     clip = load_clip(
         video,
@@ -134,46 +124,39 @@ def explain_one(ready: Ready, settings: Settings, video: Path, out: Path) -> Exp
     ).to(ready.device)
     target = _target(settings, model, clip, ready.names)
     say("explaining the prediction")
-    result = ready.method.explain(model, clip, target, ready.options)
+    found = ready.method.run(model, clip, target)
+    result = replace(found, class_names=found.class_names or ready.names)
     make_folder(out)
-    _write(result, clip, replace(settings, video=video, out=out), ready.names)
-    _draw(result, clip, ready.method, out)
+    write(result, clip, replace(settings, video=video, out=out), out)
+    say("drawing the pictures")
+    draw(result, clip, out)
     print(result.summary())
-    print("top classes: " + ", ".join(top_classes(result, ready.names)))
-    return Explained(result, clip, ready.names)
+    print("top classes: " + ", ".join(top_classes(result)))
+    return Explained(result, clip)
 
 
-def _method_options(settings: Settings, known: tuple[str, ...]) -> dict[str, Any]:
-    """The options that were given for the method; one that it does not read is an error."""
-    every = {name for method in METHODS.values() for name in method.options}
-    given = {name for name in every if getattr(settings, name) is not None}
-    for name in sorted(given - set(known)):
-        raise OptionError(
-            f"options of {settings.method}: "
-            + (", ".join(f"--{option.replace('_', '-')}" for option in known) or "none"),
-            f"--{name.replace('_', '-')}",
-            "Leave it out.",
-        )
-    return {name: getattr(settings, name) for name in given}
-
-
-def _model_and_names(settings: Settings) -> tuple[nn.Module, list[str]]:
+def _model_and_names(settings: Settings) -> tuple[nn.Module, tuple[str, ...]]:
     """The model, and the names of its classes as far as they are known."""
-    names = class_names(settings.classes)
+    model, names = _load(settings, tuple(class_names(settings.classes)))
+    if isinstance(model, VideoModel):
+        model.class_names = names or model.class_names
+        return model, model.class_names
+    return model, names
+
+
+def _load(settings: Settings, names: tuple[str, ...]) -> tuple[nn.Module, tuple[str, ...]]:
     library, _, checkpoint = settings.model.partition(":")
     if library != "zoo":
-        return load_model(
-            settings.model, settings.weights, len(names) or None, settings.seed
-        ), names
+        count = len(names) or None
+        return load_model(settings.model, settings.weights, count, settings.seed), names
     if settings.weights is not None:
         raise OptionError(
             "a trained model without --weights", str(settings.weights), "Leave one of them out."
         )
-    model = load_pretrained(checkpoint)
-    return model, names or list(pretrained_card(checkpoint).class_names)
+    return load_pretrained(checkpoint), names or tuple(pretrained_card(checkpoint).class_names)
 
 
-def _target(settings: Settings, model: nn.Module, clip: Clip, names: list[str]) -> int:
+def _target(settings: Settings, model: nn.Module, clip: Clip, names: tuple[str, ...]) -> int:
     with torch.no_grad():
         logits = check_logits(model(clip.tensor), 1)
     if names and len(names) != logits.shape[1]:
@@ -204,65 +187,6 @@ def _device(name: str) -> torch.device:
         reason = str(error).splitlines()[0]
         raise OptionError(f"a device that is there as {name}", reason, "Try cpu.") from None
     return device
-
-
-def make_folder(folder: Path) -> None:
-    """A folder that can be written to, or an error that says why not."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # A folder may be there and refuse a file; better known before the work than after it.
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise OptionError(
-            f"a folder to write to at {folder}", error.strerror or str(error), "Choose another."
-        ) from None
-
-
-def _write(result: Result, clip: Clip, settings: Settings, names: list[str]) -> None:
-    """Write numbers and tensors, before the pictures, which take longer."""
-    # Only now that there is a result do those of an earlier run give way.
-    for name in OUTPUTS:
-        (settings.out / name).unlink(missing_ok=True)
-    record = {
-        "settings": {
-            entry.name: _text(getattr(settings, entry.name)) for entry in fields(settings)
-        },
-        "clip": {
-            "source": clip.source,
-            "fps": clip.fps,
-            "indices": list(clip.indices),
-            "timestamps": list(clip.timestamps),
-        },
-        "top_classes": top_classes(result, names),
-        "result": result.to_dict(),
-    }
-    text = json.dumps(record, indent=1, allow_nan=False)
-    (settings.out / "result.json").write_text(text + "\n", encoding="utf-8")
-    tensors = {**result.tensors(), "clip": clip.tensor.cpu().contiguous()}
-    save_file(tensors, settings.out / "tensors.safetensors")
-
-
-def _draw(result: Result, clip: Clip, method: MethodFace, out: Path) -> None:
-    say("drawing the pictures")
-    for name, draw in tqdm(method.figures(result, clip).items(), "drawing", delay=2):
-        draw().savefig(out / name, dpi=120)
-    if isinstance(result, PixelResult):
-        views.overlay_video(result, clip, out / "overlay.webm")
-
-
-def top_classes(result: Result, names: list[str]) -> list[str]:
-    """The five best classes with their probabilities."""
-    probabilities = result.logits[0].softmax(0)
-    order = probabilities.argsort(descending=True, stable=True)[:5].tolist()
-    return [
-        f"{number}{' ' + names[number] if names else ''} ({probabilities[number]:.1%})"
-        for number in order
-    ]
-
-
-def _text(value: object) -> object:
-    return str(value) if isinstance(value, Path) else value
 
 
 def say(line: str) -> None:

@@ -4,15 +4,43 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 from temporal_attr import views
 from temporal_attr._errors import OptionError, TargetError, TemporalAttrError
-from temporal_attr.attributions import Result, ShuffleProbeResult, ShuffleSet
+from temporal_attr.attributions import Result
 from temporal_attr.cli._explain import Settings, explain_one, finish, prepare, say, stop_if_asked
 
 SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
 TABLE, RECORD, PICTURE = "clips.csv", "clips.json", "clips.png"
+
+
+@runtime_checkable
+class Gathered(Protocol):
+    """What several clips say together."""
+
+    def table(self) -> str:
+        """One row a clip, as text."""
+
+    def summary(self) -> str:
+        """The means, as text."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain Python, ready for JSON."""
+
+
+@runtime_checkable
+class Gathers(Protocol):
+    """A result that can be put together with those of other clips; most cannot."""
+
+    @classmethod
+    def gather(cls, results: Sequence[Any], names: Sequence[str]) -> Gathered:
+        """Put the results of several clips together."""
+
+    def row(self) -> dict[str, float]:
+        """The numbers of the clip, by their headings in a table."""
 
 
 def explain_folder(settings: Settings, folder: Path) -> None:
@@ -42,15 +70,14 @@ def explain_folder(settings: Settings, folder: Path) -> None:
             failed.append(video.name)
             continue
         done[video.name] = result
-        if isinstance(result, ShuffleProbeResult):
+        if isinstance(result, Gathers):
             _append_row(settings.out / TABLE, video.name, result)
         stop_if_asked(result)
     if not done:
         raise OptionError(
             f"a video that can be explained in {folder}", f"{len(failed)} that cannot", "See above."
         )
-    if ready.method.gather is not None:
-        _write_together(ready.method.gather(list(done.values()), list(done)), settings.out)
+    _write_together(done, settings.out)
     if failed:
         print(f"left out, as they could not be explained: {', '.join(failed)}")
     finish(settings)
@@ -69,22 +96,25 @@ def _videos(folder: Path) -> list[Path]:
     return videos
 
 
-def _append_row(table: Path, name: str, result: ShuffleProbeResult) -> None:
-    """A clip's numbers with the ends of their intervals, under a line of headings."""
-    fresh = not table.exists()
+def _append_row(table: Path, name: str, result: Gathers) -> None:
+    """A clip's numbers, under a line of headings."""
+    row, fresh = result.row(), not table.exists()
     with table.open("a", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         if fresh:
-            ends = ("", "_low", "_high")
-            writer.writerow(["clip", *(f"{one}{end}" for one in result.intervals for end in ends)])
-        found = [result.interval(one) for one in result.intervals]
-        writer.writerow([name, *(x for one in found for x in (one.value, one.low, one.high))])
+            writer.writerow(["clip", *row])
+        writer.writerow([name, *row.values()])
 
 
-def _write_together(clips: ShuffleSet, out: Path) -> None:
-    """What the clips say together: numbers, a picture and text."""
+def _write_together(done: Mapping[str, Result], out: Path) -> None:
+    """What the clips say together, if anything: numbers, a picture and text."""
+    first = next(iter(done.values()))
+    if not isinstance(first, Gathers):
+        return
+    clips = first.gather(list(done.values()), list(done))
     text = json.dumps(clips.to_dict(), indent=1, allow_nan=False)
     (out / RECORD).write_text(text + "\n", encoding="utf-8")
-    views.clip_overview(clips, "probability_fall").savefig(out / PICTURE, dpi=120)
+    for name, figure in views.pictures_of_set(clips).items():
+        figure().savefig(out / name, dpi=120)
     print("\n" + clips.table())
     print(clips.summary())

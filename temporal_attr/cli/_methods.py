@@ -1,183 +1,137 @@
-"""The methods of the command line: what each reads, computes and draws."""
+"""Running a method of the library by its name, and the methods of Captum that it may be given."""
 
 from __future__ import annotations
 
+import inspect
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, get_type_hints
 
-from matplotlib.figure import Figure
-from torch import nn
+import torch
+from captum.attr import (
+    Attribution,
+    GradientShap,
+    InputXGradient,
+    IntegratedGradients,
+    Saliency,
+)
+from torch import Tensor, nn
 
-from temporal_attr import views
-from temporal_attr._errors import OptionError
-from temporal_attr.attributions import (
-    LRP,
-    ContrastiveLRPTemporal,
-    ContrastiveLRPTemporalResult,
-    PixelResult,
-    Result,
-    ShuffleProbe,
-    ShuffleProbeResult,
-    ShuffleSet,
-    TemporalGradient,
-    TemporalGradientResult,
-)
-from temporal_attr.cli._tsr import OPTIONS as TSR_OPTIONS
-from temporal_attr.cli._tsr import explain_tsr, tsr_figures
-from temporal_attr.clips import (
-    BlockShuffle,
-    Clip,
-    FullShuffle,
-    LocalShuffle,
-    Reversal,
-    Shuffling,
-)
+from temporal_attr import attributions
+from temporal_attr.attributions import Result, VideoMethod
+from temporal_attr.clips import Clip
 from temporal_attr.models import VideoModel
 
-Explain = Callable[[nn.Module, Clip, int, dict[str, Any]], Result]
-Figures = dict[str, Callable[[], Figure]]
-
-OUTPUTS = (
-    "result.json",
-    "tensors.safetensors",
-    "frame_strip.png",
-    "keyframe_strip.png",
-    "overlay_grid.png",
-    "flow_saliency.png",
-    "influence_map.png",
-    "relevance_heatmap.png",
-    "shuffle_profile.png",
-    "ratio_distribution.png",
-    "flow_profile.png",
-    "window_timeline.png",
-    "overlay.webm",
-)
-"""What a run writes; those of an earlier run do not stay beside it."""
+FRAMES_AT_A_TIME = 16
+"""What goes through a model at a time where nothing says how much."""
 
 
 @dataclass(frozen=True)
-class MethodFace:
-    """A method at the command line.
+class Base:
+    """A method that another one can be given.
 
     Attributes:
-        explain: From model, clip, target and the options that were given to the result.
-        figures: From result and clip to pictures by file name, each drawn when called.
-        options: The names of the options that it reads.
-        seeded: Whether it draws random numbers.
-        gather: From the results of several videos and their names to what they say together, for
-            methods that say something.
+        make: From a model to the method.
+        random: Whether it draws random numbers.
+        arguments: What its `attribute` needs beside clip and target: from the clip, and the number
+            of clips that go through the model at a time.
     """
 
-    explain: Explain
-    figures: Callable[[Any, Clip], Figures]
-    options: tuple[str, ...] = ()
-    seeded: bool = False
-    gather: Callable[[Sequence[Any], Sequence[str]], ShuffleSet] | None = None
+    make: Callable[[nn.Module], Attribution]
+    random: bool = False
+    arguments: Callable[[Tensor, int], dict[str, Any]] = lambda clip, clips: {}
 
 
-def _explain_gradient(
-    model: nn.Module, clip: Clip, target: int, options: dict[str, Any]
-) -> TemporalGradientResult:
-    wrapped = isinstance(model, VideoModel)
-    if not wrapped:
-        line = "the model is not wrapped, so there are no timesteps and no influence matrix ..."
-        print(line, file=sys.stderr)
-    method = TemporalGradient(model, **options)
-    return method.explain(clip.tensor, target, show_progress=True, influence=wrapped)
-
-
-def _explain_lrp(model: nn.Module, clip: Clip, target: int, options: dict[str, Any]) -> Result:
-    return LRP(model, **options).explain(clip.tensor, target)
-
-
-def _explain_contrastive(
-    model: nn.Module, clip: Clip, target: int, options: dict[str, Any]
-) -> Result:
-    method = ContrastiveLRPTemporal(model, **options)  # type: ignore[arg-type]
-    return method.explain(clip.tensor, target, show_progress=True)
-
-
-def _explain_shuffles(
-    model: nn.Module, clip: Clip, target: int, options: dict[str, Any]
-) -> ShuffleProbeResult:
-    given = dict(options)
-    flow = given.pop("flow", "farneback")
-    if "shuffling" in given:
-        given["shuffling"] = _shuffling(given["shuffling"])
-        if given["shuffling"] == Reversal():
-            given.setdefault("shuffles", 1)
-    if not isinstance(model, VideoModel):
-        given["normalization"] = clip.normalization
-    return ShuffleProbe(model, **given).explain(
-        clip.tensor,
-        target,
-        show_progress=True,
-        flow=None if flow == "none" else flow,
-        windows="window" in given,
-    )
-
-
-def _shuffling(text: str) -> Shuffling:
-    """The family of orders that an option names, such as `block:4`."""
-    name, _, number = text.partition(":")
-    plain: dict[str, Callable[[], Shuffling]] = {"full": FullShuffle, "reversal": Reversal}
-    sized: dict[str, Callable[[int], Shuffling]] = {"block": BlockShuffle, "local": LocalShuffle}
-    if name in plain and not number:
-        return plain[name]()
-    if name in sized and number.isdecimal():
-        return sized[name](int(number))
-    raise OptionError(
-        "--shuffling to be full, reversal, block:LENGTH or local:RADIUS", text, "Try block:4."
-    )
-
-
-def _shuffle_figures(result: ShuffleProbeResult, clip: Clip) -> Figures:
-    figures: Figures = {
-        "shuffle_profile.png": lambda: views.shuffle_profile(result, clip),
-        "ratio_distribution.png": lambda: views.ratio_distribution(result),
-    }
-    if result.flow is not None:
-        figures["flow_profile.png"] = lambda: views.flow_profile(result, clip)
-    if result.windows is not None:
-        windows = result.windows[0]
-        figures["window_timeline.png"] = lambda: views.window_timeline(windows, clip)
-    return figures
-
-
-def _pixel_figures(result: PixelResult, clip: Clip) -> Figures:
-    return {
-        "frame_strip.png": lambda: views.frame_strip(result, clip),
-        "overlay_grid.png": lambda: views.overlay_grid(result, clip),
-    }
-
-
-def _gradient_figures(result: TemporalGradientResult, clip: Clip) -> Figures:
-    figures = _pixel_figures(result, clip)
-    if result.influence is not None:
-        figures["influence_map.png"] = lambda: views.influence_map(result)
-    return figures
-
-
-def _matrix_figures(result: ContrastiveLRPTemporalResult, clip: Clip) -> Figures:
-    return {"relevance_heatmap.png": lambda: views.relevance_heatmap(result)}
-
-
-METHODS = {
-    "contrastive-lrp": MethodFace(
-        _explain_contrastive, _matrix_figures, ("chunk_size", "contrastive", "sigma")
+CAPTUM = {
+    "gradient-shap": Base(
+        GradientShap, True, lambda clip, clips: {"baselines": torch.zeros_like(clip)}
     ),
-    "lrp": MethodFace(_explain_lrp, _pixel_figures),
-    "shuffle-probe": MethodFace(
-        _explain_shuffles,
-        _shuffle_figures,
-        ("chunk_size", "flow", "shuffles", "shuffling", "window"),
-        seeded=True,
-        gather=ShuffleSet.of,
+    "input-x-gradient": Base(InputXGradient),
+    "integrated-gradients": Base(
+        IntegratedGradients,
+        # Captum would send all 50 steps of a clip through the model at once.
+        arguments=lambda clip, clips: {"internal_batch_size": clips},
     ),
-    "temporal-gradient": MethodFace(
-        _explain_gradient, _gradient_figures, ("chunk_size", "memory", "objective")
-    ),
-    "tsr": MethodFace(explain_tsr, tsr_figures, TSR_OPTIONS, seeded=True),
+    "saliency": Base(Saliency),
 }
+"""Captum's methods for `--base`, and what is to be known of each."""
+
+
+def methods() -> dict[str, type[VideoMethod]]:
+    """The library's methods by their names at the command line."""
+    return {method.traits.slug: method for method in attributions.METHODS}
+
+
+def gathers(method: type[VideoMethod]) -> bool:
+    """Whether the results of several clips say something together: see `cli._folder.Gathers`."""
+    return hasattr(get_type_hints(method.explain).get("return"), "gather")
+
+
+def bases() -> dict[str, Base]:
+    """The methods for `--base`: their attribution has the shape of the clip."""
+    own = {
+        slug: Base(method, method.traits.random)
+        for slug, method in methods().items()
+        if method.traits.input_shaped
+    }
+    return dict(sorted({**CAPTUM, **own}.items()))
+
+
+def base_names() -> tuple[str, ...]:
+    """The names of `bases`."""
+    return tuple(bases())
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A method and its options.
+
+    Attributes:
+        method: Its class.
+        seed: For what it, or its base, draws.
+        base: The name of the method that it is given, in place of the model.
+        constructor: Options of the class.
+        explain: Options of the call.
+    """
+
+    method: type[VideoMethod]
+    seed: int = 0
+    base: str | None = None
+    constructor: Mapping[str, Any] = field(default_factory=dict)
+    explain: Mapping[str, Any] = field(default_factory=dict)
+
+    def run(self, model: nn.Module, clip: Clip, target: int) -> Result:
+        """Explain the prediction for a clip; Ctrl-C keeps what is done, where that is possible."""
+        takes = inspect.signature(self.method.explain).parameters
+        given = dict(self.explain)
+        if "show_progress" in takes:
+            given["show_progress"] = True
+        if "on_stop" in takes:
+            given["on_stop"] = "keep"
+        if "influence" in takes and "influence" not in given and not isinstance(model, VideoModel):
+            line = "the model is not wrapped, so there are no timesteps and no influence matrix ..."
+            print(line, file=sys.stderr)
+            given["influence"] = False
+        return self._made(model, clip).explain(clip.tensor, target, **given)
+
+    def _made(self, model: nn.Module, clip: Clip) -> VideoMethod:
+        takes = inspect.signature(self.method).parameters
+        given = dict(self.constructor)
+        if "normalization" in takes and not isinstance(model, VideoModel):
+            given["normalization"] = clip.normalization
+        base = None if self.base is None else bases()[self.base]
+        draws = self.method.traits.random or (base is not None and base.random)
+        # Only where it matters: with a seed some methods have to run every clip by itself.
+        if "seed" in takes and draws:
+            given["seed"] = self.seed
+        if base is None:
+            return self.method(model, **given)
+        if arguments := base.arguments(clip.tensor, self._clips_at_a_time(clip)):
+            given["method_arguments"] = arguments
+        return self.method(base.make(model), **given)
+
+    def _clips_at_a_time(self, clip: Clip) -> int:
+        clips = self.constructor.get("perturbations_per_eval")
+        frames = self.constructor.get("chunk_size") or FRAMES_AT_A_TIME
+        return max(1, clips or frames // clip.tensor.shape[1])

@@ -10,7 +10,13 @@ import torchvision
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from temporal_attr import ContrastiveLRPTemporal, TemporalGradient, load_clip, wrap
+from temporal_attr import (
+    ContrastiveLRPTemporal,
+    TemporalGradient,
+    load_clip,
+    load_result,
+    wrap,
+)
 from temporal_attr.cli import main
 from temporal_attr.models import load_model
 from temporal_attr.zoo import load_pretrained
@@ -19,19 +25,26 @@ from tests.helpers.families import vivid
 PICTURES = ["frame_strip.png", "overlay_grid.png", "influence_map.png", "overlay.webm"]
 
 
+def tensors_of(folder):
+    """The tensors of the result, and the clip."""
+    found = load_file(folder / "tensors.safetensors")
+    assert "clip" not in found
+    return {**found, **load_file(folder / "clip.safetensors")}
+
+
 def test_demo(tmp_path, capsys):
     assert main(["demo", "--out", str(tmp_path)]) == 0
     said = capsys.readouterr().out
-    assert "the shape speaks for: stripes square, left" in said
-    assert "the motion speaks for: bars cross, up" in said
+    assert "the shape supports: stripes square, left" in said
+    assert "the motion supports: bars cross, up" in said
     assert re.search("a model that looks: 1 stripes square, left", said)
     assert re.search("a model that follows motion: 3 bars cross, up", said)
     assert cv2.imread(str(tmp_path / "side_by_side.png")).std() > 10
     reaches = {"mixed-appearance-late-fusion": 0, "mixed-motion-inflated-resnet": 7}
     for name, reach in reaches.items():
-        record = json.loads((tmp_path / name / "result.json").read_text())
+        record = json.loads((tmp_path / name / "explained.json").read_text())
         assert record["clip"]["indices"] == list(range(16))
-        tensors = load_file(tmp_path / name / "tensors.safetensors")
+        tensors = tensors_of(tmp_path / name)
         result = TemporalGradient(load_pretrained(name)).explain(
             tensors["clip"], record["result"]["target"][0]
         )
@@ -51,15 +64,15 @@ def test_demo(tmp_path, capsys):
 def test_the_relevance_matrix(contrastive, grey_video, tmp_path, capsys):
     name = "mixed-motion-inflated-resnet"
     arguments = [f"--model=zoo:{name}", f"--out={tmp_path}", "--frames=6", "--target=1"]
-    arguments += ["--method=contrastive-lrp", "--sigma=0.8", "--chunk-size=2"]
+    arguments += ["--method=contrastive-lrp-temporal", "--sigma=0.8", "--rows-per-backward=2"]
     arguments += [] if contrastive else ["--no-contrastive"]
     assert main(["explain", str(grey_video), *arguments]) == 0
-    tensors = load_file(tmp_path / "tensors.safetensors")
-    method = ContrastiveLRPTemporal(load_pretrained(name), contrastive, sigma=0.8)
+    tensors = tensors_of(tmp_path)
+    method = ContrastiveLRPTemporal(load_pretrained(name), contrastive=contrastive, sigma=0.8)
     result = method.explain(tensors["clip"], 1)
     scale = result.matrix.abs().max().item()
     torch.testing.assert_close(tensors["matrix"], result.matrix, rtol=0, atol=1e-4 * scale)
-    assert json.loads((tmp_path / "result.json").read_text())["result"]["ranges"] == [
+    assert json.loads((tmp_path / "explained.json").read_text())["result"]["ranges"] == [
         pytest.approx(result.ranges[0].tolist())
     ]
     assert "ATR" in capsys.readouterr().out
@@ -71,7 +84,7 @@ def test_lrp_draws_what_the_gradient_draws(grey_video, tmp_path, capsys):
     name = "mixed-appearance-late-fusion"
     arguments = [f"--model=zoo:{name}", f"--out={tmp_path}", "--frames=4", "--method=lrp"]
     assert main(["explain", str(grey_video), *arguments]) == 0
-    tensors = load_file(tmp_path / "tensors.safetensors")
+    tensors = tensors_of(tmp_path)
     best = int(tensors["logits"].argmax())
     total = tensors["frame_scores"].sum().item()
     assert total == pytest.approx(tensors["logits"][0, best].item(), rel=1e-4)
@@ -86,7 +99,7 @@ def test_a_trained_model_by_name(grey_video, tmp_path, capsys):
     name = "zoo:mixed-appearance-late-fusion"
     arguments = ["explain", str(grey_video), f"--model={name}", f"--out={tmp_path}", "--frames=4"]
     assert main([*arguments, "--target=checks triangle, down"]) == 0
-    assert json.loads((tmp_path / "result.json").read_text())["result"]["target"] == [2]
+    assert json.loads((tmp_path / "explained.json").read_text())["result"]["target"] == [2]
     assert "checks triangle, down (" in capsys.readouterr().out
     assert main([*arguments, "--weights=other.pt"]) == 2
     assert "expected a trained model without --weights" in capsys.readouterr().err
@@ -130,7 +143,7 @@ def test_explain_with_weights_and_class_names(weights, kind, grey_video, tmp_pat
     wrapper = wrap(model)
     clip = load_clip(grey_video, 3, preprocessing=wrapper.preprocessing)
     expected = TemporalGradient(wrapper, "probability").explain(clip.tensor, 1)
-    found = load_file(tmp_path / "new" / "folder" / "tensors.safetensors")
+    found = tensors_of(tmp_path / "new" / "folder")
     scale = expected.attribution.abs().max().item()
     torch.testing.assert_close(
         found["attribution"], expected.attribution, rtol=0, atol=1e-4 * scale
@@ -138,9 +151,14 @@ def test_explain_with_weights_and_class_names(weights, kind, grey_video, tmp_pat
     best = int(expected.logits.argmax())
     share = expected.logits.softmax(1)[0, best].item()
     assert f"top classes: {best} {['walk', 'run', 'clap'][best]} ({share:.1%})" in said
-    record = json.loads((tmp_path / "new" / "folder" / "result.json").read_text())
-    assert record["result"]["run"]["memory"] == "framewise"
-    assert record["result"]["run"]["chunk_size"] == 2
+    record = json.loads((tmp_path / "new" / "folder" / "explained.json").read_text())
+    assert record["result"]["run"]["path"] == "framewise"
+    assert record["result"]["run"]["chunk_sizes"] == {"framewise": 2}
+    loaded = load_result(tmp_path / "new" / "folder")
+    assert loaded.run.chunk_size == 2
+    assert torch.equal(loaded.attribution, found["attribution"])
+    assert loaded.class_names == ("walk", "run", "clap")
+    assert loaded.class_label() == "run (1)"
 
 
 def test_random_weights_are_said_and_repeatable(grey_video, tmp_path, capsys):
@@ -148,7 +166,7 @@ def test_random_weights_are_said_and_repeatable(grey_video, tmp_path, capsys):
         arguments = ["--model=timm:resnet10t", "--frames=2", f"--out={tmp_path / folder}"]
         assert main(["explain", str(grey_video), *arguments]) == 0
         assert "The weights are random" in capsys.readouterr().out
-    one, other = (load_file(tmp_path / f / "tensors.safetensors") for f in ("a", "b"))
+    one, other = (tensors_of(tmp_path / f) for f in ("a", "b"))
     assert torch.equal(one["logits"], other["logits"])
 
 
@@ -169,7 +187,7 @@ def test_a_model_of_ones_own(grey_video, tmp_path, capsys, monkeypatch):
     assert "no timesteps and no influence matrix" in said.err
     assert "random" not in said.out
     assert not (tmp_path / "out" / "influence_map.png").exists()
-    record = json.loads((tmp_path / "out" / "result.json").read_text())
+    record = json.loads((tmp_path / "out" / "explained.json").read_text())
     assert record["result"]["influence"] is None
 
 
@@ -248,22 +266,46 @@ def test_ctrl_c_keeps_the_numbers(grey_video, tmp_path, capsys, monkeypatch):
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    from temporal_attr import views
-
-    monkeypatch.setattr(views, "overlay_grid", stop)
+    monkeypatch.setattr("temporal_attr.views._pictures.overlay_grid", stop)
     model = "--model=tests.helpers.factories:small_recurrent"
     assert main(["explain", str(grey_video), model, f"--out={tmp_path}"]) == 130
     assert "what was written so far is kept" in capsys.readouterr().err
-    assert json.loads((tmp_path / "result.json").read_text())["result"]["target"]
-    assert "attribution" in load_file(tmp_path / "tensors.safetensors")
+    assert json.loads((tmp_path / "explained.json").read_text())["result"]["target"]
+    assert "attribution" in tensors_of(tmp_path)
     assert (tmp_path / "frame_strip.png").exists()
 
 
-def test_a_run_that_fails_keeps_the_last_result(grey_video, tmp_path):
+def contents(folder):
+    """What stands in the files of a folder."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_run_that_fails_keeps_the_last_result(grey_video, tmp_path, capsys):
     arguments = ["explain", str(grey_video), "--model=tests.helpers.factories:small_recurrent"]
-    (tmp_path / "result.json").write_text("earlier")
-    assert main([*arguments, "--target=9", f"--out={tmp_path}"]) == 2
-    assert (tmp_path / "result.json").read_text() == "earlier"
+    arguments += ["--frames=4", f"--out={tmp_path}"]
+    assert main([*arguments, "--target=1"]) == 0
+    earlier = contents(tmp_path)
+    assert main([*arguments, "--target=9"]) == 2
+    assert "a target from 0 to 3, got 9" in capsys.readouterr().err
+    assert contents(tmp_path) == earlier
+
+
+def test_a_run_touches_no_file_of_the_readers_own(grey_video, tmp_path, capsys):
+    arguments = ["explain", str(grey_video), "--model=tests.helpers.factories:small_recurrent"]
+    arguments += ["--frames=4", f"--out={tmp_path}", "--target=1"]
+    (tmp_path / "mine.png").write_text("mine")
+    assert main(arguments) == 0
+    assert main([*arguments, "--method=lrp"]) == 0
+    assert (tmp_path / "mine.png").read_text() == "mine"
+    (tmp_path / "result.json").write_text("mine, too")
+    earlier = contents(tmp_path)
+    capsys.readouterr()
+    assert main(arguments) == 2
+    # Said before the work, not after it.
+    said = capsys.readouterr().err
+    assert "result.json, not written by save()" in said
+    assert "explaining" not in said
+    assert contents(tmp_path) == earlier
 
 
 def test_loading_leaves_the_random_state_alone():
@@ -280,7 +322,7 @@ def test_loading_leaves_the_random_state_alone():
 def test_real_clips_end_to_end(real_video, name, model, tmp_path, capsys):
     video = str(real_video(name))
     assert main(["explain", video, f"--model={model}", "--frames=8", f"--out={tmp_path}"]) == 0
-    record = json.loads((tmp_path / "result.json").read_text())
+    record = json.loads((tmp_path / "explained.json").read_text())
     influence = torch.tensor(record["result"]["influence"][0])
     assert influence.shape == ((1, 8) if "r3d" in model else (8, 8))
     assert torch.isfinite(influence).all()

@@ -34,22 +34,22 @@ def folder(tmp_path_factory):
 def test_one_video(folder, tmp_path, capsys):
     options = [*FEW, f"--out={tmp_path}", "--frames=8", "--target=2", "--seed=3"]
     options += ["--shuffling=block:2"]
-    assert main(["explain", str(folder / "0.webm"), *options, "--window=6", "--flow=dis"]) == 0
+    assert main(["explain", str(folder / "0.webm"), *options, "--segment=6", "--flow=dis"]) == 0
     said = capsys.readouterr().out
-    tensors = load_file(tmp_path / "tensors.safetensors")
-    probe = ShuffleProbe(load_pretrained(NAME), 4, seed=3, shuffling=BlockShuffle(2), window=6)
-    result = probe.explain(tensors["clip"], 2, flow="dis", windows=True)
+    tensors = load_file(tmp_path / "tensors.safetensors") | load_file(tmp_path / "clip.safetensors")
+    probe = ShuffleProbe(load_pretrained(NAME), 4, seed=3, shuffling=BlockShuffle(2), segment=6)
+    result = probe.explain(tensors["clip"], 2, flow="dis", segments=True)
     for name in ("ratios", "permutations", "flow"):
         assert tensors[name].numpy() == pytest.approx(getattr(result, name).numpy(), rel=1e-3)
-    record = json.loads((tmp_path / "result.json").read_text())["result"]
+    record = json.loads((tmp_path / "explained.json").read_text())["result"]
     assert record["mrr"] == pytest.approx(result.mrr.tolist(), rel=1e-4)
-    assert record["windows"][0]["starts"] == [0, 2]
+    assert record["segments"][0]["starts"] == [0, 2]
     assert re.search(r"Motion Reliance Ratio: [\d.]+ \(95 % [\d.]+ to [\d.]+\)", said)
-    assert "mean over 2 windows of 6 frames" in said
-    names = ("shuffle_profile", "ratio_distribution", "flow_profile", "window_timeline")
+    assert "mean over 2 segments of 6 frames" in said
+    names = ("shuffle_profile", "ratio_distribution", "flow_profile", "segment_timeline")
     for picture in names:
         assert cv2.imread(str(tmp_path / f"{picture}.png")).std() > 10
-    # A run without flow and windows leaves none of these pictures behind.
+    # A run without flow and segments leaves none of these pictures behind.
     assert main(["explain", str(folder / "0.webm"), *options, "--flow=none"]) == 0
     assert [(tmp_path / f"{name}.png").exists() for name in names] == [True, True, False, False]
 
@@ -66,7 +66,8 @@ def test_a_folder_of_videos(folder, tmp_path, capsys):
     assert [row["clip"] for row in rows] == ["0.webm", "1.webm"]
     results = []
     for row in rows:
-        tensors = load_file(tmp_path / row["clip"] / "tensors.safetensors")
+        where = tmp_path / row["clip"]
+        tensors = load_file(where / "tensors.safetensors") | load_file(where / "clip.safetensors")
         target = int(tensors["target"])
         result = ShuffleProbe(load_pretrained(NAME), 4).explain(tensors["clip"], target)
         assert float(row["mrr"]) == pytest.approx(result.mrr.item(), rel=1e-4)
@@ -95,7 +96,7 @@ def test_a_folder_that_is_stopped_keeps_what_is_done(folder, tmp_path, capsys, m
     assert "what was written so far is kept" in capsys.readouterr().err
     with (tmp_path / "clips.csv").open() as file:
         assert [row["clip"] for row in csv.DictReader(file)] == ["0.webm"]
-    assert (tmp_path / "0.webm" / "result.json").exists()
+    assert (tmp_path / "0.webm" / "explained.json").exists()
 
 
 def test_a_folder_by_a_method_that_says_nothing_of_several(folder, tmp_path, capsys):
@@ -117,8 +118,11 @@ def test_a_folder_by_a_method_that_says_nothing_of_several(folder, tmp_path, cap
         (["VIDEO", "--shuffling=full:2"], "got full:2"),
         (["VIDEO", "--shuffling=block:0"], "expected length a whole number at least 1, got 0"),
         (["VIDEO", "--shuffles=0"], "expected shuffles a whole number at least 1, got 0"),
-        (["VIDEO", "--window=2"], "expected window a whole number at least 3, got 2"),
-        (["VIDEO", "--sigma=0.5"], "options of shuffle-probe: --chunk-size, .* got --sigma"),
+        (["VIDEO", "--segment=2"], "expected segment a whole number at least 3, got 2"),
+        (
+            ["VIDEO", "--sigma=0.5"],
+            "options of shuffle-probe: --base, --chunk-size, .* got --sigma",
+        ),
         (["VIDEO", "--frames=2"], "expected at least 3 frames to shuffle, got 2"),
     ],
 )

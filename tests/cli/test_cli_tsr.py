@@ -11,16 +11,17 @@ from safetensors.torch import load_file
 
 from temporal_attr import LRP, FrameMaskingTSR, TemporalGradient, synthetic
 from temporal_attr.cli import main
-from temporal_attr.cli._tsr import BASES
+from temporal_attr.cli._methods import base_names
 from temporal_attr.clips import IDENTITY, Preprocessing
 from temporal_attr.models import load_model
+from temporal_attr.perturbations import Blocks, Superpixels, Supervoxels
 from temporal_attr.zoo import build_model, load_pretrained
 
-MODEL = "test_cli_tsr:small_volume"
-CURVED = "test_cli_tsr:tiny_frames"
+MODEL = "tests.cli.test_cli_tsr:small_volume"
+CURVED = "tests.cli.test_cli_tsr:tiny_frames"
 """Its gradient differs along the way from zeros to the clip, and so from draw to draw."""
 FRAMES = 4
-FEW = ["--method=tsr", f"--model={MODEL}", f"--frames={FRAMES}", "--target=2"]
+FEW = ["--method=frame-masking-tsr", f"--model={MODEL}", f"--frames={FRAMES}", "--target=2"]
 PICTURES = ["keyframe_strip.png", "flow_saliency.png", "overlay_grid.png"]
 
 
@@ -49,7 +50,7 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def undrawn(monkeypatch):
     """Leave the pictures out, which take longer than all else here."""
-    monkeypatch.setattr("temporal_attr.cli._explain._draw", lambda *_: None)
+    monkeypatch.setattr("temporal_attr.cli._explain.draw", lambda *_: None)
 
 
 def explain(folder, out, *options):
@@ -58,8 +59,9 @@ def explain(folder, out, *options):
 
 def written(out):
     """The tensors, and the record of the result."""
-    record = json.loads((out / "result.json").read_text())["result"]
-    return load_file(out / "tensors.safetensors"), record
+    record = json.loads((out / "explained.json").read_text())["result"]
+    tensors = load_file(out / "tensors.safetensors") | load_file(out / "clip.safetensors")
+    return tensors, record
 
 
 def assert_written(tensors, result):
@@ -98,22 +100,35 @@ def test_what_cannot_be_drawn_does_not_stay_from_an_earlier_run(folder, tmp_path
 
 
 CASES = {
-    "blocks": (["--features=block:24", "--quantile=0.6"], {"block": (24, 24), "quantile": 0.6}),
+    "blocks": (
+        ["--feature-mask=blocks:24", "--quantile=0.6"],
+        {"feature_mask": Blocks(24, 24), "quantile": 0.6},
+    ),
     "oblong blocks": (
-        ["--features=block:16x24", "--steps=two", "--hide=neighbour", "--normalize"],
-        {"block": (16, 24), "hide": "neighbour", "normalize": True},
+        ["--feature-mask=blocks:16x24", "--steps=two", "--baselines=neighbour", "--normalize"],
+        {"feature_mask": Blocks(16, 24), "baselines": "neighbour", "normalize": True},
     ),
     "superpixels": (
-        ["--features=superpixel", "--quantile=1", "--hide=mean"],
-        {"features": "superpixel", "quantile": 1.0, "hide": "mean"},
+        ["--feature-mask=superpixels", "--quantile=1", "--baselines=mean"],
+        {"feature_mask": Superpixels(), "quantile": 1.0, "baselines": "mean"},
     ),
     "supervoxels": (
-        ["--features=supervoxel", "--quantile=1", "--hide=0.5", "--chunk-size=64"],
-        {"features": "supervoxel", "quantile": 1.0, "hide": 0.5, "chunk_size": 64},
+        [
+            "--feature-mask=supervoxels:50",
+            "--quantile=1",
+            "--baselines=0.5",
+            "--perturbations-per-eval=16",
+        ],
+        {
+            "feature_mask": Supervoxels(50),
+            "quantile": 1.0,
+            "baselines": 0.5,
+            "perturbations_per_eval": 16,
+        },
     ),
     "windows": (
-        ["--steps=one", "--window=2", "--hide=blur", "--threshold=0.01"],
-        {"steps": "one", "window": 2, "hide": "blur", "threshold": 0.01},
+        ["--steps=one", "--window=2", "--baselines=blur", "--threshold=0.01"],
+        {"steps": "one", "window": 2, "baselines": "blur", "threshold": 0.01},
     ),
 }
 
@@ -133,7 +148,7 @@ def test_options_reach_the_method(case, folder, tmp_path):
     assert (plain.attribution - result.attribution).abs().max() > 0.01 * scale
 
 
-def test_two_steps_hide_pixels_where_no_features_are_given(folder, tmp_path):
+def test_two_steps_mask_pixels_where_no_feature_mask_is_given(folder, tmp_path):
     options = [f"--model={CURVED}", "--steps=two", "--quantile=1"]
     assert explain(folder, tmp_path, *options) == 0
     _, record = written(tmp_path)
@@ -147,6 +162,7 @@ def test_two_steps_hide_pixels_where_no_features_are_given(folder, tmp_path):
 def base_of(name, model, clip):
     """The method and what is handed to it, as a user would write them."""
     made = {
+        "frame-masking-tsr": (FrameMaskingTSR(model), {}),
         "gradient-shap": (GradientShap(model), {"baselines": torch.zeros_like(clip)}),
         "input-x-gradient": (InputXGradient(model), {}),
         "integrated-gradients": (IntegratedGradients(model), {}),
@@ -158,7 +174,7 @@ def base_of(name, model, clip):
 
 
 @pytest.mark.usefixtures("undrawn")
-@pytest.mark.parametrize("name", BASES)
+@pytest.mark.parametrize("name", base_names())
 def test_every_base(name, folder, tmp_path):
     options = [f"--model={CURVED}", f"--base={name}", "--seed=3"]
     assert explain(folder, tmp_path, *options) == 0
@@ -196,11 +212,11 @@ def test_superpixels_of_a_model_that_is_not_wrapped(tmp_path, monkeypatch):
     )
     monkeypatch.chdir(tmp_path)
     synthetic.Mixed(frames=4, size=48).sample(0).write(tmp_path / "0.webm")
-    options = ["--model=mine:Net", "--features=superpixel", "--quantile=1"]
+    options = ["--model=mine:Net", "--feature-mask=superpixels", "--quantile=1"]
     assert explain(tmp_path, tmp_path / "out", *options) == 0
     tensors, record = written(tmp_path / "out")
     method = TemporalGradient(load_model("mine:Net"))
-    tsr = FrameMaskingTSR(method, "two", "superpixel", quantile=1.0, normalization=IDENTITY)
+    tsr = FrameMaskingTSR(method, "two", Superpixels(), quantile=1.0, normalization=IDENTITY)
     assert_written(tensors, tsr.explain(tensors["clip"], 2))
     assert record["masks"] > FRAMES + 20
     assert (tmp_path / "out" / "flow_saliency.png").exists()
@@ -210,25 +226,34 @@ def test_superpixels_of_a_model_that_is_not_wrapped(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        (["--base=occlusion"], "--base to be gradient-shap, .*, temporal-gradient, got occlusion"),
-        (["--features=pixels"], "--features to be pixel, block:SIDE, .* got pixels. Try block:10"),
-        (["--features=pixel:2"], "got pixel:2"),
-        (["--features=block"], "got block. "),
-        (["--features=block:"], "got block:"),
-        (["--features=block:2x3x4"], "got block:2x3x4"),
-        (["--features=block:axb"], "got block:axb"),
-        (["--features=block:0"], "a block's height a whole number from 1 to 48, got 0"),
-        (["--features=block:8x49"], "a block's width a whole number from 1 to 48, got 49"),
-        (["--features=block:8", "--steps=one"], "--features with --steps two, got --steps one"),
+        (
+            ["--base=occlusion"],
+            "--base to be frame-masking-tsr, .* or temporal-gradient, got occlusion",
+        ),
+        (
+            ["--feature-mask=pixel"],
+            "--feature-mask to be pixels, blocks:SIDE, .* got pixel. Try blocks:16",
+        ),
+        (["--feature-mask=pixels:2"], "got pixels:2"),
+        (["--feature-mask=blocks"], "got blocks. "),
+        (["--feature-mask=blocks:"], "got blocks:"),
+        (["--feature-mask=blocks:2x3x4"], "got blocks:2x3x4"),
+        (["--feature-mask=blocks:axb"], "got blocks:axb"),
+        (["--feature-mask=blocks:0"], "a block's height a whole number at least 1, got 0"),
+        (["--feature-mask=blocks:8x49"], "a block's width a whole number from 1 to 48, got 49"),
+        (["--feature-mask=blocks:8", "--steps=one"], 'steps="two", got steps="one"'),
         (["--steps=three"], 'steps to be "one" or "two", got .three.'),
-        (["--hide=grey"], 'hide to be a number, "mean", "blur", "neighbour" .* got .grey.'),
+        (
+            ["--baselines=grey"],
+            'baselines to be a number, "mean", "blur", "neighbour" .* got .grey.',
+        ),
         (["--window=0"], "window a whole number at least 1, got 0"),
         (["--window=9"], "a clip longer than the window of 9, got 4 frames"),
         (["--threshold=-1"], "threshold at least 0, got -1"),
         (["--quantile=2"], "quantile from 0 to 1, got 2"),
         (["--quantile=0.5", "--threshold=1"], "a threshold or a quantile, got threshold=1.0 and"),
-        (["--chunk-size=0"], "chunk_size a whole number at least 1, got 0"),
-        (["--shuffles=3"], "options of tsr: --base, .*--window, got --shuffles"),
+        (["--perturbations-per-eval=0"], "perturbations_per_eval a whole number at least 1, got 0"),
+        (["--shuffles=3"], "options of frame-masking-tsr: --base, .*--window, got --shuffles"),
         (["--method=lrp", "--base=lrp"], "options of lrp: none, got --base"),
     ],
 )
@@ -245,14 +270,14 @@ def test_the_help_names_every_base(capsys):
     with pytest.raises(SystemExit):
         main(["explain", "--help"])
     said = " ".join(capsys.readouterr().out.split()).replace("- ", "-")
-    (described,) = re.findall("the method that is rescaled: (.*?) --steps", said)
-    for name in BASES:
+    (described,) = re.findall("--base (.*?) --baselines", said)
+    for name in base_names():
         assert name in described
 
 
 # Ctrl-C.
 
-BLOCKS = ["--base=input-x-gradient", "--features=block:16", "--chunk-size=4"]
+BLOCKS = ["--base=input-x-gradient", "--feature-mask=blocks:16", "--perturbations-per-eval=1"]
 PARTS = 9
 FIRST_STEP = 2 + FRAMES
 """Attributions: the clip's own, twice, and one for each frame."""
@@ -291,7 +316,7 @@ def test_ctrl_c_in_the_second_step_writes_and_draws_what_is_done(
     # The frame that matters most came first.
     first = int(tensors["frame_scores"][0].argmax())
     assert tensors["kept"][0].tolist() == [frame == first for frame in range(FRAMES)]
-    tsr = FrameMaskingTSR(InputXGradient(load_model(MODEL)), "two", block=(16, 16))
+    tsr = FrameMaskingTSR(InputXGradient(load_model(MODEL)), "two", Blocks(16, 16))
     whole = tsr.explain(tensors["clip"], 2)
     expected = torch.zeros_like(whole.attribution)
     expected[0, first] = whole.attribution[0, first]
@@ -303,11 +328,11 @@ def test_ctrl_c_in_the_second_step_writes_and_draws_what_is_done(
 
 
 def test_ctrl_c_in_the_first_step_leaves_the_last_result(folder, tmp_path, capsys, stop_after):
-    (tmp_path / "result.json").write_text("earlier")
+    assert explain(folder, tmp_path, "--method=lrp") == 0
+    earlier = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     stop_after(FIRST_STEP - 1)
     assert explain(folder, tmp_path, *BLOCKS) == 130
-    assert (tmp_path / "result.json").read_text() == "earlier"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["result.json"]
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == earlier
     assert "temporal-attr: stopped" in capsys.readouterr().err
 
 
