@@ -30,7 +30,7 @@ class Trace:
     Attributes:
         output: What the forward pass computed.
         clip: The leaf that it depends on.
-        beside: What else the pass gave back.
+        beside: What else the forward pass returned.
 
     Example:
         Of two units one supports the output and one opposes it; z+ follows the first, and contrast

@@ -550,7 +550,7 @@ def test_an_operation_without_a_rule_is_named_with_its_place():
         followed(network, torch.rand(2, 3), model=network)
     hidden = Hidden()
     with pytest.raises(
-        ModelError, match="DoubledBackward, before module 'inner.1'.*autograd.Function"
+        ModelError, match="OpaqueDoubleBackward, before module 'inner.1'.*autograd.Function"
     ):
         followed(hidden, torch.rand(2, 3), model=hidden)
     with pytest.raises(ModelError, match="matmul of two operands that both depend on the clip"):
@@ -690,7 +690,7 @@ def test_the_last_layers_input_overwritten_after_it():
 @pytest.mark.parametrize(
     ("function", "text"),
     [
-        (lambda x: OpaqueDouble.apply(2 * x), "cannot be seen into, DoubledBackward"),
+        (lambda x: OpaqueDouble.apply(2 * x), "cannot be seen into, OpaqueDoubleBackward"),
         (lambda x: x.detach() * 2, "an output that depends on the clip"),
         (lambda x: torch.ones(1, 2), "an output that depends on the clip"),
         (lambda x: torch.max(2 * x, torch.ones(1, 2)), "max of two tensors"),
