@@ -1504,6 +1504,12 @@ def part_speed(report: Report, settings: Settings) -> None:
 PARTS = {"checks": part_checks, "memory": part_memory, "speed": part_speed}
 
 
+def _device(name: str) -> torch.device:
+    """A device with its number, which limits of memory are set by."""
+    device = torch.device(name)
+    return torch.device("cuda", 0) if device.type == "cuda" and device.index is None else device
+
+
 def main() -> int:
     """Run the parts, and say whether anything failed."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -1515,7 +1521,7 @@ def main() -> int:
     options = parser.parse_args()
     warnings.filterwarnings("ignore", message=".*required_grads has been set automatically.*")
     settings = Settings(
-        torch.device(options.device), options.quick, time.perf_counter(), 60 * options.minutes
+        _device(options.device), options.quick, time.perf_counter(), 60 * options.minutes
     )
     # More are slower for models this small, and the large ones are few.
     torch.set_num_threads(min(8, torch.get_num_threads()))
