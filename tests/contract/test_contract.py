@@ -439,7 +439,7 @@ def test_explain_holds_what_attribute_gives(method, model, clip):
     with pytest.raises(dataclasses.FrozenInstanceError):
         result.logits = None
     assert json.loads(json.dumps(result.to_dict(), allow_nan=False))["target"] == [1, 2]
-    assert result.summary().count("clip ") == 2
+    assert result.summary().count("\nclip ") == 2
 
 
 @on_one_model
