@@ -27,6 +27,8 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.stash[MEASURED] = []
+    if config.getoption("--note-simulations") and config.getoption("numprocesses", 0):
+        raise pytest.UsageError("--note-simulations notes what one process measured: add -n 0")
 
 
 def pytest_sessionfinish(session):

@@ -396,7 +396,7 @@ def test_all_orders_are_the_exact_chance():
 
 @pytest.mark.simulation
 def test_flow_agreement_of_what_is_unrelated(check_measured):
-    trials = 300
+    trials = 3000
     saliency, magnitude = torch.rand(trials, 8, 6, 5), torch.rand(trials, 7, 6, 5)
     found = flow_agreement(saliency, magnitude, top=0.2, shuffles=19)
     # Spearman's rho of n pixels varies by 1 / (n - 1), and hits are hypergeometric: 6 of 30.
@@ -409,7 +409,7 @@ def test_flow_agreement_of_what_is_unrelated(check_measured):
         ends = (expected - error, expected + error, trials)
         check_measured(f"mean `{name}` with unrelated flow", agreement.value.mean().item(), *ends)
         check_measured(f"chance of `{name}`, mean", agreement.chance.mean().item(), *ends)
-        ends = (0.85 * variance, 1.15 * variance, trials)
+        ends = (0.95 * variance, 1.05 * variance, trials)
         check_measured(f"variance of `{name}` over frames", agreement.frames.var().item(), *ends)
     # Without ties a p-value is below a share of the orders as often as that share says; equal
     # numbers of hits only raise it.
@@ -428,7 +428,7 @@ def test_flow_agreement_of_what_is_unrelated(check_measured):
 @pytest.mark.simulation
 def test_slow_drift_is_no_order_like_any_other(check_measured):
     # As documented: neighbouring frames are alike, and then p is small more often than it should.
-    trials = 150
+    trials = 600
     saliency = torch.randn(trials, 13, 4, 4).cumsum(1)
     magnitude = torch.randn(trials, 12, 4, 4).cumsum(1)
     p_value = flow_agreement(saliency, magnitude, shuffles=19).rank_correlation.p_value

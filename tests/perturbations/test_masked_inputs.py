@@ -33,16 +33,12 @@ GRID = np.array(
     [[2 * (row // 2) + column // 3 for column in range(WIDTH)] for row in range(HEIGHT)]
 )
 EACH = np.arange(HEIGHT * WIDTH).reshape(HEIGHT, WIDTH)
+# Other features in each frame, not the same ones by other numbers.
+OTHERS = [np.roll(GRID, frame, 1) % 3 for frame in range(FRAMES)]
 FEATURES = {
     "pixels": (Pixels(), [EACH] * FRAMES),
     "blocks": (Blocks(2, 3), [GRID] * FRAMES),
-    # A mask as Captum takes it, with other features in each frame.
-    "tensor": (
-        torch.stack([torch.from_numpy((GRID + frame) % 3) for frame in range(FRAMES)])[
-            None, :, None
-        ],
-        [(GRID + frame) % 3 for frame in range(FRAMES)],
-    ),
+    "tensor": (torch.from_numpy(np.stack(OTHERS))[None, :, None], OTHERS),
 }
 
 
