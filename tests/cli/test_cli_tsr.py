@@ -9,13 +9,14 @@ import torch
 from captum.attr import GradientShap, InputXGradient, IntegratedGradients, Saliency
 from safetensors.torch import load_file
 
-from temporal_attr import LRP, FrameMaskingTSR, TemporalGradient, synthetic
+from temporal_attr import LRP, FrameMaskingTSR, TemporalGradient, synthetic, views
 from temporal_attr.cli import main
 from temporal_attr.cli._methods import base_names
 from temporal_attr.clips import IDENTITY, Preprocessing
 from temporal_attr.models import load_model
 from temporal_attr.perturbations import Blocks, Superpixels, Supervoxels
 from temporal_attr.zoo import build_model, load_pretrained
+from tests.helpers.command_line import assert_pictures_of
 
 MODEL = "tests.cli.test_cli_tsr:small_volume"
 CURVED = "tests.cli.test_cli_tsr:tiny_frames"
@@ -23,6 +24,11 @@ CURVED = "tests.cli.test_cli_tsr:tiny_frames"
 FRAMES = 4
 FEW = ["--method=frame-masking-tsr", f"--model={MODEL}", f"--frames={FRAMES}", "--target=2"]
 PICTURES = ["keyframe_strip.png", "flow_saliency.png", "overlay_grid.png"]
+VIEWS = {
+    "keyframe_strip": views.keyframe_strip,
+    "flow_saliency": views.flow_saliency,
+    "overlay_grid": views.overlay_grid,
+}
 
 
 def small_volume():
@@ -81,8 +87,8 @@ def test_one_step_and_its_pictures(folder, tmp_path, capsys):
     assert record["kept"] == [[True] * FRAMES]
     assert record["keyframes"] == result.keyframes.tolist()
     assert record["frame_scores"] == [pytest.approx(result.time_relevance[0].tolist(), rel=1e-4)]
-    for picture in PICTURES:
-        assert cv2.imread(str(tmp_path / picture)).std() > 10
+    model = load_pretrained(name)
+    assert_pictures_of(tmp_path, folder / "0.webm", model, **VIEWS)
     video = cv2.VideoCapture(str(tmp_path / "overlay.webm"))
     assert video.get(cv2.CAP_PROP_FRAME_COUNT) == FRAMES
     assert not (tmp_path / "frame_strip.png").exists()
@@ -322,8 +328,7 @@ def test_ctrl_c_in_the_second_step_writes_and_draws_what_is_done(
     expected[0, first] = whole.attribution[0, first]
     scale = expected.abs().max().item()
     torch.testing.assert_close(tensors["attribution"], expected, rtol=0, atol=1e-4 * scale)
-    for picture in PICTURES:
-        assert cv2.imread(str(tmp_path / picture)).std() > 10
+    assert_pictures_of(tmp_path, folder / "0.webm", load_model(MODEL), **VIEWS)
     assert (tmp_path / "overlay.webm").exists()
 
 

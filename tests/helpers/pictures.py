@@ -1,5 +1,7 @@
 """Frames with a known content, and what is found in a figure."""
 
+from io import BytesIO
+
 import cv2
 import numpy as np
 import torch
@@ -54,3 +56,14 @@ def assert_a_notebook_shows(figure):
     # A layout that is solved again may end in other last digits, and those in the next shade.
     np.testing.assert_allclose(shown[..., ::-1].astype(int), expected, rtol=0, atol=2)
     assert figure.findobj(lambda part: part.get_visible() and hasattr(part, "get_xlim"))
+
+
+def assert_file_shows(path, figure, dpi=120):
+    """A file has in it what a figure of the same result draws, as the command line saves it."""
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi)
+    expected = cv2.imdecode(np.frombuffer(buffer.getvalue(), np.uint8), cv2.IMREAD_COLOR)
+    found = cv2.imread(str(path))
+    assert found.shape == expected.shape
+    # Numbers that were written and read may differ in their last digits, and colours in a shade.
+    np.testing.assert_allclose(found.astype(int), expected, rtol=0, atol=2)
