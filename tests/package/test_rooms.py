@@ -166,6 +166,14 @@ def test_functions_are_short(package):
     assert {name: count for name, count in functions.items() if count > FUNCTION_LINES} == {}
 
 
+def test_every_folder_of_tests_is_a_package():
+    # Otherwise two files of one name would be one module.
+    tests = Path(__file__).parents[1]
+    folders = {path.parent for path in tests.rglob("*.py")}
+    assert len(folders) > 10
+    assert [folder for folder in folders if not (folder / "__init__.py").is_file()] == []
+
+
 @pytest.mark.parametrize(
     "source",
     [
