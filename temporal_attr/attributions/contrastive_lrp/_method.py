@@ -36,7 +36,7 @@ class ContrastiveLRPTemporal(VideoMethod, GradientAttribution):  # type: ignore[
     as they count in the prediction: where a model averages some of its timesteps, or reads the last
     one only, the others have no part in it (the paper's models average all that they have).
 
-    Contrastive: relevance R is propagated from :math:`l_i`, and R' from the same logit with the weights
+    Contrastive: relevance R is propagated from :math:`l_i`, and R' from it with the weights
     of the last layer negated; the result is :math:`\max(0, R - R')` for every pixel, so that what
     serves all classes alike cancels :cite:p:`gu2018`. With `contrastive=False` it is R itself, and
     a row sums to its logit.

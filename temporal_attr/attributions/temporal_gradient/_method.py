@@ -7,7 +7,6 @@ from typing import Any
 
 from captum.attr import GradientAttribution
 from captum.log import log_usage
-from torch import Tensor
 
 from temporal_attr._errors import ClipError
 from temporal_attr._require import require_count
