@@ -25,6 +25,7 @@ from temporal_attr._errors import (
     ModelError,
     NotAVideoError,
     OptionError,
+    ResultError,
     TargetError,
     TemporalAttrError,
     TooFewFramesError,
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
         ShuffleSet,
         TemporalGradient,
         TemporalGradientResult,
+        load_result,
     )
 
 __version__ = version("temporal-attr")
@@ -94,6 +96,7 @@ __all__ = [
     "Pixels",
     "Preprocessing",
     "Result",
+    "ResultError",
     "Run",
     "ShuffleCurve",
     "ShuffleProbe",
@@ -118,6 +121,7 @@ __all__ = [
     "frame_scores",
     "gradients",
     "load_clip",
+    "load_result",
     "measures",
     "models",
     "perturbations",
@@ -143,6 +147,7 @@ _LATE_NAMES = (
     "ShuffleSet",
     "TemporalGradient",
     "TemporalGradientResult",
+    "load_result",
 )
 
 
@@ -150,6 +155,8 @@ def __getattr__(name: str) -> object:
     if name in _LATE_ROOMS:
         return import_module(f"{__name__}.{name}")
     if name in _LATE_NAMES:
+        # The pictures with them, so that a notebook shows a result as one.
+        import_module(f"{__name__}.views")
         return getattr(import_module(f"{__name__}.attributions"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

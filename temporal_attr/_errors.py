@@ -77,3 +77,7 @@ class UnsupportedModelError(ModelError):
 
 class FrameLogitsError(ModelError):
     """The model has no prediction for each timestep."""
+
+
+class ResultError(TemporalAttrError):
+    """A folder does not hold a result as it should, or a result cannot be written to it."""

@@ -2,8 +2,10 @@
 
 from temporal_attr._run import Run, RunContext, started
 from temporal_attr.attributions._method import VideoMethod
+from temporal_attr.attributions._notebook import register_painter
 from temporal_attr.attributions._registry import METHODS
 from temporal_attr.attributions._results import PixelResult, Result
+from temporal_attr.attributions._storage import Stored, load_result
 from temporal_attr.attributions._traits import Traits
 from temporal_attr.attributions.contrastive_lrp import (
     ContrastiveLRPTemporal,
@@ -35,9 +37,12 @@ __all__ = [
     "ShuffleProbe",
     "ShuffleProbeResult",
     "ShuffleSet",
+    "Stored",
     "TemporalGradient",
     "TemporalGradientResult",
     "Traits",
     "VideoMethod",
+    "load_result",
+    "register_painter",
     "started",
 ]

@@ -58,7 +58,7 @@ class VideoMethod(ABC, Attribution):  # type: ignore[misc]  # Captum has no type
     @property
     def class_names(self) -> tuple[str, ...]:
         """What the model's classes are called, as far as it knows."""
-        return self.model.class_names if isinstance(self.model, VideoModel) else ()
+        return tuple(self.model.class_names) if isinstance(self.model, VideoModel) else ()
 
     def _checked_clips(self, inputs: Any) -> tuple[Tensor, ...]:  # noqa: ANN401
         """The clips, of which there may be several; the model must be ready for them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,15 @@ from torch import Tensor, nn
 from temporal_attr._errors import ModelError, OptionError, UnsupportedModelError
 from temporal_attr.clips import Preprocessing
 from temporal_attr.models._base import VideoModel
-from temporal_attr.models._wrap import wrap
+from temporal_attr.models._wrap import checked_names, wrap
 
 
 def load_model(
-    name: str, weights: Path | None = None, classes: int | None = None, seed: int = 0
+    name: str,
+    weights: Path | None = None,
+    classes: int | None = None,
+    seed: int = 0,
+    class_names: Sequence[str] | Path = (),
 ) -> nn.Module:
     """Build a model by name, load its weights, and wrap it.
 
@@ -27,19 +32,27 @@ def load_model(
             arguments that returns a model (the current folder is searched first).
         weights: State dict, `.safetensors` or a file of `torch.save` that holds tensors only;
             without it the weights are random.
-        classes: Number of classes, for torchvision and timm; by default that of their own weights.
+        classes: Number of classes, for torchvision and timm; by default that of `class_names`, or
+            else of their own weights.
         seed: Of random weights; the global random state is left as it was.
+        class_names: What the classes are called, in their order, or a text file with one a line.
+            A `VideoModel` that a factory returns keeps its own without them.
 
     Returns:
-        A `VideoModel` in evaluation mode; or the factory's own module, if `wrap` does not know it.
+        A `VideoModel` in evaluation mode; or the factory's own module, if `wrap` does not know it,
+        which has no place for `class_names`.
 
     Raises:
         ModelError: If there is no such model, or the weights do not fit.
+        OptionError: If the names are not one for each of `classes`, or cannot be read.
 
     Example:
-        >>> load_model("torchvision:mc3_18", classes=5).frames_per_step
-        1
+        >>> model = load_model("torchvision:mc3_18", class_names=["walk", "run", "jump"])
+        >>> model.frames_per_step, model.class_names, model.model.fc.out_features
+        (1, ('walk', 'run', 'jump'), 3)
     """
+    names = _names(class_names, classes)
+    classes = len(names) or None if classes is None else classes
     library, _, rest = name.partition(":")
     if not rest or not library:
         raise OptionError(
@@ -60,12 +73,25 @@ def load_model(
         _load_weights(model, weights)
     model.eval()
     try:
-        return wrap(model, preprocessing)
+        wrapped = wrap(model, preprocessing)
     except UnsupportedModelError:
         # A user's own model may take canonical clips itself; a library's certainly does not.
         if library in ("torchvision", "timm"):
             raise
         return model
+    wrapped.class_names = names or wrapped.class_names
+    return wrapped
+
+
+def _names(class_names: Sequence[str] | Path, classes: int | None) -> tuple[str, ...]:
+    """The names, from a file if they stand in one; as many as classes, where that is known."""
+    given = _read_names(class_names) if isinstance(class_names, Path) else class_names
+    names = checked_names(given)
+    if names and classes is not None and len(names) != classes:
+        raise OptionError(
+            f"a name for each of {classes} classes", f"{len(names)}", "Leave one of them out."
+        )
+    return names
 
 
 def class_names(path: Path | None) -> list[str]:
@@ -75,8 +101,10 @@ def class_names(path: Path | None) -> list[str]:
         >>> class_names(None)
         []
     """
-    if path is None:
-        return []
+    return [] if path is None else _read_names(path)
+
+
+def _read_names(path: Path) -> list[str]:
     if not path.is_file():
         raise OptionError(f"a text file of class names at {path}", "no file there", "Check it.")
     try:

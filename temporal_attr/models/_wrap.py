@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from torch import nn
 
-from temporal_attr._errors import UnsupportedModelError
+from temporal_attr._errors import OptionError, UnsupportedModelError
 from temporal_attr.clips import Preprocessing
 from temporal_attr.models._base import VideoModel
 from temporal_attr.models._timm import wrap_timm
@@ -18,7 +18,11 @@ RECOGNISERS: tuple[Recogniser, ...] = (wrap_torchvision, wrap_timm)
 """Each gives the wrapper of the models it knows, and None for all others."""
 
 
-def wrap(model: nn.Module, preprocessing: Preprocessing | None = None) -> VideoModel:
+def wrap(
+    model: nn.Module,
+    preprocessing: Preprocessing | None = None,
+    class_names: Sequence[str] = (),
+) -> VideoModel:
     """The wrapper for a model of a known library.
 
     Recognised are torchvision's r3d_18, mc3_18, r2plus1d_18 and s3d, and torchvision's and timm's
@@ -31,24 +35,39 @@ def wrap(model: nn.Module, preprocessing: Preprocessing | None = None) -> VideoM
             the preset of their default weights (image classifiers: the ImageNet preset, short side
             256 and crop 224), and timm's the one in their `pretrained_cfg`. Of other checkpoints,
             pass `Preprocessing.from_torchvision(weights.transforms())`.
+        class_names: What its classes are called, in their order, such as torchvision's
+            `weights.meta["categories"]`; they become the wrapper's `class_names`. That there are as
+            many as classes is checked when the first result is made.
 
     Returns:
         A `VideoModel`.
 
     Raises:
         UnsupportedModelError: If the model is not recognised; the message says what was looked at.
+        OptionError: If the names are not a list of text, or are given for a `VideoModel`, which has
+            its own.
 
     Example:
         >>> import torchvision
-        >>> model = wrap(torchvision.models.video.mc3_18().eval())
-        >>> type(model).__name__, model.exactness, model.frames_per_step
-        ('Conv3D', 'linear', 1)
+        >>> weights = torchvision.models.video.MC3_18_Weights.DEFAULT
+        >>> network = torchvision.models.video.mc3_18().eval()
+        >>> model = wrap(network, class_names=weights.meta["categories"])
+        >>> type(model).__name__, model.exactness, model.frames_per_step, model.class_names[5]
+        ('Conv3D', 'linear', 1, 'archery')
     """
+    names = checked_names(class_names)
     if isinstance(model, VideoModel):
+        if names:
+            raise OptionError(
+                "class_names with a model that is yet to be wrapped",
+                f"a {type(model).__name__}",
+                "Set its own: model.class_names = (...).",
+            )
         return model
     for recognise in RECOGNISERS:
         wrapper = recognise(model, preprocessing)
         if wrapper is not None:
+            wrapper.class_names = names
             return wrapper
     kind = type(model)
     raise UnsupportedModelError(
@@ -59,3 +78,19 @@ def wrap(model: nn.Module, preprocessing: Preprocessing | None = None) -> VideoM
         "FrameRecurrent(encoder, lstm, classifier), EarlyFusion(model, frames), "
         'Conv3D(model, stages=[...], pool="...", classifier="..."), or a subclass of VideoModel.',
     )
+
+
+def checked_names(class_names: Sequence[str]) -> tuple[str, ...]:
+    """Names of classes as a tuple.
+
+    Raises:
+        OptionError: If they are anything but a sequence of text.
+    """
+    # A text is a sequence of text too, but nobody's classes are called by single letters.
+    if isinstance(class_names, str) or not all(isinstance(name, str) for name in class_names):
+        raise OptionError(
+            "class_names as a list of text, a name for each class",
+            f"{class_names!r:.60}",
+            "Give them in the order of the classes.",
+        )
+    return tuple(class_names)

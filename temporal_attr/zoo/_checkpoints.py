@@ -118,7 +118,7 @@ def _card(entries: Any) -> Card:  # noqa: ANN401
 
 
 def load_pretrained(name: str, folder: Path | str | None = None) -> VideoModel:
-    """A trained reference model, in evaluation mode.
+    """A trained reference model, in evaluation mode, with the class names of its card.
 
     Args:
         name: One of `pretrained_names()`.
@@ -132,8 +132,9 @@ def load_pretrained(name: str, folder: Path | str | None = None) -> VideoModel:
     Example:
         >>> import torch
         >>> model = load_pretrained("mixed-appearance-late-fusion")
-        >>> model(model.preprocessing(torch.rand(16, 3, 48, 48))[None]).shape
-        torch.Size([1, 4])
+        >>> logits = model(model.preprocessing(torch.rand(16, 3, 48, 48))[None])
+        >>> logits.shape, len(model.class_names)
+        (torch.Size([1, 4]), 4)
     """
     card = pretrained_card(name, folder)
     path = _place(folder) / f"{name}.safetensors"
@@ -156,7 +157,9 @@ def load_pretrained(name: str, folder: Path | str | None = None) -> VideoModel:
 
 
 def _model_of(card: Card) -> VideoModel:
-    return build_model(card.architecture, len(card.class_names), **card.options)
+    model = build_model(card.architecture, len(card.class_names), **card.options)
+    model.class_names = card.class_names
+    return model
 
 
 def save_checkpoint(model: VideoModel, card: Card, folder: Path | str) -> Path:

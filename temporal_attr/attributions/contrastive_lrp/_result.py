@@ -49,6 +49,7 @@ class ContrastiveLRPTemporalResult(Result):
     """
 
     large: ClassVar[tuple[str, ...]] = ("row_relevance",)
+    main_table: ClassVar[str] = "matrix"
 
     matrix: StepMatrix
     frame_matrix: Float[Tensor, "batch steps time"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jaxtyping import Float
 from torch import Tensor
@@ -13,13 +13,22 @@ from torch import Tensor
 from temporal_attr._errors import OptionError
 from temporal_attr._run import Run
 from temporal_attr._typing import Target
-from temporal_attr.attributions._results import plain
+from temporal_attr.attributions._storage import Stored
+from temporal_attr.attributions._tables import (
+    class_columns,
+    frame_of,
+    interval_columns,
+    long_columns,
+)
 from temporal_attr.attributions.shuffle_probe._compute import CurveOutcome
 from temporal_attr.clips import BlockShuffle, LocalShuffle, Shuffling, count_orders
 
+if TYPE_CHECKING:
+    import pandas
+
 
 @dataclass(frozen=True, eq=False)
-class ShuffleCurve:
+class ShuffleCurve(Stored):
     """At which range order matters: the measures of each of several shufflings.
 
     Attributes:
@@ -59,8 +68,8 @@ class ShuffleCurve:
         shown = list(self.values)
         lines = []
         for example, target in enumerate(self.target.tolist()):
-            name = f" ({self.class_names[target]})" if self.class_names else ""
-            lines.append(f"clip {example}: target {target}{name}")
+            name = f"{self.class_names[target]} ({target})" if self.class_names else f"{target}"
+            lines.append(f"clip {example}: target {name}")
             lines.append("  ".join([self.kind, "orders", *shown]))
             for place, (length, count) in enumerate(zip(self.lengths, self.orders, strict=True)):
                 cells = [f"{self.values[one][example, place]:.2f}".rjust(len(one)) for one in shown]
@@ -70,10 +79,34 @@ class ShuffleCurve:
             lines.append("note: fewer orders than asked for at some lengths; there are no more")
         return "\n".join(lines)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain Python, ready for JSON; what is not a finite number becomes None."""
-        found: dict[str, Any] = plain(self)
-        return found
+    def to_dataframe(self) -> pandas.DataFrame:
+        """A tidy table, for pandas (the extra `tables`): a row for each clip and shuffling.
+
+        Columns: `clip`, its number in the batch; `target`, the class explained; `class_name`, what
+        that is called (missing if not known); `shuffling`; `length`, its block length or radius in
+        frames; `orders`, how many there were; and for each measure, such as `mrr`, the value and
+        the ends of its 95 % interval, `mrr_low` and `mrr_high`.
+
+        Raises:
+            OptionError: If pandas is not installed.
+        """
+        first = next(iter(self.values.values()))
+        places = long_columns(first, ("batch", "shufflings"), "")
+        clip, place = places["clip"], places["shufflings"]
+        columns: dict[str, Any] = {
+            "clip": clip,
+            **class_columns(self, clip),
+            "shuffling": [self.shufflings[at] for at in place],
+            "length": [self.lengths[at] for at in place],
+            "orders": [self.orders[at] for at in place],
+        }
+        for name, values in self.values.items():
+            columns |= interval_columns(name, values, self.intervals[name])
+        return frame_of(columns)
+
+    def _at_a_glance(self) -> list[str]:
+        lengths = f"{self.kind} {', '.join(map(str, self.lengths))}"
+        return [lengths, f"{len(self.target)} clip(s)", *list(self.values)[:2]]
 
 
 @dataclass(frozen=True)

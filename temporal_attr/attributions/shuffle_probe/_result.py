@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from captum.attr import Attribution
@@ -84,6 +85,8 @@ class ShuffleProbeResult(Result):
         >>> result.categories[0]["probability_drop"]
         'the prediction hardly depends on the order'
     """
+
+    main_table: ClassVar[str] = "frames"
 
     frame_ratios: FrameScores
     ratios: ShuffledScores

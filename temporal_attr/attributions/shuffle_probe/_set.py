@@ -5,20 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from temporal_attr._errors import DataError
-from temporal_attr.attributions._results import plain
+from temporal_attr.attributions._storage import Stored
+from temporal_attr.attributions._tables import frame_of, interval_columns
 from temporal_attr.measures import (
     SHUFFLE_MEASURES,
     Interval,
     hierarchical_bootstrap,
     natural_order_p_value,
 )
+
+if TYPE_CHECKING:
+    import pandas
 
 ROUNDING = 3e-4
 """Differences of levels, relative to them, that count as none: half of the digits of float32."""
@@ -67,7 +71,7 @@ class ShuffledClips(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class ShuffleSet:
+class ShuffleSet(Stored):
     """Many clips, or the segments of one: a number each, and the mean of all.
 
     Attributes:
@@ -191,10 +195,27 @@ class ShuffleSet:
             lines.append("  ".join([name.ljust(wide), *cells]))
         return "\n".join(lines)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain Python, ready for JSON; what is not a finite number becomes None."""
-        found: dict[str, Any] = plain(self)
-        return found
+    def to_dataframe(self) -> pandas.DataFrame:
+        """A tidy table, for pandas (the extra `tables`): a row for each clip, or segment.
+
+        Columns: `clip`, its name; of segments also `start` and `stop`, the first frame of each and
+        the one after its last; and for each measure, such as `mrr`, the value and the ends of its
+        95 % interval, `mrr_low` and `mrr_high`. Means over clips are in `means`.
+
+        Raises:
+            OptionError: If pandas is not installed.
+        """
+        columns: dict[str, Any] = {"clip": list(self.names)}
+        if self.starts is not None and self.size is not None:
+            columns |= {"start": self.starts, "stop": [at + self.size for at in self.starts]}
+        for name, values in self.values.items():
+            columns |= interval_columns(name, values, self.intervals[name])
+        return frame_of(columns)
+
+    def _at_a_glance(self) -> list[str]:
+        what = "clips" if self.size is None else f"segments of {self.size} frames"
+        means = [f"mean {name} {mean}" for name, mean in list(self.means.items())[:2]]
+        return [f"{len(self.names)} {what}", *means]
 
 
 def _entries(

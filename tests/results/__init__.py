@@ -1,0 +1,1 @@
+"""What methods find: kept, loaded, tabulated, shown."""
