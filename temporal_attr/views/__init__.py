@@ -1,8 +1,10 @@
-"""Pictures of results; figures are returned, not shown."""
+"""Pictures of results and of bare attributions; figures are returned, not shown."""
 
 from temporal_attr.views._flow_saliency import flow_saliency
+from temporal_attr.views._glance import glance
 from temporal_attr.views._influence import influence_map
 from temporal_attr.views._overlay import overlay_grid, overlay_video
+from temporal_attr.views._pictures import pictures
 from temporal_attr.views._planted import planted_sheet
 from temporal_attr.views._relevance import average_heatmap, relevance_heatmap
 from temporal_attr.views._shuffle import flow_profile, ratio_distribution, shuffle_profile
@@ -19,10 +21,12 @@ __all__ = [
     "flow_profile",
     "flow_saliency",
     "frame_strip",
+    "glance",
     "influence_map",
     "keyframe_strip",
     "overlay_grid",
     "overlay_video",
+    "pictures",
     "planted_sheet",
     "range_curve",
     "ratio_distribution",

@@ -1,7 +1,8 @@
-"""What all pictures share: heat, colours, and the clip that a result belongs to."""
+"""What all pictures share: what is drawn, its heat and colours, and the clip that it belongs to."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from io import BytesIO
 from typing import Literal, TypeAlias
 
@@ -10,10 +11,13 @@ import torch
 from jaxtyping import Float
 from matplotlib import colormaps
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from temporal_attr._errors import ClipError, OptionError
-from temporal_attr._typing import ClipTensor
+from temporal_attr._typing import ClipTensor, FrameScores
+from temporal_attr.attributions import PixelResult, Result
 from temporal_attr.clips import Clip
+from temporal_attr.measures import frame_scores
 
 Sign: TypeAlias = Literal["absolute", "signed"]
 HeatMaps = Float[np.ndarray, "time height width"]
@@ -56,12 +60,171 @@ def require_example(example: int, batch: int, clip: Clip, frames: int) -> None:
         )
 
 
-def heat_maps(attribution: ClipTensor, example: int, sign: Sign) -> HeatMaps:
+@dataclass(frozen=True)
+class Drawable:
+    """One clip's attribution and what is said about it, whether it came in a result or bare.
+
+    Attributes:
+        pixels: `(time, channel, height, width)`; None where only frames have scores.
+        scores: `(time,)`, one for each frame.
+        subject: What is explained, to begin a title with.
+        label: What the attribution of a value is.
+        frame_label: What a frame's score is.
+        influence: `(steps, time)`, how strongly each timestep reacts to each frame; None where it
+            is not known.
+        title: What the reader put in place of the title.
+    """
+
+    pixels: Float[Tensor, "time channel height width"] | None
+    scores: Float[Tensor, "time"]
+    subject: str
+    label: str
+    frame_label: str
+    influence: Float[Tensor, "steps time"] | None
+    title: str | None
+
+    def headline(self, shown: str, with_label: bool = False) -> str:
+        """The title: the reader's own, or the subject, and how it is shown."""
+        if self.title is not None:
+            return self.title
+        named = with_label and self.label.lower() != self.subject.lower()
+        return f"{self.subject}{f': {self.label}' if named else ''}, {shown}"
+
+    def require_pixels(self) -> Float[Tensor, "time channel height width"]:
+        """The attribution of pixels.
+
+        Raises:
+            ClipError: If only frames have scores.
+        """
+        if self.pixels is None:
+            raise ClipError(
+                "an attribution of pixels (batch, time, channel, height, width)",
+                f"one of {len(self.scores)} frames",
+                "Draw it with frame_strip.",
+            )
+        return self.pixels
+
+    def heat(self, sign: Sign) -> HeatMaps:
+        """One heat map a frame.
+
+        Raises:
+            ClipError: If only frames have scores.
+        """
+        return heat_maps(self.require_pixels(), sign)
+
+
+def drawable(
+    attribution: PixelResult | ClipTensor | FrameScores,
+    clip: Clip | None,
+    example: int,
+    title: str | None = None,
+    label: str | None = None,
+) -> Drawable:
+    """What is drawn of a clip.
+
+    Args:
+        attribution: A result; or a bare tensor of pixels, whose frames' scores are then their L2
+            norms, or of frames.
+        clip: The clip that was explained, if it is needed.
+        example: Which one of the batch.
+        title: In place of the picture's own.
+        label: What the attribution is, in place of what the result says, or of "attribution".
+
+    Raises:
+        ClipError: If the clip is another one, by its frames or their size, or a bare tensor is
+            neither an attribution of pixels nor of frames, or is not finite.
+        OptionError: If there is no such example.
+    """
+    if isinstance(attribution, PixelResult):
+        pixels: Tensor | None = attribution.attribution
+        scores, names = attribution.frame_scores, (attribution.meaning, attribution.frame_meaning)
+    else:
+        pixels, scores = _bare(attribution)
+        names = ("attribution", "attribution" if pixels is None else "attribution,\nL2 norm")
+    require_index(example, len(scores))
+    if clip is not None:
+        require_example(example, len(scores), clip, scores.shape[1])
+        if pixels is not None:
+            _require_size(clip, pixels)
+    if label is not None:
+        names = (label, label)
+    influence: Tensor | None = getattr(attribution, "influence", None)
+    return Drawable(
+        pixels=None if pixels is None else pixels[example].detach(),
+        scores=scores[example].detach(),
+        subject=subject(attribution, example),
+        label=names[0],
+        frame_label=names[1],
+        influence=None if influence is None else influence[example].detach(),
+        title=title,
+    )
+
+
+def subject(found: Result | Tensor, example: int) -> str:
+    """What is explained, to begin a title with: "running (3)", "Class 3" or "Attribution"."""
+    if isinstance(found, Tensor):
+        return "Attribution"
+    label = class_text(found, example)
+    return label if found.class_names else label.capitalize()
+
+
+def class_text(result: Result, example: int) -> str:
+    """What the explained class is called, as matplotlib prints it letter by letter."""
+    return result.class_label(example).replace("$", r"\$")
+
+
+def one_matrix(matrices: Float[Tensor, "..."], example: int) -> Tensor:
+    """The matrix of one clip.
+
+    Raises:
+        ClipError: If these are no matrices, or not finite.
+        OptionError: If there is no such example.
+    """
+    if matrices.ndim != 3 or not matrices.isfinite().all():
+        raise ClipError(
+            "a result, or finite matrices (batch, rows, columns)",
+            f"a tensor of shape {tuple(matrices.shape)}"
+            + ("" if matrices.isfinite().all() else " with NaN or infinity in it"),
+            "Draw an attribution of pixels or frames with frame_strip.",
+        )
+    require_index(example, len(matrices))
+    return matrices[example].detach()
+
+
+def _bare(attribution: Tensor) -> tuple[Tensor | None, Tensor]:
+    """The pixels, if it has any, and the scores of the frames."""
+    if attribution.ndim not in (2, 5):
+        raise ClipError(
+            "a result, or an attribution (batch, time, channel, height, width) or (batch, time)",
+            f"a tensor of shape {tuple(attribution.shape)}",
+            "Draw a matrix of timesteps with influence_map or relevance_heatmap.",
+        )
+    if attribution.ndim == 2:
+        return None, attribution
+    if not attribution.isfinite().all():
+        raise ClipError(
+            "a finite attribution", "NaN or infinity in it", "Leave out what is not defined."
+        )
+    return attribution, frame_scores(attribution)
+
+
+def _require_size(clip: Clip, pixels: Tensor) -> None:
+    """Raise unless the attribution is of frames as large as the clip's."""
+    (height, width), size = pixels.shape[-2:], tuple(clip.tensor.shape[-2:])
+    if (height, width) != size:
+        raise ClipError(
+            f"the clip that was explained, with frames of {height} x {width} pixels",
+            f"one with frames of {size[0]} x {size[1]}",
+            "Pass the Clip whose tensor was attributed.",
+        )
+
+
+def heat_maps(frames: Float[Tensor, "time channel height width"], sign: Sign) -> HeatMaps:
     """One heat map a frame: the L2 norm over channels, or the signed sum over them."""
     if sign not in COLOUR_MAPS:
         raise OptionError('sign to be "absolute" or "signed"', repr(sign), "Choose one of them.")
-    frames = attribution[example].detach().cpu().float()
-    heat = torch.linalg.vector_norm(frames, dim=1) if sign == "absolute" else frames.sum(1)
+    values = frames.detach().cpu().float()
+    heat = torch.linalg.vector_norm(values, dim=1) if sign == "absolute" else values.sum(1)
     maps: np.ndarray = heat.numpy()
     return maps
 

@@ -13,6 +13,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from temporal_attr._typing import ClipTensor
 from temporal_attr.attributions import PixelResult
 from temporal_attr.clips import Clip, FullShuffle, count_orders
 from temporal_attr.measures import (
@@ -22,7 +23,7 @@ from temporal_attr.measures import (
     optical_flow,
     saliency_video,
 )
-from temporal_attr.views._common import COLOUR_MAPS, Images, Picture, require_example
+from temporal_attr.views._common import COLOUR_MAPS, Drawable, Images, Picture, drawable
 from temporal_attr.views._overlay import colour_limit
 from temporal_attr.views._shuffle_common import headline
 from temporal_attr.views._strip import shown_frames
@@ -37,7 +38,7 @@ Row = Shaped[np.ndarray, "..."]
 
 
 def flow_saliency(
-    result: PixelResult,
+    attribution: PixelResult | ClipTensor,
     clip: Clip,
     *,
     example: int = 0,
@@ -45,6 +46,7 @@ def flow_saliency(
     algorithm: FlowAlgorithm = "farneback",
     percentile: float = 99.5,
     seed: int = 0,
+    title: str | None = None,
 ) -> Figure:
     """Frames, their saliency and the flow into them, in columns.
 
@@ -58,20 +60,22 @@ def flow_saliency(
     saliency is that of other frames of the clip, from `flow_agreement`.
 
     Args:
-        result: Of `explain` of a method whose attribution is shaped like the clip.
+        attribution: A result of `explain` of a method whose attribution is shaped like the clip; or
+            such an attribution itself, of any method.
         clip: The clip that was explained; its normalization says what the pixels were.
         example: Which one of the batch.
         thumbnails: At most so many frames are shown, evenly chosen; the title is of all frames.
         algorithm: Of the flow, as in `optical_flow`.
         percentile: Saliency and flow above it have the last colour; the colour bars say so.
         seed: Of the orders that chance is taken from.
+        title: In place of the first line of the picture's own.
 
     Returns:
         A figure; it is neither shown nor saved.
 
     Raises:
-        ClipError: If the clip has another number of frames than the result, fewer than 3, or frames
-            that are too small for the flow.
+        ClipError: If the clip has other frames than were explained, fewer than 3, or frames that
+            are too small for the flow; or the tensor is no attribution of their pixels.
         OptionError: If there is no such example, or an option is out of its range.
 
     Example:
@@ -84,10 +88,11 @@ def flow_saliency(
         >>> "the mean of 5 other orders" in flow_saliency(result, clip).get_suptitle()
         True
     """
-    batch, frames = result.frame_scores.shape
-    require_example(example, batch, clip, frames)
+    drawn = drawable(attribution, clip, example, title)
+    pixels = drawn.require_pixels()
+    frames = len(pixels)
     shown = shown_frames(frames, thumbnails)
-    saliency = saliency_video(result.attribution[example : example + 1].detach())
+    saliency = saliency_video(pixels[None])
     flow = optical_flow(clip.normalization.invert(clip.tensor.detach()), algorithm).norm(dim=4)
     orders = count_orders(FullShuffle(), frames - 1, ORDERS)
     found = flow_agreement(saliency, flow, shuffles=orders, seed=seed)
@@ -101,7 +106,7 @@ def flow_saliency(
     style = ("viridis", "flow (pixels)", percentile)
     _draw_heat(grid[2, later], bars[1], _arrays(flow), shown[later] - 1, style)
     _label(grid, clip, shown, found)
-    headline(figure, *_lines(result, example, found, orders))
+    headline(figure, *_lines(drawn, found, orders))
     return figure
 
 
@@ -155,10 +160,10 @@ def _label(grid: Row, clip: Clip, shown: Shown, found: FlowAgreement) -> None:
             bottom.text(0.5, 0.5, "none before", fontsize=7, **middle)
 
 
-def _lines(result: PixelResult, example: int, found: FlowAgreement, orders: int) -> list[str]:
+def _lines(drawn: Drawable, found: FlowAgreement, orders: int) -> list[str]:
     """The title, what was found in all frames, and what would be by chance."""
     whole = found.rank_correlation
-    title = f"Class {int(result.target[example])}: {result.meaning}, beside flow"
+    title = drawn.headline("beside flow", with_label=True)
     value, chance, p_value = (one.item() for one in (whole.value, whole.chance, whole.p_value))
     if math.isnan(value):
         return [

@@ -1,43 +1,65 @@
-"""Who reads whom: timesteps against frames."""
+"""Which frames each timestep reacts to."""
 
 from __future__ import annotations
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from temporal_attr._errors import FrameLogitsError, OptionError
-from temporal_attr.attributions import TemporalGradientResult
-from temporal_attr.views._common import MUTED_COLOUR, Picture
+from temporal_attr._errors import ClipError, FrameLogitsError
+from temporal_attr._typing import Influence
+from temporal_attr.attributions import Result, TemporalGradientResult
+from temporal_attr.views._common import MUTED_COLOUR, Picture, class_text, one_matrix
 
 
-def influence_map(result: TemporalGradientResult, *, example: int = 0) -> Figure:
+def influence_map(
+    influence: TemporalGradientResult | Influence, *, example: int = 0, title: str | None = None
+) -> Figure:
     """The influence matrix: how strongly each timestep's logit reacts to each frame.
 
     Every row is divided by its largest entry, so that a timestep's reach can be seen whatever its
     size; the bars at the right give the size. A cell without colour is exactly zero.
 
     Args:
-        result: Of `TemporalGradient.explain`, with its influence.
+        influence: A result of `TemporalGradient.explain`, with its influence; or matrices
+            `(batch, steps, time)` of entries that are 0 or more.
         example: Which one of the batch.
+        title: In place of the picture's own.
 
     Returns:
         A figure; it is neither shown nor saved.
 
     Raises:
         FrameLogitsError: If the result has no influence.
+        ClipError: If a bare tensor is no matrices, or has negative entries.
         OptionError: If there is no such example.
+
+    Example:
+        >>> import torch
+        >>> from temporal_attr import TemporalGradient
+        >>> from temporal_attr.zoo import build_model
+        >>> model = build_model("gru", classes=4, widths=(4, 8))
+        >>> model.class_names = ("walk", "run", "jump", "sit")
+        >>> result = TemporalGradient(model).explain(torch.rand(1, 6, 3, 16, 16), target=1)
+        >>> figure = influence_map(result)
+        >>> figure.get_suptitle(), figure.axes[0].images[0].get_array().shape
+        ('Influence of each frame on run (1) at each timestep', (6, 6))
+        >>> influence_map(torch.rand(1, 4, 8)).get_suptitle()
+        'Influence of each frame on each timestep'
     """
-    if result.influence is None:
-        raise FrameLogitsError(
-            "a result with its influence matrix", "one without", "Call explain(influence=True)."
-        )
-    if not 0 <= example < len(result.influence):
-        raise OptionError(
-            f"an example from 0 to {len(result.influence) - 1}",
-            str(example),
-            "The batch has no such clip.",
-        )
-    matrix = result.influence[example].detach().cpu().float().numpy()
+    if isinstance(influence, Result):
+        if influence.influence is None:
+            raise FrameLogitsError(
+                "a result with its influence matrix", "one without", "Call explain(influence=True)."
+            )
+        given = one_matrix(influence.influence, example)
+        own = f"Influence of each frame on {class_text(influence, example)} at each timestep"
+    else:
+        given, own = one_matrix(influence, example), "Influence of each frame on each timestep"
+        if (given < 0).any():
+            raise ClipError(
+                "influence of 0 or more", "negative entries", "Draw it with relevance_heatmap."
+            )
+    matrix = given.cpu().float().numpy()
     steps, frames = matrix.shape
     largest = matrix.max(1, keepdims=True)
     share = np.divide(matrix, largest, out=np.zeros_like(matrix), where=largest > 0)
@@ -59,8 +81,7 @@ def influence_map(result: TemporalGradientResult, *, example: int = 0) -> Figure
     sizes.set_xlabel("row maximum")
     sizes.set_xticks([0, float(largest.max())], ["0", f"{largest.max():.1e}"])
     sizes.spines[["top", "right"]].set_visible(False)
-    target = int(result.target[example])
-    figure.suptitle(f"Influence of each frame on class {target} at each timestep", fontsize=11)
+    figure.suptitle(own if title is None else title, fontsize=11)
     return figure
 
 

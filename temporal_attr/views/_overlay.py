@@ -12,6 +12,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from temporal_attr._errors import OptionError
+from temporal_attr._typing import ClipTensor
 from temporal_attr.attributions import PixelResult
 from temporal_attr.clips import Clip, write_video
 from temporal_attr.views._common import (
@@ -20,27 +21,29 @@ from temporal_attr.views._common import (
     Picture,
     Sign,
     blend,
+    drawable,
     heat_limit,
-    heat_maps,
-    require_example,
 )
 
 FrameBytes = UInt8[np.ndarray, "height width channel"]
 
 
 def overlay_grid(
-    result: PixelResult,
+    attribution: PixelResult | ClipTensor,
     clip: Clip,
     *,
     example: int = 0,
     sign: Sign = "absolute",
     percentile: float = 99.5,
     columns: int = 4,
+    title: str | None = None,
+    label: str | None = None,
 ) -> Figure:
     """Heat over every frame, on one colour scale for the whole clip.
 
     Args:
-        result: Of `explain` of a method whose attribution is shaped like the clip.
+        attribution: A result of `explain` of a method whose attribution is shaped like the clip; or
+            such an attribution itself, of any method.
         clip: The clip that was explained.
         example: Which one of the batch.
         sign: `"absolute"` draws the L2 norm over channels; `"signed"` their sum, red where it is
@@ -48,18 +51,33 @@ def overlay_grid(
         percentile: Heat above it has the last colour; the colour bar says so. Where so much of the
             clip has no heat that it is 0, as after a threshold, the largest heat has it.
         columns: Frames in a row.
+        title: In place of the picture's own.
+        label: What the attribution is, in place of what the result says.
 
     Returns:
         A figure; it is neither shown nor saved.
 
     Raises:
-        ClipError: If the clip has another number of frames than the result.
+        ClipError: If the clip has other frames than were explained, or the tensor is no attribution
+            of their pixels.
         OptionError: If an option is out of range.
+
+    Example:
+        >>> from captum.attr import NoiseTunnel
+        >>> from temporal_attr import TemporalGradient
+        >>> from temporal_attr.synthetic import Motion
+        >>> from temporal_attr.zoo import build_model
+        >>> model = build_model("gru", classes=8, widths=(4, 8))
+        >>> clip = Motion(frames=4, size=16).sample(0).clip(model.preprocessing)
+        >>> smooth = NoiseTunnel(TemporalGradient(model)).attribute(clip.tensor, target=3)
+        >>> figure = overlay_grid(smooth, clip, columns=2, label="smoothed gradient")
+        >>> len(figure.axes), figure.axes[-1].get_ylabel().splitlines()[0]
+        (5, 'smoothed gradient, L2 norm over channels')
     """
-    require_example(example, *_batch_and_frames(result, clip))
+    drawn = drawable(attribution, clip, example, title, label)
     if columns < 1:
         raise OptionError("at least one column", str(columns), "Try 4.")
-    heat = heat_maps(result.attribution, example, sign)
+    heat = drawn.heat(sign)
     limit, end = colour_limit(heat, percentile)
     blended = blend(clip.images(), heat, limit, sign)
     columns = min(columns, len(blended))
@@ -77,13 +95,13 @@ def overlay_grid(
     bar = figure.colorbar(
         ScalarMappable(scale, COLOUR_MAPS[sign]), ax=grid, shrink=0.7, extend=_extend(sign)
     )
-    bar.set_label(_meaning(result, sign, end))
-    figure.suptitle(f"Class {int(result.target[example])}, place by place", fontsize=11)
+    bar.set_label(_meaning(drawn.label, sign, end))
+    figure.suptitle(drawn.headline("place by place"), fontsize=11)
     return figure
 
 
 def overlay_video(
-    result: PixelResult,
+    attribution: PixelResult | ClipTensor,
     clip: Clip,
     path: str | Path,
     *,
@@ -99,7 +117,8 @@ def overlay_video(
     video stands in the corner.
 
     Args:
-        result: Of `explain` of a method whose attribution is shaped like the clip.
+        attribution: As for `overlay_grid`; the bars of a bare tensor are the L2 norms of its
+            frames.
         clip: The clip that was explained.
         path: Where to; ends in `.webm`.
         example: Which one of the batch.
@@ -112,26 +131,33 @@ def overlay_video(
         The path.
 
     Raises:
-        ClipError: If the clip has another number of frames than the result.
+        ClipError: As for `overlay_grid`.
         VideoError: If the file cannot be written.
         OptionError: If an option is out of range.
+
+    Example:
+        >>> import tempfile
+        >>> from temporal_attr import LRP
+        >>> from temporal_attr.synthetic import Motion
+        >>> from temporal_attr.zoo import build_model
+        >>> model = build_model("gru", classes=8, widths=(4, 8))
+        >>> clip = Motion(frames=4, size=16).sample(0).clip(model.preprocessing)
+        >>> relevance = LRP(model).attribute(clip.tensor, target=3)
+        >>> path = overlay_video(relevance, clip, f"{tempfile.mkdtemp()}/lrp.webm", sign="signed")
+        >>> path.name
+        'lrp.webm'
     """
-    require_example(example, *_batch_and_frames(result, clip))
+    drawn = drawable(attribution, clip, example)
     if width < 16:
         raise OptionError("a width of at least 16 pixels", str(width), "Try 448.")
-    heat = heat_maps(result.attribution, example, sign)
+    heat = drawn.heat(sign)
     blended = blend(clip.images(), heat, colour_limit(heat, percentile)[0], sign)
-    scores = result.frame_scores[example].detach().cpu().float().numpy()
+    scores = drawn.scores.cpu().float().numpy()
     pictures = [
         _with_bars(_enlarged(image, width), scores, place, clip.timestamps[place])
         for place, image in enumerate(blended)
     ]
     return write_video(pictures, path, fps)
-
-
-def _batch_and_frames(result: PixelResult, clip: Clip) -> tuple[int, Clip, int]:
-    batch, frames = result.frame_scores.shape
-    return batch, clip, frames
 
 
 def _extend(sign: Sign) -> str:
@@ -149,9 +175,9 @@ def colour_limit(heat: HeatMaps, percentile: float) -> tuple[float, str]:
     return limit, f"ends at percentile {percentile:g}"
 
 
-def _meaning(result: PixelResult, sign: Sign, end: str) -> str:
+def _meaning(label: str, sign: Sign, end: str) -> str:
     what = "L2 norm over channels" if sign == "absolute" else "sum over channels"
-    return f"{result.meaning}, {what}\n(one scale for all frames; {end})"
+    return f"{label}, {what}\n(one scale for all frames; {end})"
 
 
 def _enlarged(image: Float[np.ndarray, "_ _ channel"], width: int) -> FrameBytes:
@@ -170,7 +196,7 @@ def _with_bars(
     tall = max(24, height // 8) // 2 * 2
     bars = np.full((tall, width, 3), 255, np.uint8)
     edges = np.linspace(0, width, len(scores) + 1).round().astype(int)
-    # Of frames that speak against the class, the size alone.
+    # Of frames that oppose the class, the size alone.
     sizes = np.abs(scores)
     highest = sizes.max() or 1
     for place, size in enumerate(sizes):

@@ -64,8 +64,8 @@ def planted_sheet(videos: Sequence[PlantedVideo]) -> Figure:
 
 def _caption(video: PlantedVideo) -> str:
     """The class; or, where a cue supports another one, what each cue supports."""
-    spoken = {cue: video.class_names[number] for cue, number in video.cues.items()}
+    supported = {cue: video.class_names[number] for cue, number in video.cues.items()}
     name = video.class_names[video.label]
-    if set(spoken.values()) != {name}:
-        return "\n".join(f"{cue}:\n{said}" for cue, said in spoken.items())
+    if set(supported.values()) != {name}:
+        return "\n".join(f"{cue}:\n{other}" for cue, other in supported.items())
     return name.replace(", ", ",\n").replace(" then ", "\nthen ")

@@ -19,6 +19,7 @@ from temporal_attr.views._common import (
     BAR_COLOUR,
     MUTED_COLOUR,
     Picture,
+    class_text,
     require_example,
     require_index,
 )
@@ -83,7 +84,7 @@ def shuffle_profile(
         f"{SHUFFLE_MEASURES[name].label} {result.interval(name, example)}"
         for name in ("mrr", "probability_drop")
     ]
-    headline(figure, f"Frames in order and shuffled, class {int(result.target[example])}", *shown)
+    headline(figure, f"Frames in order and shuffled, {class_text(result, example)}", *shown)
     return figure
 
 
@@ -191,7 +192,7 @@ def flow_profile(
     legend_below(figure, [upper, lower])
     headline(
         figure,
-        f"Flow and scores of frames, class {int(result.target[example])}",
+        f"Flow and scores of frames, {class_text(result, example)}",
         *_correlation_lines(result, example),
     )
     return figure
@@ -300,7 +301,7 @@ def _ratio_headline(
         "not defined": int(np.isnan(ratios).sum()),
     }
     special = [f"{count} {what}" for what, count in counts.items() if count]
-    title = f"Scores shuffled over scores in order, class {int(result.target[example])}"
+    title = f"Scores shuffled over scores in order, {class_text(result, example)}"
     headline(
         figure, title, mrr, f"{rising}, {change}", ", ".join([f"{len(ratios)} ratios", *special])
     )

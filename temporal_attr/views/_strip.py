@@ -3,52 +3,86 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool, Int, Num
+from jaxtyping import Bool, Float, Int, Num
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
 from temporal_attr._errors import OptionError
+from temporal_attr._typing import ClipTensor, FrameScores
 from temporal_attr.attributions import PixelResult
 from temporal_attr.clips import Clip
-from temporal_attr.views._common import BAR_COLOUR, Images, Picture, require_example
+from temporal_attr.views._common import BAR_COLOUR, Images, Picture, drawable
 
 
 def frame_strip(
-    result: PixelResult, clip: Clip, *, example: int = 0, thumbnails: int = 16
+    attribution: PixelResult | ClipTensor | FrameScores,
+    clip: Clip,
+    *,
+    example: int = 0,
+    thumbnails: int = 16,
+    title: str | None = None,
+    label: str | None = None,
 ) -> Figure:
     """Frames in a row above a bar for the score of each, with time in seconds below.
 
     Args:
-        result: Of `explain` of a method whose attribution is shaped like the clip.
+        attribution: A result of `explain` of a method whose attribution is shaped like the clip; or
+            a bare tensor: such an attribution, of any method, whose bars are then the L2 norms of
+            its frames, or one of frames `(batch, time)`.
         clip: The clip that was explained.
         example: Which one of the batch.
         thumbnails: At most so many frames are shown, evenly chosen; every frame has its bar.
+        title: In place of the picture's own.
+        label: What the bars are, in place of what the result says.
 
     Returns:
         A figure; it is neither shown nor saved.
 
     Raises:
-        ClipError: If the clip has another number of frames than the result.
+        ClipError: If the clip has other frames than were explained, or the tensor is no attribution
+            of them.
         OptionError: If there is no such example, or `thumbnails` is not positive.
+
+    Example:
+        >>> from captum.attr import NoiseTunnel
+        >>> from temporal_attr import TemporalGradient
+        >>> from temporal_attr.synthetic import Motion
+        >>> from temporal_attr.zoo import build_model
+        >>> model = build_model("gru", classes=8, widths=(4, 8))
+        >>> clip = Motion(frames=4, size=16).sample(0).clip(model.preprocessing)
+        >>> frame_strip(TemporalGradient(model).explain(clip.tensor, target=3), clip).get_suptitle()
+        'Class 3, frame by frame'
+        >>> smooth = NoiseTunnel(TemporalGradient(model)).attribute(clip.tensor, target=3)
+        >>> frame_strip(smooth, clip).get_suptitle()
+        'Attribution, frame by frame'
     """
-    batch, frames = result.frame_scores.shape
-    require_example(example, batch, clip, frames)
-    shown = shown_frames(frames, thumbnails)
-    scores = result.frame_scores[example].detach().cpu().float().numpy()
+    drawn = drawable(attribution, clip, example, title, label)
+    shown = shown_frames(len(drawn.scores), thumbnails)
+    scores = drawn.scores.cpu().float().numpy()
     figure = Picture(figsize=(max(6.0, 1.05 * len(shown)), 3.4), layout="constrained")
     axes = figure.subplots()
     times = np.asarray(clip.timestamps)
     width = time_axis(axes, times)
-    axes.bar(times, scores, width, color=BAR_COLOUR)
-    axes.set_ylim(min(0, scores.min() * 1.05), max(0, scores.max() * 1.05) or 1)
-    axes.set_ylabel(result.frame_meaning)
+    draw_scores(axes, times, width, scores)
+    axes.set_ylabel(drawn.frame_label)
+    place_thumbnails(axes, clip.images()[shown], times[shown], figure.get_figwidth())
+    figure.suptitle(drawn.headline("frame by frame"), fontsize=11)
+    return figure
+
+
+def draw_scores(
+    axes: Axes,
+    places: Num[np.ndarray, "time"],
+    width: float,
+    scores: Float[np.ndarray, "time"],
+) -> None:
+    """A bar for each frame, from 0; a frame whose score is not finite has none."""
+    known = np.where(np.isfinite(scores), scores, 0)
+    axes.bar(places, known, width, color=BAR_COLOUR)
+    axes.set_ylim(min(0, known.min() * 1.05), max(0, known.max() * 1.05) or 1)
     axes.axhline(0, color="black", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-    place_thumbnails(axes, clip.images()[shown], times[shown], figure.get_figwidth())
-    target = int(result.target[example])
-    figure.suptitle(f"Class {target}, frame by frame", fontsize=11)
-    return figure
 
 
 def shown_frames(frames: int, thumbnails: int) -> Int[np.ndarray, "shown"]:

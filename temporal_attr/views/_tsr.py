@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from temporal_attr.attributions import FrameMaskingTSRResult
 from temporal_attr.clips import Clip
 from temporal_attr.measures import keyframe_agreement
-from temporal_attr.views._common import BAR_COLOUR, MUTED_COLOUR, Picture, require_example
+from temporal_attr.views._common import BAR_COLOUR, MUTED_COLOUR, Picture, require_example, subject
 from temporal_attr.views._shuffle_common import (
     FLOW_COLOUR,
     SHUFFLED_COLOUR,
@@ -83,7 +83,7 @@ def keyframe_strip(
     place_thumbnails(upper, clip.images()[shown], times[shown], figure.get_figwidth(), framed)
     if any(axes.get_legend_handles_labels()[1] for axes in (upper, lower)):
         legend_below(figure, (upper, lower))
-    title = f"Class {int(result.target[example])}: {result.meaning}"
+    title = f"{subject(result, example)}: {result.meaning}"
     headline(figure, title, *_agreement_lines(result, example), *_open_ends(result))
     return figure
 

@@ -33,7 +33,7 @@ def relevance_result(matrix, step_logits, sigma=0.9, frames_per_step=1, frames=N
     return ContrastiveLRPTemporalResult(
         logits=torch.zeros(batch, 9),
         target=torch.arange(batch) + 3,
-        run=Run("whole", (), "full", 1, None, 0.5),
+        run=Run("whole", (), "full", 1.0, 1.0, {}, 0.5),
         matrix=matrix,
         frame_matrix=torch.zeros(batch, steps, frames),
         step_logits=step_logits,

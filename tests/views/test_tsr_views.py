@@ -312,7 +312,7 @@ def test_the_title_gives_the_correlation_of_the_clip_beside_chance(moving):
     result, clip = moving
     found, _, _ = agreement(result, clip)
     title, value, chance = views.flow_saliency(result, clip).get_suptitle().splitlines()
-    assert title == "Class 1: gradient of the logit, beside flow"
+    assert title == f"{result.class_label()}: gradient of the logit, beside flow"
     expected = f"r = {found.value.item():.2f}, the mean of 5 of 5 frames with flow"
     assert value == f"rank correlation: {expected}"
     expected = f"r = {found.chance.item():.2f}, the mean of 20 other orders of the saliency"

@@ -73,7 +73,7 @@ def test_signed_heat_is_red_where_it_raises_and_blue_where_it_lowers():
 @pytest.mark.parametrize("sign", ["absolute", "signed"])
 def test_heat_is_reduced_over_channels(sign):
     attribution = torch.randn(2, 3, 3, 4, 4)
-    found = heat_maps(attribution, 1, sign)
+    found = heat_maps(attribution[1], sign)
     values = attribution[1].numpy()
     expected = np.sqrt((values**2).sum(1)) if sign == "absolute" else values.sum(1)
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
@@ -135,7 +135,7 @@ def test_the_overlay_video_is_vp9_with_a_frame_for_each(explained, tmp_path):
 
 
 def _heat(result):
-    heat = heat_maps(result.attribution, 0, "absolute")
+    heat = heat_maps(result.attribution[0], "absolute")
     return heat, heat_limit(heat, 99.5)
 
 
@@ -202,7 +202,7 @@ def test_a_planted_sheet_shows_the_truth():
     assert names == [video.class_names[video.label] for video in videos]
 
 
-def test_a_sheet_says_what_unreliable_cues_speak_for():
+def test_a_sheet_says_what_unreliable_cues_support():
     task = Mixed(frames=4, size=24, appearance_reliability=0, motion_reliability=1)
     video = task.sample(0, label=1)
     other = task.class_names[video.cues["appearance"]]

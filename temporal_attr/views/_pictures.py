@@ -1,0 +1,114 @@
+"""All pictures of a result, by the names of their files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import singledispatch
+from typing import TypeAlias
+
+from matplotlib.figure import Figure
+
+from temporal_attr._errors import OptionError
+from temporal_attr.attributions import (
+    ContrastiveLRPTemporalResult,
+    FrameMaskingTSRResult,
+    PixelResult,
+    Result,
+    ShuffleProbeResult,
+    TemporalGradientResult,
+)
+from temporal_attr.clips import Clip
+from temporal_attr.views._flow_saliency import flow_saliency
+from temporal_attr.views._influence import influence_map
+from temporal_attr.views._overlay import overlay_grid
+from temporal_attr.views._relevance import relevance_heatmap
+from temporal_attr.views._shuffle import flow_profile, ratio_distribution, shuffle_profile
+from temporal_attr.views._shuffle_sets import segment_timeline
+from temporal_attr.views._strip import frame_strip
+from temporal_attr.views._tsr import keyframe_strip
+
+Pictures: TypeAlias = dict[str, Callable[[], Figure]]
+
+
+@singledispatch
+def pictures(result: Result, clip: Clip) -> Pictures:
+    """All pictures of a result of one clip, each drawn when it is called.
+
+    For a result of your own, `pictures.register(MyResult)` takes a function that gives its
+    pictures; one that derives from `PixelResult` has those of pixels without.
+
+    Args:
+        result: Of `explain`, of one clip.
+        clip: The clip that was explained.
+
+    Returns:
+        By the name of a file, such as `frame_strip.png`, a function that draws the picture; the
+        one that says most comes first.
+
+    Raises:
+        OptionError: If this is no result, or one without registered pictures.
+
+    Example:
+        >>> from temporal_attr import TemporalGradient
+        >>> from temporal_attr.synthetic import Motion
+        >>> from temporal_attr.zoo import build_model
+        >>> model = build_model("gru", classes=8, widths=(4, 8))
+        >>> clip = Motion(frames=4, size=16).sample(0).clip(model.preprocessing)
+        >>> found = pictures(TemporalGradient(model).explain(clip.tensor, target=3), clip)
+        >>> list(found)
+        ['frame_strip.png', 'overlay_grid.png', 'influence_map.png']
+        >>> found["frame_strip.png"]().get_suptitle()
+        'Class 3, frame by frame'
+    """
+    raise OptionError(
+        "a result whose pictures are known",
+        type(result).__name__,
+        "Register a function: views.pictures.register(type(result))(lambda result, clip: {...}).",
+    )
+
+
+@pictures.register(PixelResult)
+def _of_pixels(result: PixelResult, clip: Clip) -> Pictures:
+    return {
+        "frame_strip.png": lambda: frame_strip(result, clip),
+        "overlay_grid.png": lambda: overlay_grid(result, clip),
+    }
+
+
+@pictures.register(TemporalGradientResult)
+def _of_gradient(result: TemporalGradientResult, clip: Clip) -> Pictures:
+    found = _of_pixels(result, clip)
+    if result.influence is not None:
+        found["influence_map.png"] = lambda: influence_map(result)
+    return found
+
+
+@pictures.register(ContrastiveLRPTemporalResult)
+def _of_matrix(result: ContrastiveLRPTemporalResult, clip: Clip) -> Pictures:
+    return {"relevance_heatmap.png": lambda: relevance_heatmap(result)}
+
+
+@pictures.register(ShuffleProbeResult)
+def _of_shuffles(result: ShuffleProbeResult, clip: Clip) -> Pictures:
+    found: Pictures = {
+        "shuffle_profile.png": lambda: shuffle_profile(result, clip),
+        "ratio_distribution.png": lambda: ratio_distribution(result),
+    }
+    if result.flow is not None:
+        found["flow_profile.png"] = lambda: flow_profile(result, clip)
+    if result.segments is not None:
+        segments = result.segments[0]
+        found["segment_timeline.png"] = lambda: segment_timeline(segments, clip)
+    return found
+
+
+@pictures.register(FrameMaskingTSRResult)
+def _of_rescaling(result: FrameMaskingTSRResult, clip: Clip) -> Pictures:
+    found: Pictures = {
+        "keyframe_strip.png": lambda: keyframe_strip(result, clip),
+        "overlay_grid.png": lambda: overlay_grid(result, clip),
+    }
+    # Keyframes need what flow needs; and with a single flow there is nothing to compare it with.
+    if result.keyframes is not None and len(clip.timestamps) > 2:
+        found["flow_saliency.png"] = lambda: flow_saliency(result, clip)
+    return found
