@@ -1,6 +1,7 @@
 """The attribution methods, one folder each, and what they share."""
 
 from temporal_attr._run import Run, RunContext, started
+from temporal_attr.attributions._files import require_free
 from temporal_attr.attributions._method import VideoMethod
 from temporal_attr.attributions._notebook import register_painter
 from temporal_attr.attributions._registry import METHODS
@@ -44,5 +45,6 @@ __all__ = [
     "VideoMethod",
     "load_result",
     "register_painter",
+    "require_free",
     "started",
 ]

@@ -34,7 +34,7 @@ def write_files(
     Raises:
         ResultError: If something else, or a result, is there, or it cannot be written to.
     """
-    _require_free(where, overwrite)
+    require_free(where, overwrite)
     try:
         where.mkdir(parents=True, exist_ok=True)
         _write(where / RECORD, where / TENSORS, record, tensors)
@@ -77,8 +77,16 @@ def _digest(path: Path) -> str:
     return found.hexdigest()
 
 
-def _require_free(where: Path, overwrite: bool) -> None:
-    """Raise unless the two files can be written without loss of anything but an old result."""
+def require_free(where: Path, overwrite: bool) -> None:
+    """Raise unless `save` can write here without loss of anything but an old result.
+
+    Args:
+        where: The folder that is to be written to.
+        overwrite: Whether an old result may go.
+
+    Raises:
+        ResultError: If it cannot.
+    """
     if where.exists() and not where.is_dir():
         raise ResultError(f"a folder at {where}", "a file", "Choose another place.")
     record, weights = where / RECORD, where / TENSORS

@@ -17,7 +17,7 @@ from temporal_attr.cli._options import values_of
 from temporal_attr.cli._write import draw, make_folder, top_classes, write
 from temporal_attr.clips import Clip, Sampling, load_clip
 from temporal_attr.models import VideoModel, check_logits, class_names, load_model
-from temporal_attr.zoo import load_pretrained, pretrained_card
+from temporal_attr.zoo import load_pretrained
 
 
 @dataclass(frozen=True)
@@ -137,23 +137,23 @@ def explain_one(ready: Ready, settings: Settings, video: Path, out: Path) -> Exp
 
 def _model_and_names(settings: Settings) -> tuple[nn.Module, tuple[str, ...]]:
     """The model, and the names of its classes as far as they are known."""
-    model, names = _load(settings, tuple(class_names(settings.classes)))
-    if isinstance(model, VideoModel):
-        model.class_names = names or model.class_names
-        return model, model.class_names
-    return model, names
+    given = tuple(class_names(settings.classes))
+    model = _load(settings, given)
+    if not isinstance(model, VideoModel):
+        return model, given
+    model.class_names = given or tuple(model.class_names)
+    return model, model.class_names
 
 
-def _load(settings: Settings, names: tuple[str, ...]) -> tuple[nn.Module, tuple[str, ...]]:
+def _load(settings: Settings, names: tuple[str, ...]) -> nn.Module:
     library, _, checkpoint = settings.model.partition(":")
     if library != "zoo":
-        count = len(names) or None
-        return load_model(settings.model, settings.weights, count, settings.seed), names
+        return load_model(settings.model, settings.weights, len(names) or None, settings.seed)
     if settings.weights is not None:
         raise OptionError(
             "a trained model without --weights", str(settings.weights), "Leave one of them out."
         )
-    return load_pretrained(checkpoint), names or tuple(pretrained_card(checkpoint).class_names)
+    return load_pretrained(checkpoint)
 
 
 def _target(settings: Settings, model: nn.Module, clip: Clip, names: tuple[str, ...]) -> int:

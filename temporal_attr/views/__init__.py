@@ -4,7 +4,7 @@ from temporal_attr.views._flow_saliency import flow_saliency
 from temporal_attr.views._glance import glance
 from temporal_attr.views._influence import influence_map
 from temporal_attr.views._overlay import overlay_grid, overlay_video
-from temporal_attr.views._pictures import pictures
+from temporal_attr.views._pictures import pictures, pictures_of_set
 from temporal_attr.views._planted import planted_sheet
 from temporal_attr.views._relevance import average_heatmap, relevance_heatmap
 from temporal_attr.views._shuffle import flow_profile, ratio_distribution, shuffle_profile
@@ -27,6 +27,7 @@ __all__ = [
     "overlay_grid",
     "overlay_video",
     "pictures",
+    "pictures_of_set",
     "planted_sheet",
     "range_curve",
     "ratio_distribution",

@@ -15,6 +15,7 @@ from temporal_attr.attributions import (
     PixelResult,
     Result,
     ShuffleProbeResult,
+    ShuffleSet,
     TemporalGradientResult,
 )
 from temporal_attr.clips import Clip
@@ -23,7 +24,7 @@ from temporal_attr.views._influence import influence_map
 from temporal_attr.views._overlay import overlay_grid
 from temporal_attr.views._relevance import relevance_heatmap
 from temporal_attr.views._shuffle import flow_profile, ratio_distribution, shuffle_profile
-from temporal_attr.views._shuffle_sets import segment_timeline
+from temporal_attr.views._shuffle_sets import clip_overview, segment_timeline
 from temporal_attr.views._strip import frame_strip
 from temporal_attr.views._tsr import keyframe_strip
 
@@ -112,3 +113,37 @@ def _of_rescaling(result: FrameMaskingTSRResult, clip: Clip) -> Pictures:
     if result.keyframes is not None and len(clip.timestamps) > 2:
         found["flow_saliency.png"] = lambda: flow_saliency(result, clip)
     return found
+
+
+@singledispatch
+def pictures_of_set(clips: object) -> Pictures:
+    """All pictures of what several clips say together, each drawn when it is called.
+
+    Args:
+        clips: What a result's `gather` gives, such as a `ShuffleSet`.
+
+    Returns:
+        By the name of a file, a function that draws the picture.
+
+    Raises:
+        OptionError: If nothing is registered for such a set.
+
+    Example:
+        >>> import torch
+        >>> from temporal_attr import ShuffleProbe, ShuffleSet
+        >>> from temporal_attr.zoo import build_model
+        >>> probe = ShuffleProbe(build_model("gru", classes=4, widths=(4, 8)), shuffles=4)
+        >>> result = probe.explain(torch.rand(2, 4, 3, 32, 32), target=1)
+        >>> list(pictures_of_set(ShuffleSet.of([result])))
+        ['clips.png']
+    """
+    raise OptionError(
+        "a set of clips whose pictures are known",
+        type(clips).__name__,
+        "Register a function: views.pictures_of_set.register(type(clips))(lambda clips: {...}).",
+    )
+
+
+@pictures_of_set.register(ShuffleSet)
+def _of_clips(clips: ShuffleSet) -> Pictures:
+    return {"clips.png": lambda: clip_overview(clips, "probability_drop")}

@@ -114,6 +114,19 @@ class ShuffleProbeResult(Result):
     shuffling: str
     scored_by: str
 
+    @classmethod
+    def gather(cls, results: Sequence[ShuffleProbeResult], names: Sequence[str]) -> ShuffleSet:
+        """What the results of several clips say together; the names are those of the clips."""
+        return ShuffleSet.of(results, names)
+
+    def row(self, example: int = 0) -> dict[str, float]:
+        """The measures of one clip and the ends of their intervals, as the columns of a table."""
+        found = {}
+        for name in self.intervals:
+            one = self.interval(name, example)
+            found |= {name: one.value, f"{name}_low": one.low, f"{name}_high": one.high}
+        return found
+
     def samples(self, example: int) -> dict[str, Tensor]:
         """What each measure of one clip is computed from: `(1, shuffles, ...)` by its name."""
         one = slice(example, example + 1)
