@@ -390,7 +390,7 @@ def rescaling_calls() -> list[Call]:
 
         return run
 
-    blocks = {"steps": "two", "feature_mask": Blocks(8, 8)}
+    blocks: dict[str, Any] = {"steps": "two", "feature_mask": Blocks(8, 8)}
     two = {**blocks, "quantile": 0.55}
     rows: dict[str, tuple[Callable[[VideoModel, Tensor], object], Any]] = {
         "one step": (tsr(TemporalGradient), anything),

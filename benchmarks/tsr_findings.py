@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from train_zoo import Recipe
 from tsr_methods import METHODS
@@ -29,15 +30,18 @@ def findings(table: Table) -> list[str]:
     return [*lines, *(f"- {line}" for entry in table.models for line in _parts(table, entry))]
 
 
+def _pair(step: str, method: str) -> Pair:
+    """A method with a step of TSR."""
+    return method, step
+
+
 def _rescaled(table: Table, entry: Recipe) -> list[str]:
     """What one step, and the time relevance by itself, change of each method."""
     lines = []
     levels: tuple[Level, ...] = ("frames", "pixels")
     for level in levels:
         for step, label in ((ONE, "one step"), (TIME, "the time relevance by itself")):
-            changes = _changes(
-                table, entry, list(METHODS), lambda name, step=step: (name, step), level
-            )
+            changes = _changes(table, entry, list(METHODS), partial(_pair, step), level)
             if changes:
                 lines.append(f"`{named(entry)}`, {level}: {label} {_verdicts(changes)}.")
     below = [name for name in METHODS if _is_below_chance(table, entry, name)]

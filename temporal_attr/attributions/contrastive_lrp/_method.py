@@ -140,7 +140,9 @@ class ContrastiveLRPTemporal(VideoMethod, GradientAttribution):  # type: ignore[
         """
         request = self._request(inputs, target, additional_forward_args)
         with started(show_progress) as run:
-            return as_given(timestep_relevance(request, run).matrix, inputs)
+            matrix = timestep_relevance(request, run).matrix
+        found: StepMatrix | tuple[StepMatrix] = as_given(matrix, inputs)
+        return found
 
     def explain(
         self,

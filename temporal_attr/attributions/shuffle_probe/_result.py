@@ -121,7 +121,7 @@ class ShuffleProbeResult(Result):
 
     def row(self, example: int = 0) -> dict[str, float]:
         """The measures of one clip and the ends of their intervals, as the columns of a table."""
-        found = {}
+        found: dict[str, float] = {}
         for name in self.intervals:
             one = self.interval(name, example)
             found |= {name: one.value, f"{name}_low": one.low, f"{name}_high": one.high}
