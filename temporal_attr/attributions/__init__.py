@@ -1,10 +1,10 @@
 """The attribution methods, one folder each, and what they share."""
 
 from temporal_attr._run import Run, RunContext, started
-from temporal_attr.attributions._files import require_free
 from temporal_attr.attributions._method import VideoMethod
 from temporal_attr.attributions._notebook import register_painter
 from temporal_attr.attributions._registry import METHODS
+from temporal_attr.attributions._result_files import require_free
 from temporal_attr.attributions._results import PixelResult, Result
 from temporal_attr.attributions._storage import Stored, load_result
 from temporal_attr.attributions._traits import Traits

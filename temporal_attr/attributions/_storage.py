@@ -13,8 +13,8 @@ from torch import Tensor
 from temporal_attr._errors import ResultError
 from temporal_attr._run import Run
 from temporal_attr.attributions._encoding import DAMAGED, Encoder, decoded, plain, record_of
-from temporal_attr.attributions._files import RECORD, read_record, read_tensors, write_files
 from temporal_attr.attributions._notebook import notebook_html
+from temporal_attr.attributions._result_files import RECORD, read_record, read_tensors, write_files
 from temporal_attr.measures import Interval
 
 S = TypeVar("S", bound="Stored")

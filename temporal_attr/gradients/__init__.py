@@ -2,7 +2,7 @@
 
 from temporal_attr.gradients._autograd import isolated_autograd, native_recurrence
 from temporal_attr.gradients._halving import DEFAULT_CHUNK, halving, is_out_of_memory
-from temporal_attr.gradients._ladder import Memory, gradients_of, require_memory
+from temporal_attr.gradients._memory_ladder import Memory, gradients_of, require_memory
 from temporal_attr.gradients._objectives import (
     OBJECTIVES,
     Objective,

@@ -6,15 +6,6 @@ from temporal_attr.measures._agreement import (
     flow_agreement,
     saliency_video,
 )
-from temporal_attr.measures._atr import (
-    MatrixAverage,
-    average_by_class,
-    average_matrices,
-    average_range,
-    maximum_range,
-    ranges,
-    shortest_runs,
-)
 from temporal_attr.measures._bootstrap import (
     Interval,
     Statistic,
@@ -28,6 +19,13 @@ from temporal_attr.measures._categories import (
     need_category,
     reliance_category,
     tracking_category,
+)
+from temporal_attr.measures._correlation import (
+    Correlation,
+    Overlap,
+    correlation,
+    rank_correlation,
+    temporal_overlap,
 )
 from temporal_attr.measures._flow import FlowAlgorithm, flow_magnitude, optical_flow
 from temporal_attr.measures._frame_scores import (
@@ -43,7 +41,7 @@ from temporal_attr.measures._keyframes import (
     keyframe_agreement,
     keyframes,
 )
-from temporal_attr.measures._reliance import (
+from temporal_attr.measures._score_ratios import (
     flow_correlations,
     median_log_ratio,
     motion_reliance_ratio,
@@ -56,12 +54,14 @@ from temporal_attr.measures._shuffle_measures import (
     ShuffleMeasure,
     shuffle_samples,
 )
-from temporal_attr.measures._statistics import (
-    Correlation,
-    Overlap,
-    correlation,
-    rank_correlation,
-    temporal_overlap,
+from temporal_attr.measures._temporal_range import (
+    MatrixAverage,
+    average_by_class,
+    average_matrices,
+    average_range,
+    maximum_range,
+    ranges,
+    shortest_runs,
 )
 from temporal_attr.measures._window_bounds import window_bounds, windowed_clip
 

@@ -13,7 +13,7 @@ from temporal_attr._require import require_within
 from temporal_attr._typing import ClipTensor, PerExample
 from temporal_attr.clips import FullShuffle, draw_orders
 from temporal_attr.measures._frame_scores import require_attribution
-from temporal_attr.measures._reliance import ranks, unit_deviations
+from temporal_attr.measures._score_ratios import ranks, unit_deviations
 
 SaliencyVideo = Float[Tensor, "batch time height width"]
 """One number for each pixel of each frame."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from temporal_attr._errors import OptionError
 from temporal_attr._require import require_count, require_within
-from temporal_attr.measures._statistics import require_confidence, require_pairs
+from temporal_attr.measures._correlation import require_confidence, require_pairs
 
 Statistic: TypeAlias = Callable[[np.ndarray], np.ndarray]
 """From `(resamples, samples, *rest)` to `(resamples,)`: one number for each resample."""

@@ -18,7 +18,7 @@ from temporal_attr._typing import (
     ShuffledScores,
     Target,
 )
-from temporal_attr.measures._reliance import (
+from temporal_attr.measures._score_ratios import (
     flow_correlations,
     median_log_ratio,
     motion_reliance_ratio,

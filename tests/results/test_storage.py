@@ -319,7 +319,7 @@ import os, signal, sys
 from pathlib import Path
 import torch
 from temporal_attr import load_result
-from temporal_attr.attributions import _files
+from temporal_attr.attributions import _result_files
 first, second, place = load_result(sys.argv[1]), load_result(sys.argv[2]), Path(sys.argv[3])
 
 def die(*args, **kwargs):
@@ -337,7 +337,7 @@ for point in points:
             first.save(folder)
         if os.fork() == 0:
             if point == "writing":
-                _files.save_file = half
+                _result_files.save_file = half
             else:
                 # The calls that change what lies in the folder, one after another.
                 count = -1
@@ -350,7 +350,7 @@ for point in points:
                         return change(*args, **kwargs)
                     return run
                 for name in ("write_text", "unlink", "replace"):
-                    setattr(_files.Path, name, counted(getattr(Path, name)))
+                    setattr(_result_files.Path, name, counted(getattr(Path, name)))
             second.save(folder, overwrite=old)
             os._exit(0)
         assert os.waitstatus_to_exitcode(os.wait()[1]) == -signal.SIGKILL, (point, old)
