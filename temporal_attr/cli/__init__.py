@@ -70,8 +70,9 @@ def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
 # These import what is slow to import; --help should not wait for it.
 def _run_explain(**parsed: object) -> None:
     from temporal_attr.cli._arguments import split  # noqa: PLC0415
-    from temporal_attr.cli._explain import Settings, explain_video  # noqa: PLC0415
+    from temporal_attr.cli._explain import explain_video  # noqa: PLC0415
     from temporal_attr.cli._folder import explain_folder  # noqa: PLC0415
+    from temporal_attr.cli._settings import Settings  # noqa: PLC0415
 
     own, of_method = split(parsed)
     settings = Settings(**own, options=of_method)

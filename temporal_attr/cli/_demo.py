@@ -6,7 +6,8 @@ from pathlib import Path
 
 from temporal_attr import synthetic, views, zoo
 from temporal_attr.attributions import TemporalGradientResult
-from temporal_attr.cli._explain import Settings, explain_video
+from temporal_attr.cli._explain import explain_video
+from temporal_attr.cli._settings import Settings
 from temporal_attr.cli._write import make_folder, top_classes
 
 DEMO = {

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -14,35 +13,11 @@ from temporal_attr._errors import OptionError
 from temporal_attr.attributions import Result, require_free
 from temporal_attr.cli._methods import Chosen, methods
 from temporal_attr.cli._options import values_of
+from temporal_attr.cli._settings import Settings
 from temporal_attr.cli._write import draw, make_folder, top_classes, write
-from temporal_attr.clips import Clip, Sampling, load_clip
+from temporal_attr.clips import Clip, load_clip
 from temporal_attr.models import VideoModel, check_logits, class_names, load_model
 from temporal_attr.zoo import load_pretrained
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What `explain` was asked for; the names are those of its own options.
-
-    Attributes:
-        options: Of the method: what was given, by the parameter's name.
-    """
-
-    video: Path | None
-    model: str
-    out: Path
-    video_dir: Path | None = None
-    weights: Path | None = None
-    classes: Path | None = None
-    method: str = "temporal-gradient"
-    target: str = "top"
-    frames: int = 16
-    sampling: Sampling = "uniform"
-    stride: int = 1
-    start: int = 0
-    device: str = "cpu"
-    seed: int = 0
-    options: Mapping[str, str | bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from typing import Any, Protocol, runtime_checkable
 from temporal_attr import views
 from temporal_attr._errors import OptionError, TargetError, TemporalAttrError
 from temporal_attr.attributions import Result
-from temporal_attr.cli._explain import Settings, explain_one, finish, prepare, say, stop_if_asked
+from temporal_attr.cli._explain import explain_one, finish, prepare, say, stop_if_asked
+from temporal_attr.cli._settings import Settings
 
 SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
 TABLE, RECORD, PICTURE = "clips.csv", "clips.json", "clips.png"

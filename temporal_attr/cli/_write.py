@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from safetensors.torch import save_file
 from tqdm import tqdm
@@ -15,10 +15,8 @@ from tqdm import tqdm
 from temporal_attr import views
 from temporal_attr._errors import OptionError
 from temporal_attr.attributions import PixelResult, Result
+from temporal_attr.cli._settings import Settings
 from temporal_attr.clips import Clip
-
-if TYPE_CHECKING:
-    from temporal_attr.cli._explain import Settings
 
 RECORD, CLIP, OVERLAY = "explained.json", "clip.safetensors", "overlay.webm"
 
