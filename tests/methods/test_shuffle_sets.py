@@ -50,9 +50,9 @@ def covered(shared, trials=600):
 
 @pytest.mark.simulation
 def test_orders_that_all_clips_were_shown_do_not_average_out_over_clips(check_measured):
-    # With 8 orders a percentile interval covers about 0.9; 600 trials are known to 0.012.
+    # With 8 orders a percentile interval covers about 0.88; 600 trials are known to 0.012.
     text = "coverage of 95 % intervals over clips with 8 orders in common, {}"
-    check_measured(text.format("resampled as shared"), covered(shared=True), 0.86, 0.95, 600)
+    check_measured(text.format("resampled as shared"), covered(shared=True), 0.84, 0.95, 600)
     check_measured(
         text.format("resampled as if each clip had its own"), covered(False), 0, 0.7, 600
     )
