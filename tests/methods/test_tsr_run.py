@@ -107,7 +107,7 @@ def test_every_frame_that_is_encoded_is_counted(name, steps):
 @pytest.mark.parametrize("combined", [False, True])
 def test_products_of_combined_directions_are_counted(combined):
     torch.manual_seed(0)
-    model = build_model("lstm", CLASSES, widths=(4, 8), hidden=4).double()
+    model = build_model("lstm", CLASSES, widths=(4, 8), hidden=8).double()
     options = {"steps": "two", "feature_mask": Blocks(2, 2)} if combined else {}
     tsr = FrameMaskingTSR(TemporalGradient(model), **options)
     with Watched(model) as watched:
