@@ -47,6 +47,16 @@ def require_range(name: str, pair: object, low: float, high: float, whole: bool 
         raise OptionError(f"{name} as (smallest, largest)", str(pair), "Swap them.")
 
 
+def require_flag(name: str, value: object) -> None:
+    """Raise unless a setting is True or False.
+
+    Raises:
+        OptionError: With the setting's name.
+    """
+    if not isinstance(value, bool):
+        raise OptionError(f"{name} to be True or False", repr(value), "Choose one of them.")
+
+
 def _outside(name: str, kind: str, value: object, low: float, high: float) -> OptionError:
     least, most = (f"{bound}" if isinstance(bound, int) else f"{bound:g}" for bound in (low, high))
     reach = f"at least {least}" if high == INFINITE else f"from {least} to {most}"

@@ -161,12 +161,11 @@ class RunContext:
         self._uncounted = self._uncounted or part._uncounted
 
     @contextmanager
-    def counting(self, can_be_counted: bool) -> Iterator[None]:
+    def counting(self) -> Iterator[None]:
         """Count what a method of any library does with the model inside.
 
-        Args:
-            can_be_counted: Whether the model is one that counts itself: a `VideoModel`. A method of
-                this library counts in any case.
+        A `VideoModel` that is called counts itself, and a method of this library counts whatever
+        the model. Where neither was seen, the passes are not known.
         """
         token = _counting.set(self)
         before = self._forward
@@ -174,7 +173,8 @@ class RunContext:
             yield
         finally:
             _counting.reset(token)
-            if not can_be_counted and self._forward == before:
+            # No method does without the model: it was run where nothing counts.
+            if self._forward == before:
                 self._uncounted = True
 
     def finished(self, frames: int) -> Run:
@@ -223,11 +223,17 @@ def started(show_progress: bool = False, seed: int | None = None) -> Iterator[Ru
 def counted(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
     """Run a model on clips, and count that where a run asks for it."""
     run = None if torch.compiler.is_compiling() else _counting.get()
-    output = forward(*args, **kwargs)
-    if run is not None:
-        clip = args[0] if args else kwargs["clip"]
-        frames = clip.shape[0] * clip.shape[1]
-        run.ran(forward=frames)
-        if isinstance(output, Tensor) and output.requires_grad:
-            output.register_hook(lambda _: run.ran(backward=frames))
+    if run is None:
+        return forward(*args, **kwargs)
+    # What a model calls inside is part of its pass.
+    token = _counting.set(None)
+    try:
+        output = forward(*args, **kwargs)
+    finally:
+        _counting.reset(token)
+    clip = next(entry for entry in (*args, *kwargs.values()) if isinstance(entry, Tensor))
+    frames = clip.shape[0] * clip.shape[1]
+    run.ran(forward=frames)
+    if isinstance(output, Tensor) and output.requires_grad:
+        output.register_hook(lambda _: run.ran(backward=frames))
     return output

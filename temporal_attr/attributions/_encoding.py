@@ -153,7 +153,8 @@ def record_of(kind: type[Any], values: Mapping[str, Any]) -> Any:  # noqa: ANN40
     Raises:
         ResultError: If the class has other fields by now.
     """
-    assert is_dataclass(kind)
+    if not is_dataclass(kind):
+        raise TypeError(f"{kind.__name__} is no record")
     known = {entry.name for entry in fields(kind) if entry.init}
     try:
         if values.keys() <= known:

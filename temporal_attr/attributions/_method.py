@@ -43,6 +43,12 @@ class VideoMethod(ABC, Attribution):  # type: ignore[misc]  # Captum has no type
                 f"the method {model.get_name()}",
                 "Pass the model that this method explains.",
             )
+        if not callable(model) or isinstance(model, type):
+            raise ModelError(
+                "a model, or a function from clips to logits",
+                repr(model) if isinstance(model, type) else type(model).__name__,
+                "Pass the model itself, such as wrap(network).",
+            )
         super().__init__(model)
         self.model = model
 

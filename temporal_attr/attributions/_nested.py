@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from captum.attr import Attribution
 
-from temporal_attr._errors import ModelError
+from temporal_attr._errors import ModelError, OptionError
 from temporal_attr._run import RunContext
 from temporal_attr._typing import ClipTensor, Logits, Target
 from temporal_attr.attributions.temporal_gradient import TemporalGradient
+from temporal_attr.clips import Normalization
 from temporal_attr.gradients import isolated_autograd, native_recurrence
-from temporal_attr.models import VideoModel, check_logits
+from temporal_attr.models import FramewiseModel, VideoModel, check_logits
 
 
 def as_method(model: Any) -> Attribution:  # noqa: ANN401 - a model or a method
@@ -54,6 +56,21 @@ class NestedMethod:
     arguments: tuple[Any, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
 
+    def in_full_precision(self) -> NestedMethod:
+        """The same, but memory that runs out is an error where it would otherwise cost precision.
+
+        For several clips at a time, of which there can be fewer. A `TemporalGradient` of a model
+        that is not framewise would go down to half precision by itself.
+        """
+        method = self.method
+        if type(method) is not TemporalGradient or method.memory != "auto":
+            return self
+        if isinstance(method.model, FramewiseModel):
+            return self
+        whole = copy.copy(method)
+        whole.memory = "whole"
+        return replace(self, method=whole)
+
     def logits(self, clips: ClipTensor, run: RunContext) -> Logits:
         """The logits of the model that the method explains."""
         with isolated_autograd((clips,)) as (own,), torch.no_grad():
@@ -74,12 +91,30 @@ class NestedMethod:
         given = dict(self.options)
         if self.arguments:
             given["additional_forward_args"] = self.arguments
-        known = isinstance(self.method.forward_func, VideoModel)
         with (
             isolated_autograd((clips,)) as (own,),
-            run.counting(known),
+            run.counting(),
             native_recurrence(clips.is_cuda),
         ):
             # A copy that asks for gradients: some of Captum's methods switch them on, and warn.
             leaf = own.clone().requires_grad_()
             return self.method.attribute(leaf, target=target, **given)
+
+
+def known_normalization(
+    model: VideoModel | Callable[..., Any], given: Normalization | None
+) -> Normalization | None:
+    """How pixel values became input values: as given, or as the model knows it.
+
+    Raises:
+        OptionError: If what is given is no normalization.
+    """
+    if given is None:
+        return model.normalization if isinstance(model, VideoModel) else None
+    if not isinstance(given, Normalization):
+        raise OptionError(
+            "normalization to be a Normalization",
+            repr(given),
+            "Give temporal_attr.Normalization(mean, std).",
+        )
+    return given

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from temporal_attr._errors import OptionError
 from temporal_attr._run import RunContext
 from temporal_attr._typing import ClipTensor
 from temporal_attr.models import VideoModel
@@ -38,3 +39,20 @@ def traced(
     found = trace(forward, clip, bounds, composite, model)
     run.ran(forward=clip.shape[0] * clip.shape[1])
     return found
+
+
+def require_composite(composite: Composite | None) -> Composite:
+    """The rules themselves, or the default ones.
+
+    Raises:
+        OptionError: If these are no rules.
+    """
+    if composite is None:
+        return Composite()
+    if not isinstance(composite, Composite):
+        raise OptionError(
+            "composite to be a Composite",
+            repr(composite),
+            "See temporal_attr.relevance; Composite() has the default rules.",
+        )
+    return composite

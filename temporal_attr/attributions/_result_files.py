@@ -50,6 +50,9 @@ def write_files(
 
 
 def _write(path: Path, weights: Path, record: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    for name in (path, weights):
+        # What lies there is of a run that was killed, or somebody's link to another file.
+        _partial(name).unlink(missing_ok=True)
     save_file(tensors, _partial(weights), metadata={"written_by": FORMAT})
     head = {
         "format": FORMAT,
@@ -66,7 +69,7 @@ def _write(path: Path, weights: Path, record: dict[str, Any], tensors: dict[str,
 
 
 def _partial(path: Path) -> Path:
-    return path.with_name(path.name + ".partial")
+    return path.with_name(f".{path.name}.partial")
 
 
 def _digest(path: Path) -> str:

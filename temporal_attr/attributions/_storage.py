@@ -10,7 +10,7 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from torch import Tensor
 
-from temporal_attr._errors import ResultError
+from temporal_attr._errors import ResultError, TemporalAttrError
 from temporal_attr._run import Run
 from temporal_attr.attributions._encoding import DAMAGED, Encoder, decoded, plain, record_of
 from temporal_attr.attributions._notebook import notebook_html
@@ -120,10 +120,13 @@ class Stored:
         tensors = read_tensors(where, record["sha256"])
         try:
             values = decoded(record["fields"], tensors, _record_class)
-        except (KeyError, TypeError, AttributeError) as error:
+            loaded: S = record_of(kind, values)
+        except TemporalAttrError:
+            raise
+        # Whatever else the text of the record holds: it may have been written by anybody.
+        except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
             got = f"something else ({error})"
             raise ResultError(f"a result in {where / RECORD}", got, DAMAGED) from None
-        loaded: S = record_of(kind, values)
         return loaded
 
     def _plain(self, name: str) -> Any:  # noqa: ANN401

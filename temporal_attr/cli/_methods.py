@@ -118,7 +118,7 @@ class Chosen:
     def _made(self, model: nn.Module, clip: Clip) -> VideoMethod:
         takes = inspect.signature(self.method).parameters
         given = dict(self.constructor)
-        if "normalization" in takes and not isinstance(model, VideoModel):
+        if "normalization" in takes and getattr(model, "normalization", None) is None:
             given["normalization"] = clip.normalization
         base = None if self.base is None else bases()[self.base]
         draws = self.method.traits.random or (base is not None and base.random)

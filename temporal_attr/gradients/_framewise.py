@@ -47,9 +47,11 @@ def gradients_in_chunks(
     model = query.model
     assert isinstance(model, FramewiseModel)
     chunks = model.to_layout(clip).split(size)
+    encoded = []
     with torch.no_grad():
-        encoded = [encode_frames(model, chunk.clone()) for chunk in chunks]
-    run.ran(forward=clip.shape[0] * clip.shape[1])
+        for chunk in chunks:
+            encoded.append(encode_frames(model, chunk.clone()))
+            run.ran(forward=len(chunk))
     leaves = tuple(features.detach().requires_grad_() for features in encoded)
     output = query.of_features(torch.cat(leaves).unflatten(0, clip.shape[:2]))
     at_features = _gradients_by_chunk(query.scalars(output), leaves, run)

@@ -60,9 +60,7 @@ def checkpointed(
     def output(leaves: tuple[Tensor, ...]) -> Output:
         return query.of_features(query.wrapper.features(leaves[0], run=again))
 
-    found = _differentiated(query, clips, output, run)
-    # Every backward pass has recomputed the stages.
-    run.ran(forward=len(found.of_clips[0]) * _frames(clips))
+    found = _differentiated(query, clips, output, run, recomputes=True)
     run.took("checkpoint")
     return found
 
@@ -84,10 +82,11 @@ def half(leanest: Path) -> Path:
         query: GradientQuery, clips: tuple[Tensor, ...], chunk_size: int | None, run: RunContext
     ) -> Gradients:
         part = RunContext(run.show_progress)
-        with torch.autocast(clips[0].device.type, torch.bfloat16):
-            found = leanest(query, clips, chunk_size, part)
-        run.merge(part, path="half", precision="bfloat16")
-        return found
+        try:
+            with torch.autocast(clips[0].device.type, torch.bfloat16):
+                return leanest(query, clips, chunk_size, part)
+        finally:
+            run.merge(part, path="half", precision="bfloat16")
 
     return halved
 
@@ -97,17 +96,18 @@ def _differentiated(
     clips: tuple[Tensor, ...],
     output_of: Callable[[tuple[Tensor, ...]], Output],
     run: RunContext,
+    recomputes: bool = False,
 ) -> Gradients:
+    """Gradients of an output; `recomputes` says that each backward pass runs the model again."""
     leaves = tuple(clip.detach().requires_grad_() for clip in clips)
     # Copies, so that a model that works in place neither trips over a leaf nor reaches the user's
     # clip.
     output = output_of(tuple(leaf.clone() for leaf in leaves))
     run.ran(forward=_frames(clips))
-    kept = [
-        tuple(query.reduction(gradient) for gradient in gradients)
-        for gradients in gradients_by_scalar(query.scalars(output), leaves, run)
-    ]
-    run.ran(backward=len(kept) * _frames(clips))
+    kept = []
+    for gradients in gradients_by_scalar(query.scalars(output), leaves, run):
+        run.ran(forward=_frames(clips) if recomputes else 0, backward=_frames(clips))
+        kept.append(tuple(query.reduction(gradient) for gradient in gradients))
     stacked = tuple(torch.stack(parts) for parts in zip(*kept, strict=True))
     return Gradients(stacked, without_graph(output, clips[0].dtype))
 

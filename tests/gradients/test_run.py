@@ -164,7 +164,7 @@ def test_a_run_that_fails_still_counts_in_the_outer_one():
         model(clip)
         raise ArithmeticError("in the middle")
 
-    with pytest.raises(ArithmeticError, match="in the middle"), outer.counting(True):
+    with pytest.raises(ArithmeticError, match="in the middle"), outer.counting():
         fails(CLIP)
     model(CLIP)  # outside, nothing is counted
     assert outer.finished(FRAMES).forward_passes == 1

@@ -306,7 +306,7 @@ def assert_case_by_hand(case, target, contrastive, tolerance):
     with torch.no_grad():
         steps = case.model.frame_logits(case.clip)
     count = steps.logits.shape[1]
-    method = ContrastiveLRPTemporal(case.model, contrastive, composite=case.composite)
+    method = ContrastiveLRPTemporal(case.model, contrastive=contrastive, composite=case.composite)
     found = method.explain(case.clip, target=target, rows=range(count))
     expected = [case.by_hand(b, target[b], contrastive) for b in range(batch)]
 
@@ -382,7 +382,7 @@ def test_any_small_network(frames, side, kernel, stride, batch, relu, contrastiv
     second = nn.Conv3d(3, 4, (3, 1, 1), padding=(1, 0, 0))
     parts = [first, nn.ReLU() if relu else nn.Tanh(), second, nn.ReLU()]
     case = volume_case(parts, 4, (batch, frames, *side), stride)
-    # With few frames, all that speaks for a class may be outweighed.
+    # With few frames, all that supports a class may be outweighed.
     assume(abs(case.by_hand(0, target, contrastive).pixels).max() > 0)
     assert_case_by_hand(case, [target] * batch, contrastive, 1e-12)
 
@@ -480,7 +480,7 @@ def test_a_causal_model_reads_nothing_to_come(name, contrastive):
         places &= torch.ones(6, 6).triu(-3).bool()
         assert (found.matrix[:, ~places] == 0).all()
     if contrastive:
-        # What speaks for the class and what against it may cancel in a frame.
+        # What supports the class and what opposes it may cancel in a frame.
         assert (found.matrix.tril(-1).sum((1, 2)) > 0).all()
     else:
         assert (found.matrix[:, places] != 0).all()
@@ -587,7 +587,7 @@ def test_early_fusion_has_one_timestep_that_reads_all():
     torch.testing.assert_close(found.frame_matrix.sum(2), logits[:, None], rtol=1e-12, atol=0)
     assert (found.frame_matrix != 0).all()
     for contrastive in (True, False):
-        found = ContrastiveLRPTemporal(model, contrastive).explain(clip, target=2)
+        found = ContrastiveLRPTemporal(model, contrastive=contrastive).explain(clip, target=2)
         assert found.ranges.tolist() == [[1.0], [1.0]]
         assert found.max_atr.tolist() == [1.0, 1.0]
         assert found.avg_atr.isnan().tolist() == (logits <= 0).tolist()
@@ -666,8 +666,10 @@ def test_the_pathways_of_slowfast_are_merged_in_blocks(alpha, frames, options, c
     every.merged_steps = 1
     clip = pixels_within(model, 2, frames, 8)
     target, count = [2, 4], frames // alpha
-    one = ContrastiveLRPTemporal(model, contrastive).explain(clip, target, rows=[count - 1, 0])
-    all_of_them = ContrastiveLRPTemporal(every, contrastive).explain(clip, target)
+    one = ContrastiveLRPTemporal(model, contrastive=contrastive).explain(
+        clip, target, rows=[count - 1, 0]
+    )
+    all_of_them = ContrastiveLRPTemporal(every, contrastive=contrastive).explain(clip, target)
     assert tuple(all_of_them.matrix.shape) == (2, frames, frames)
     for found, whole, expected in (
         (one.matrix, True, all_of_them.matrix),
@@ -711,7 +713,7 @@ def test_the_error_of_a_fast_timestep_tells_what_the_empty_slots_took():
     model = small_slowfast(2, 8)
     model.merged_steps = 1
     with torch.no_grad():
-        # Between slow frames eight of ten features are empty, and no other speaks for the class:
+        # Between slow frames eight of ten features are empty, and no other supports the class:
         # by z+ nothing adds to the logit, so all share alike, and eight tenths are no pixel's.
         model.classifier.weight[1, 8:] = -1
         model.classifier.bias[1] = 1
@@ -750,7 +752,7 @@ def test_no_timestep_speaks_for_the_class():
     bare = matrices(case.model, case.clip, [1, 1], contrastive=False)
     assert (bare.matrix <= 0).all()
     for highest, text in zip(found.max_atr, said_of_ranges(found), strict=True):
-        assert "no timestep speaks for this class" in text
+        assert "no timestep supports this class" in text
         assert f"at most {highest:.0f} of 6 timesteps" in text
 
 

@@ -56,7 +56,7 @@ def test_the_probe_says_what_shuffling_takes_away(capsys):
     names = {"ta": ta, "model": model, "clip": clip, "predicted": model(clip.tensor).argmax(1)}
     exec(compile(block_with("ShuffleProbe"), "README.md", "exec"), names)
     said = capsys.readouterr().out
-    assert "fall of the target's probability: 0.00 (95 % 0.00 to 0.00)" in said
+    assert "drop of the target's probability: 0.00 (95 % 0.00 to 0.00)" in said
     assert "Motion Reliance Ratio: 1.00 (95 % 1.00 to 1.00)" in said
 
 

@@ -437,7 +437,7 @@ def test_batch_norm_is_merged_with_the_layer_before_it():
     x = torch.randn(2, 2, 5, 5, dtype=torch.float64)
     merged = copy.deepcopy(layer)
     with torch.no_grad():
-        # A positive scale changes no share; a negative one turns what speaks for an output round.
+        # A positive scale changes no share; a negative one turns what supports an output round.
         norm.weight[1] *= -1
         scale = norm.weight / (norm.running_var + norm.eps).sqrt()
         merged.weight.mul_(scale[:, None, None, None])

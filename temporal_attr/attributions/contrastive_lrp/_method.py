@@ -9,10 +9,11 @@ from captum.attr import GradientAttribution
 from captum.log import log_usage
 
 from temporal_attr._errors import FrameLogitsError
-from temporal_attr._require import require_count, require_within
+from temporal_attr._require import require_count, require_flag, require_within
 from temporal_attr._run import started
 from temporal_attr._typing import ClipTensor, StepMatrix, TargetLike
 from temporal_attr.attributions._method import VideoMethod, as_given
+from temporal_attr.attributions._relevance import require_composite
 from temporal_attr.attributions._traits import Traits
 from temporal_attr.attributions.contrastive_lrp._compute import (
     TimestepRequest,
@@ -104,9 +105,10 @@ class ContrastiveLRPTemporal(VideoMethod, GradientAttribution):  # type: ignore[
         require_within("sigma", sigma, 1e-6, 1)
         if rows_per_backward is not None:
             require_count("rows_per_backward", rows_per_backward, 1)
+        require_flag("contrastive", contrastive)
         self.contrastive = contrastive
         self.sigma = sigma
-        self.composite = Composite() if composite is None else composite
+        self.composite = require_composite(composite)
         self.rows_per_backward = rows_per_backward
 
     @log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]

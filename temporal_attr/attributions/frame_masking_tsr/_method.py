@@ -10,11 +10,16 @@ from captum.log import log_usage
 from torch import Tensor
 
 from temporal_attr._errors import ClipError, OptionError
-from temporal_attr._require import require_count, require_within
+from temporal_attr._require import require_count, require_flag, require_within
 from temporal_attr._run import started
 from temporal_attr._typing import ClipTensor, TargetLike
 from temporal_attr.attributions._method import VideoMethod, as_given
-from temporal_attr.attributions._nested import NestedMethod, as_method, model_of
+from temporal_attr.attributions._nested import (
+    NestedMethod,
+    as_method,
+    known_normalization,
+    model_of,
+)
 from temporal_attr.attributions._traits import CLIP_AXES, Traits
 from temporal_attr.attributions.frame_masking_tsr._compute import RescalingRequest, rescaled
 from temporal_attr.attributions.frame_masking_tsr._result import (
@@ -146,8 +151,8 @@ class FrameMaskingTSR(VideoMethod, PerturbationAttribution):  # type: ignore[mis
             require_count("seed", seed, 0)
         self.steps: Steps = steps
         self.feature_mask = as_feature_mask(feature_mask)
-        known = self.model.normalization if isinstance(self.model, VideoModel) else None
-        self.normalization = known if normalization is None else normalization
+        self.normalization = known_normalization(self.model, normalization)
+        require_flag("normalize", normalize)
         self.feature_mask.require_pixels(self.normalization)
         self.baselines, self.window = baselines, window
         self.threshold, self.quantile, self.normalize = threshold, quantile, normalize
@@ -253,7 +258,8 @@ class FrameMaskingTSR(VideoMethod, PerturbationAttribution):  # type: ignore[mis
         clip = self._checked_clip(inputs).detach()
         if self.window >= clip.shape[1] + (self.baselines != "neighbour"):
             raise ClipError(
-                f"a clip longer than the window of {self.window}",
+                f"a clip of at least the {self.window} frames of the window"
+                + (" and a neighbour" if self.baselines == "neighbour" else ""),
                 f"{clip.shape[1]} frames",
                 "Mask fewer frames at once.",
             )

@@ -13,6 +13,7 @@ from torch import Tensor
 from temporal_attr._run import started
 from temporal_attr._typing import ClipTensor, PerExample, TargetLike
 from temporal_attr.attributions._method import VideoMethod, as_given
+from temporal_attr.attributions._relevance import require_composite
 from temporal_attr.attributions._traits import CLIP_AXES, Traits
 from temporal_attr.attributions.lrp._compute import RelevanceRequest, clip_relevance
 from temporal_attr.attributions.lrp._result import LRPResult
@@ -73,7 +74,7 @@ class LRP(VideoMethod, GradientAttribution):  # type: ignore[misc]
         self, model: VideoModel | Callable[..., Any], composite: Composite | None = None
     ) -> None:
         super().__init__(model)
-        self.composite = Composite() if composite is None else composite
+        self.composite = require_composite(composite)
 
     @property
     def multiplies_by_inputs(self) -> bool:

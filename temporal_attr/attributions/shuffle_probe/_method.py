@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from captum.attr import Attribution, PerturbationAttribution
 from captum.log import log_usage
+from torch import Tensor
 
 from temporal_attr._errors import ClipError, OptionError
-from temporal_attr._require import require_count
+from temporal_attr._require import require_count, require_within
 from temporal_attr._run import started
 from temporal_attr._typing import ClipTensor, FrameScores, TargetLike
 from temporal_attr.attributions._method import VideoMethod, as_given
-from temporal_attr.attributions._nested import NestedMethod, as_method, model_of
+from temporal_attr.attributions._nested import (
+    NestedMethod,
+    as_method,
+    known_normalization,
+    model_of,
+)
 from temporal_attr.attributions._traits import Traits
 from temporal_attr.attributions.shuffle_probe._compute import (
     ProbeRequest,
@@ -40,8 +46,9 @@ from temporal_attr.clips import (
     Normalization,
     Shuffling,
     window_starts,
+    window_step,
 )
-from temporal_attr.measures import FlowAlgorithm, Reduction, require_reduction
+from temporal_attr.measures import FlowAlgorithm, require_reduction
 from temporal_attr.models import VideoModel
 
 SHORTEST = 3
@@ -136,7 +143,7 @@ class ShuffleProbe(VideoMethod, PerturbationAttribution):  # type: ignore[misc]
         shuffles: int = 20,
         seed: int = 0,
         shuffling: Shuffling | None = None,
-        reduction: Reduction = "l2",
+        reduction: Literal["l2", "l1", "max"] | Callable[[Tensor], Tensor] = "l2",
         normalization: Normalization | None = None,
         segment: int = 12,
         segment_overlap: float = 0.5,
@@ -148,7 +155,8 @@ class ShuffleProbe(VideoMethod, PerturbationAttribution):  # type: ignore[misc]
         require_count("shuffles", shuffles, 1)
         require_count("seed", seed, 0)
         require_count("segment", segment, SHORTEST)
-        _require_overlap(segment_overlap)
+        require_within("segment_overlap", segment_overlap, 0, 1)
+        window_step(segment, segment_overlap)
         _require_shuffling(shuffling)
         require_reduction(reduction, ("l2", "l1", "max"))
         if chunk_size is not None:
@@ -161,8 +169,7 @@ class ShuffleProbe(VideoMethod, PerturbationAttribution):  # type: ignore[misc]
         self.seed = seed
         self.shuffling = FullShuffle() if shuffling is None else shuffling
         self.reduction = reduction
-        known = self.model.normalization if isinstance(self.model, VideoModel) else None
-        self.normalization = known if normalization is None else normalization
+        self.normalization = known_normalization(self.model, normalization)
         self.segment = segment
         self.segment_overlap = segment_overlap
         self.chunk_size = chunk_size
@@ -312,11 +319,6 @@ class ShuffleProbe(VideoMethod, PerturbationAttribution):  # type: ignore[misc]
             flow=None if flow is None else clip_flow(clip, self.normalization, flow),
             repeat=not isinstance(self.method, TemporalGradient),
         )
-
-
-def _require_overlap(share: float) -> None:
-    if not 0 <= share < 1:
-        raise OptionError("segment_overlap in [0, 1)", f"{share}", "Try 0.5, half of a segment.")
 
 
 def _require_shuffling(shuffling: object) -> None:
