@@ -1,12 +1,13 @@
 """Pictures of results and of bare attributions; figures are returned, not shown."""
 
+from temporal_attr.views._average import average_heatmap
 from temporal_attr.views._flow_saliency import flow_saliency
 from temporal_attr.views._glance import glance
 from temporal_attr.views._influence import influence_map
 from temporal_attr.views._overlay import overlay_grid, overlay_video
 from temporal_attr.views._pictures import pictures, pictures_of_set
 from temporal_attr.views._planted import planted_sheet
-from temporal_attr.views._relevance import average_heatmap, relevance_heatmap
+from temporal_attr.views._relevance import relevance_heatmap
 from temporal_attr.views._shuffle import flow_profile, ratio_distribution, shuffle_profile
 from temporal_attr.views._shuffle_range import range_curve
 from temporal_attr.views._shuffle_sets import clip_overview, segment_timeline

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
@@ -18,7 +17,7 @@ from torch import Tensor
 from temporal_attr._errors import ClipError, OptionError
 from temporal_attr._typing import StepMatrix
 from temporal_attr.attributions import ContrastiveLRPTemporalResult, Result
-from temporal_attr.measures import MatrixAverage, maximum_range, ranges, shortest_runs
+from temporal_attr.measures import maximum_range, ranges, shortest_runs
 from temporal_attr.views._common import (
     BAR_COLOUR,
     MUTED_COLOUR,
@@ -28,8 +27,6 @@ from temporal_attr.views._common import (
 )
 
 Matrix = Float[np.ndarray, "steps steps"]
-
-MAX_PANELS = 12
 
 
 @dataclass(frozen=True)
@@ -129,13 +126,13 @@ def _rows_of_result(
             f"{sigma} for a result, which has its own",
             "Leave it out.",
         )
-    matrix, logits = one_matrix(result.matrix, example), _array(result.step_logits[example])
+    matrix, logits = one_matrix(result.matrix, example), array_of(result.step_logits[example])
     return _Rows(
-        matrix=_array(matrix),
+        matrix=array_of(matrix),
         runs=_runs(matrix, result.sigma),
-        lengths=_array(result.ranges[example]),
+        lengths=array_of(result.ranges[example]),
         logits=logits,
-        weighted=logits * _array(result.step_weights) > 0,
+        weighted=logits * array_of(result.step_weights) > 0,
         title=_headline(result, example),
     )
 
@@ -151,12 +148,12 @@ def _rows_of_matrix(matrices: StepMatrix, example: int, sigma: float) -> _Rows:
     lengths = ranges(matrix[None], sigma)
     largest, steps = _number(float(maximum_range(lengths)[0])), len(matrix)
     return _Rows(
-        matrix=_array(matrix),
+        matrix=array_of(matrix),
         runs=_runs(matrix, sigma),
-        lengths=_array(lengths[0]),
+        lengths=array_of(lengths[0]),
         logits=None,
         weighted=np.ones(steps, bool),
-        title=f"Relevance of each timestep\nmax-ATR {largest} of {_count(steps, 'timestep')}",
+        title=f"Relevance of each timestep\nmax-ATR {largest} of {counted(steps, 'timestep')}",
     )
 
 
@@ -165,49 +162,8 @@ def _runs(matrix: Tensor, sigma: float) -> list[tuple[int, int]]:
     return [(first, last) for first, last in shortest_runs(matrix[None], sigma)[0].tolist()]
 
 
-def average_heatmap(
-    averages: MatrixAverage | Mapping[int, MatrixAverage],
-    *,
-    names: Sequence[str] | Mapping[int, str] | None = None,
-) -> Figure:
-    """Mean relevance matrices, and beside each how much the clips differ from it.
-
-    The mean and the standard deviation of a panel have one colour scale; other panels have their
-    own. A cell without colour is zero.
-
-    Args:
-        averages: Of a whole dataset (`average_matrices`), or a panel for each class
-            (`average_by_class`), up to 12.
-        names: Of the classes, by number; a class without one shows its number. A dataset has none.
-
-    Returns:
-        A figure; it is neither shown nor saved.
-
-    Raises:
-        OptionError: If there are no averages, or more than 12.
-
-    Example:
-        >>> import torch
-        >>> from temporal_attr.measures import average_by_class
-        >>> scores = torch.tensor([0.9, 0.8, 0.7])
-        >>> averages = average_by_class(torch.rand(3, 4, 4), torch.tensor([0, 1, 1]), scores)
-        >>> figure = average_heatmap(averages, names=["a wave", "a jump"])
-        >>> [panel.get_suptitle() for panel in figure.subfigs]
-        ['a wave (1 clip)', 'a jump (2 clips)']
-    """
-    panels = _panels(averages, names)
-    columns = 1 if len(panels) == 1 else 2 if len(panels) <= 4 else 3
-    rows = -(-len(panels) // columns)
-    figure = Picture(figsize=(5.2 * columns, 2.75 * rows + 0.4), layout="constrained")
-    parts = figure.subfigures(rows, columns, squeeze=False).flat
-    for part, (title, average) in zip(parts, panels, strict=False):
-        part.suptitle(title, fontsize=10)
-        _draw_average(part, average)
-    figure.suptitle("Relevance of each timestep for each timestep's logit", fontsize=11)
-    return figure
-
-
-def _array(values: Tensor) -> np.ndarray:
+def array_of(values: Tensor) -> np.ndarray:
+    """The numbers of a tensor, in double precision."""
     array: np.ndarray = values.detach().cpu().double().numpy()
     return array
 
@@ -217,15 +173,16 @@ def _draw_rows(axes: Axes, matrix: Matrix, weighted: np.ndarray) -> AxesImage:
     largest = np.abs(matrix).max(1, keepdims=True)
     share = np.divide(matrix, largest, out=np.zeros_like(matrix), where=largest > 0)
     opacity = np.broadcast_to(np.where(weighted, 1.0, 0.35)[:, None], matrix.shape)
-    image = _draw_matrix(axes, share, 1.0, bool((matrix < 0).any()), opacity)
+    image = draw_matrix(axes, share, 1.0, bool((matrix < 0).any()), opacity)
     axes.set_ylabel("timestep that predicts, i")
     axes.set_xlabel("timestep that is read, j")
     return image
 
 
-def _draw_matrix(
+def draw_matrix(
     axes: Axes, matrix: Matrix, limit: float, signed: bool, opacity: np.ndarray | float = 1.0
 ) -> AxesImage:
+    """A matrix on a scale that ends at a limit; what is zero has no colour."""
     image = axes.imshow(
         np.ma.masked_equal(matrix, 0),
         cmap="RdBu_r" if signed else "viridis",
@@ -272,12 +229,14 @@ def _draw_logits(axes: Axes, rows: _Rows, points: float) -> None:
 def _headline(result: ContrastiveLRPTemporalResult, example: int) -> str:
     average, largest = float(result.avg_atr[example]), float(result.max_atr[example])
     steps, frames = result.frame_matrix.shape[1:]
-    found = f"avg-ATR {_number(average)}, max-ATR {_number(largest)} of {_count(steps, 'timestep')}"
+    found = (
+        f"avg-ATR {_number(average)}, max-ATR {_number(largest)} of {counted(steps, 'timestep')}"
+    )
     each = result.frames_per_step
     if each != 1 and not np.isnan(largest):
         # The last timestep may have fewer frames than the others.
         both = [_number(min(length * each, frames)) for length in (average, largest)]
-        found += f"\n({both[0]} and {both[1]} of {_count(frames, 'frame')})"
+        found += f"\n({both[0]} and {both[1]} of {counted(frames, 'frame')})"
     return f"Relevance of each timestep for {class_text(result, example)}\n{found}"
 
 
@@ -285,45 +244,6 @@ def _number(length: float) -> str:
     return "unknown" if np.isnan(length) else f"{length:.1f}".removesuffix(".0")
 
 
-def _count(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
+    """Such as "1 clip" and "2 clips"."""
     return f"{number} {noun}" + ("s" if number != 1 else "")
-
-
-def _panels(
-    averages: MatrixAverage | Mapping[int, MatrixAverage],
-    names: Sequence[str] | Mapping[int, str] | None,
-) -> list[tuple[str, MatrixAverage]]:
-    """Averages, each with what stands above it."""
-    if isinstance(averages, MatrixAverage):
-        return [(f"all classes ({_count(averages.clips, 'clip')})", averages)]
-    if not 1 <= len(averages) <= MAX_PANELS:
-        raise OptionError(
-            f"1 to {MAX_PANELS} classes",
-            str(len(averages)),
-            "Draw some of them: {number: averages[number] for number in chosen}.",
-        )
-    known = dict(names if isinstance(names, Mapping) else enumerate(names or ()))
-    return [
-        (f"{known.get(number, f'class {number}')} ({_count(average.clips, 'clip')})", average)
-        for number, average in averages.items()
-    ]
-
-
-def _draw_average(part: SubFigure, average: MatrixAverage) -> None:
-    mean, deviation = _array(average.mean), _array(average.deviation)
-    left, right = part.subplots(1, 2, sharex=True, sharey=True)
-    known = average.clips > 1
-    limit = max(np.abs(mean).max(), deviation.max() if known else 0) or 1.0
-    signed = bool((mean < 0).any())
-    image = _draw_matrix(left, mean, limit, signed)
-    left.set_ylabel("predicts", fontsize=8)
-    left.set_title("mean", fontsize=8)
-    right.set_title("standard deviation" if known else "(no deviation of one clip)", fontsize=8)
-    for axes in (left, right):
-        axes.set_xlabel("is read", fontsize=8)
-        axes.tick_params(labelsize=7)
-    if known:
-        _draw_matrix(right, deviation, limit, signed)
-    else:
-        right.set_axis_off()
-    part.colorbar(image, ax=[left, right]).ax.tick_params(labelsize=7)
