@@ -10,6 +10,7 @@ from typing import Any
 from temporal_attr.attributions import VideoMethod
 from temporal_attr.cli._methods import gathers, methods
 from temporal_attr.cli._options import Option, options_of
+from temporal_attr.cli._settings import Settings
 
 OF_METHOD = "of method: "
 """Before the names of methods' options, which may be called like one of the command's own."""
@@ -71,30 +72,34 @@ def _add_input(parser: argparse.ArgumentParser, known: Mapping[str, type[VideoMe
         help="text file, one class name a line; torchvision and timm models are built with that "
         "many classes",
     )
-    parser.add_argument("--target", help="class number or name, or top (default)")
-    parser.add_argument("--device", help="such as cuda (default: cpu)")
+    parser.add_argument(
+        "--target", help=f"class number or name, or top (default: {Settings.target})"
+    )
+    parser.add_argument("--device", help=f"such as cuda (default: {Settings.device})")
     parser.add_argument(
         "--seed",
         type=int,
         help="of random weights, without --weights, and of methods that draw random numbers "
-        "(default: 0)",
+        f"(default: {Settings.seed})",
     )
 
 
 def _add_sampling(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--frames", type=int, help="how many (default: 16)")
+    parser.add_argument("--frames", type=int, help=f"how many (default: {Settings.frames})")
     parser.add_argument(
         "--sampling",
         choices=("uniform", "dense"),
-        help="over the whole video, or one after another (default: uniform)",
+        help=f"over the whole video, or one after another (default: {Settings.sampling})",
     )
-    parser.add_argument("--stride", type=int, help="for dense sampling (default: 1)")
-    parser.add_argument("--start", type=int, help="for dense sampling (default: 0)")
+    parser.add_argument(
+        "--stride", type=int, help=f"for dense sampling (default: {Settings.stride})"
+    )
+    parser.add_argument("--start", type=int, help=f"for dense sampling (default: {Settings.start})")
 
 
 def _questions(known: Mapping[str, type[VideoMethod]]) -> str:
     said = (f"{slug}: {method.traits.question}" for slug, method in known.items())
-    return _escaped(f"the question (default: {next(iter(known))}). {' '.join(said)}")
+    return _escaped(f"the question (default: {Settings.method}). {' '.join(said)}")
 
 
 def _method_of(given: Sequence[str]) -> str | None:

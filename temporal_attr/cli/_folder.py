@@ -11,7 +11,14 @@ from typing import Any, Protocol, runtime_checkable
 from temporal_attr import views
 from temporal_attr._errors import OptionError, TargetError, TemporalAttrError
 from temporal_attr.attributions import Result
-from temporal_attr.cli._explain import explain_one, finish, prepare, say, stop_if_asked
+from temporal_attr.cli._explain import (
+    Ready,
+    explain_one,
+    finish,
+    prepare,
+    say,
+    stop_if_asked,
+)
 from temporal_attr.cli._settings import Settings
 
 SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
@@ -58,6 +65,21 @@ def explain_folder(settings: Settings, folder: Path) -> None:
     ready = prepare(settings)
     for name in (TABLE, RECORD, PICTURE):
         (settings.out / name).unlink(missing_ok=True)
+    done, failed = _explain_each(ready, settings, videos)
+    if not done:
+        raise OptionError(
+            f"a video that can be explained in {folder}", f"{len(failed)} that cannot", "See above."
+        )
+    _write_together(done, settings.out)
+    if failed:
+        print(f"left out, as they could not be explained: {', '.join(failed)}")
+    finish(settings)
+
+
+def _explain_each(
+    ready: Ready, settings: Settings, videos: Sequence[Path]
+) -> tuple[dict[str, Result], list[str]]:
+    """The results by the names of their videos, and the videos that were left out."""
     done: dict[str, Result] = {}
     failed: list[str] = []
     for number, video in enumerate(videos, 1):
@@ -74,14 +96,7 @@ def explain_folder(settings: Settings, folder: Path) -> None:
         if isinstance(result, Gathers):
             _append_row(settings.out / TABLE, video.name, result)
         stop_if_asked(result)
-    if not done:
-        raise OptionError(
-            f"a video that can be explained in {folder}", f"{len(failed)} that cannot", "See above."
-        )
-    _write_together(done, settings.out)
-    if failed:
-        print(f"left out, as they could not be explained: {', '.join(failed)}")
-    finish(settings)
+    return done, failed
 
 
 def _videos(folder: Path) -> list[Path]:

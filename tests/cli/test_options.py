@@ -233,6 +233,14 @@ def test_every_parameter_is_an_option_or_known_not_to_be(method):
     assert left <= NOT_WRITABLE | set(SUPPLIED)
 
 
+def test_options_of_one_name_are_written_alike():
+    written = {}
+    for method in METHODS:
+        for option in options_of(method).values():
+            written.setdefault(option.name, set()).add(option.kind.switch)
+    assert all(len(ways) == 1 for ways in written.values()), written
+
+
 WRITTEN = {
     "whole number": (int, "3", 3),
     "number": (float, "3", 3.0),
