@@ -47,6 +47,17 @@ def require_range(name: str, pair: object, low: float, high: float, whole: bool 
         raise OptionError(f"{name} as (smallest, largest)", str(pair), "Swap them.")
 
 
+def require_share(name: str, value: object) -> None:
+    """Raise unless a setting is a share from 0 to less than 1.
+
+    Raises:
+        OptionError: With the setting's name.
+    """
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if not is_number or not 0 <= float(value) < 1:  # type: ignore[arg-type]
+        raise OptionError(f"{name} in [0, 1)", repr(value), "A share, such as 0.5.")
+
+
 def require_flag(name: str, value: object) -> None:
     """Raise unless a setting is True or False.
 

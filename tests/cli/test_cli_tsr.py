@@ -254,7 +254,7 @@ def test_superpixels_of_a_model_that_is_not_wrapped(tmp_path, monkeypatch):
             'baselines to be a number, "mean", "blur", "neighbour" .* got .grey.',
         ),
         (["--window=0"], "window a whole number at least 1, got 0"),
-        (["--window=9"], "a clip longer than the window of 9, got 4 frames"),
+        (["--window=9"], "a clip of at least the 9 frames of the window, got 4 frames"),
         (["--threshold=-1"], "threshold at least 0, got -1"),
         (["--quantile=2"], "quantile from 0 to 1, got 2"),
         (["--quantile=0.5", "--threshold=1"], "a threshold or a quantile, got threshold=1.0 and"),

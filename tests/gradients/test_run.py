@@ -139,6 +139,74 @@ def test_what_cannot_be_counted_is_not_known():
     assert "passes not known" in run.describe()
 
 
+class AroundTheCall(Saliency):
+    """A method that uses the parts of a wrapper, and never calls it."""
+
+    def __init__(self, model):
+        super().__init__(lambda clip: model.head(model.features(clip)))
+        self.forward_func, self.parts = model, self.forward_func
+
+    def attribute(self, inputs, target=None):
+        total = self.parts(inputs).gather(1, target[:, None]).sum()
+        return torch.autograd.grad(total, inputs)[0]
+
+
+def test_a_method_that_goes_around_the_call_is_not_said_to_need_no_pass():
+    assert passes(nested(AroundTheCall(late_fusion()))) == (None, None)
+
+
+class Ensemble(VideoModel):
+    """Two models behind one call."""
+
+    layout = "batch time channel height width"
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.other = late_fusion(), late_fusion()
+
+    @property
+    def stages(self):
+        return (lambda clip: torch.stack([self.one(clip), self.other(clip)], 1),)
+
+    def head(self, features):
+        return features.mean(1)
+
+    def frame_head(self, features):
+        raise AssertionError("not asked for")
+
+
+def test_models_inside_a_model_are_part_of_its_pass():
+    assert passes(nested(Saliency(Ensemble().eval()))) == (1, 1)
+
+
+class FailsAtTheThird(Whole):
+    """A model whose third backward pass runs out of memory."""
+
+    def __init__(self):
+        super().__init__()
+        self.left = 3
+
+    def frame_head(self, features):
+        def fail(gradient):
+            self.left -= 1
+            if not self.left:
+                raise torch.OutOfMemoryError("at the third timestep")
+
+        steps = super().frame_head(features)
+        logits = steps.logits.clone()
+        if logits.requires_grad:
+            logits.register_hook(fail)
+        return type(steps)(logits, steps.weights)
+
+
+def test_passes_of_an_attempt_that_failed_count_as_far_as_they_came():
+    run = TemporalGradient(FailsAtTheThird().eval()).explain(CLIP, TARGET).run
+    assert run.path == "whole, then checkpoint"
+    assert run.tried == ("whole",)
+    # The gradient; two timesteps of the first attempt; six of the second, each recomputed.
+    assert passes(run) == (1 + 1 + 1 + 6, 1 + 2 + 6)
+
+
 def test_lower_precision_of_a_part_is_the_run_s():
     run = nested(TemporalGradient(late_fusion(), memory="half"))
     assert (run.precision, run.path) == ("bfloat16", "half")

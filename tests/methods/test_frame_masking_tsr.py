@@ -331,8 +331,12 @@ def test_features_of_no_size_are_refused(make, text):
 @pytest.mark.parametrize(
     ("options", "error", "text"),
     [
-        ({"window": 6}, ClipError, "a clip longer than the window of 6, got 5 frames"),
-        ({"window": 5, "baselines": "neighbour"}, ClipError, "longer than the window of 5, got 5"),
+        ({"window": 6}, ClipError, "a clip of at least the 6 frames of the window, got 5"),
+        (
+            {"window": 5, "baselines": "neighbour"},
+            ClipError,
+            "the 5 frames of the window and a neighbour, got 5",
+        ),
         (
             {"baselines": torch.zeros(4, 4)},
             ClipError,

@@ -9,7 +9,7 @@ import temporal_attr._run
 from temporal_attr import LRP, FrameRecurrent, LateFusion, ShuffleProbe, TemporalGradient
 from temporal_attr.attributions.shuffle_probe import _by_frame
 from temporal_attr.clips import IDENTITY, BlockShuffle
-from temporal_attr.gradients import _ladder
+from temporal_attr.gradients import _memory_ladder
 from temporal_attr.models import VideoModel
 from temporal_attr.relevance import Box, Composite
 from temporal_attr.zoo import build_model
@@ -421,7 +421,7 @@ def no_whole_graph(monkeypatch):
     def whole(query, clips, chunk_size, run):
         raise out_of_memory()
 
-    monkeypatch.setattr(_ladder, "whole", whole)
+    monkeypatch.setattr(_memory_ladder, "whole", whole)
 
 
 def test_a_single_clip_goes_down_the_ladder(monkeypatch):
@@ -502,5 +502,5 @@ def test_names_of_classes_are_carried():
     probe = ShuffleProbe(model, shuffles=3)
     clip = torch.rand(1, 6, 3, 16, 16)
     assert probe.explain(clip, 2, flow=None).class_names == ("run", "walk", "jump")
-    assert probe.curve(clip, 2).summary().startswith("clip 0: target 2 (jump)\n")
+    assert probe.curve(clip, 2).summary().startswith("clip 0: target jump (2)\n")
     assert probe.curve(clip, 2).class_names == ("run", "walk", "jump")

@@ -437,7 +437,7 @@ def test_options_are_checked():
     clip = family("gru_mean").clip()
     with pytest.raises(OptionError, match="objective to be .*got 'score'"):
         TemporalGradient(wrapper, "score")
-    with pytest.raises(OptionError, match="chunk_size to be at least 1, got 0"):
+    with pytest.raises(OptionError, match="chunk_size a whole number at least 1, got 0"):
         TemporalGradient(wrapper, chunk_size=0)
     with pytest.raises(OptionError, match='"framewise", "offload", "half" for this FrameRecurrent'):
         TemporalGradient(wrapper, memory="checkpoint").attribute(clip, 0)
@@ -460,7 +460,7 @@ def test_summary_and_dictionary():
     wrapper, _ = family("lstm_last").build()
     result = TemporalGradient(wrapper, "probability").explain(family("lstm_last").clip(), [1, 2])
     text = result.summary()
-    assert "TemporalGradient: 3 forward passes, memory path whole" in text
+    assert "TemporalGradient: 3 forward and 7 backward pass(es), path whole" in text
     for example, target in enumerate([1, 2]):
         probability = result.logits[example].softmax(0)[target].item()
         assert f"clip {example}: target {target}, logit" in text
@@ -471,7 +471,7 @@ def test_summary_and_dictionary():
     assert record["attribution"]["shape"] == list(result.attribution.shape)
     assert record["frame_scores"] == result.frame_scores.tolist()
     assert record["target"] == [1, 2]
-    assert record["run"]["memory"] == "whole"
+    assert record["run"]["path"] == "whole"
     assert set(record["run"]["versions"]) == {"temporal-attr", "torch", "captum"}
     assert text.splitlines()[0] in result._repr_html_()
     names = {"attribution", "frame_scores", "influence", "logits", "step_logits", "step_weights"}

@@ -297,10 +297,35 @@ def test_a_nested_gradient_that_fell_to_half_precision_is_said():
     model.half_only = True
     found = tsr.explain(clip, [1, 2])
     assert found.run.precision == "bfloat16"
-    assert found.run.tried == ("whole",)
+    # Fewer clips at a time are tried first, as they cost no precision.
+    assert found.run.tried == ("attribution with 2 clips", "whole", "by clip with 2 clips")
     assert found.run.path == "half, then by clip"
     assert "in bfloat16: NOT full precision" in found.summary()
     np.testing.assert_allclose(found.time_relevance, full.time_relevance, rtol=0.1)
+
+
+class RoomForOne(Limited):
+    """A network that has room for the graph of one clip, and of more in half precision only."""
+
+    def forward(self, clip):
+        full = clip.requires_grad and not torch.is_autocast_enabled("cpu")
+        if full and self.most and clip.shape[0] * clip.shape[1] > self.most:
+            raise torch.OutOfMemoryError("room for one clip")
+        return self.classify(torch.tanh(self.along(clip.transpose(1, 2))).mean((2, 3, 4)))
+
+
+def test_fewer_clips_come_before_half_precision():
+    """R(X) in one precision, and R of masked clips in another, would differ by rounding."""
+    model, clip = RoomForOne(torch.float32), clips(torch.float32)
+    tsr = FrameMaskingTSR(TemporalGradient(model))
+    full = tsr.explain(clip, [1, 2])
+    model.most = clip.shape[1]
+    found = tsr.explain(clip, [1, 2])
+    assert found.run.precision == "full"
+    assert found.run.path == "whole, then by clip"
+    assert found.run.chunk_sizes == {"by clip": 1}
+    # The order of sums over the batch is all that differs.
+    torch.testing.assert_close(found.time_relevance, full.time_relevance, rtol=1e-5, atol=0)
 
 
 def test_a_framewise_gradient_in_half_precision_is_masked_by_clip():

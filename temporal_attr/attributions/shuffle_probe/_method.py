@@ -10,7 +10,7 @@ from captum.log import log_usage
 from torch import Tensor
 
 from temporal_attr._errors import ClipError, OptionError
-from temporal_attr._require import require_count, require_within
+from temporal_attr._require import require_count, require_share
 from temporal_attr._run import started
 from temporal_attr._typing import ClipTensor, FrameScores, TargetLike
 from temporal_attr.attributions._method import VideoMethod, as_given
@@ -46,7 +46,6 @@ from temporal_attr.clips import (
     Normalization,
     Shuffling,
     window_starts,
-    window_step,
 )
 from temporal_attr.measures import FlowAlgorithm, require_reduction
 from temporal_attr.models import VideoModel
@@ -155,8 +154,7 @@ class ShuffleProbe(VideoMethod, PerturbationAttribution):  # type: ignore[misc]
         require_count("shuffles", shuffles, 1)
         require_count("seed", seed, 0)
         require_count("segment", segment, SHORTEST)
-        require_within("segment_overlap", segment_overlap, 0, 1)
-        window_step(segment, segment_overlap)
+        require_share("segment_overlap", segment_overlap)
         _require_shuffling(shuffling)
         require_reduction(reduction, ("l2", "l1", "max"))
         if chunk_size is not None:
