@@ -1,4 +1,4 @@
-"""What is masked in a clip, what stands in its place, and what that does."""
+"""What is masked in a clip, the baseline that replaces it, and what that does."""
 
 from temporal_attr.perturbations._baselines import (
     BaselineName,

@@ -1,4 +1,4 @@
-"""Baselines: what stands in a clip where a frame, or a part of one, is masked."""
+"""Baselines: what replaces a frame, or a part of one, where it is masked."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BLUR = 0.1
 
 
 def check_baselines(baselines: object) -> None:
-    """Raise unless this can stand where something is masked.
+    """Raise unless this can replace what is masked.
 
     Raises:
         OptionError: With what it may be.
@@ -49,7 +49,7 @@ def check_baselines(baselines: object) -> None:
 def baseline_of(clip: ClipTensor, baselines: Baselines) -> ClipTensor | None:
     """What each value of a clip becomes where it is masked, shaped like the clip.
 
-    A number stands for itself, in the model's input values; `"mean"` is the mean of each channel
+    A number is itself, in the model's input values; `"mean"` is the mean of each channel
     over the clip; `"blur"` each frame under a Gaussian a tenth of its short side wide; a tensor is
     taken as it is, and broadcast.
 
@@ -86,7 +86,7 @@ def baseline_of(clip: ClipTensor, baselines: Baselines) -> ClipTensor | None:
 
 
 def neighbour_of(first: int, end: int, frames: int) -> int:
-    """The frame that stands for frames `first` to `end - 1`: the one before, or else after them.
+    """The frame that replaces frames `first` to `end - 1`: the one before, or else after them.
 
     Raises:
         ClipError: If no frame is left.
@@ -100,7 +100,7 @@ def neighbour_of(first: int, end: int, frames: int) -> int:
     if end < frames:
         return end
     raise ClipError(
-        "a frame that is not masked, to stand for those that are",
+        "a frame that is not masked, to replace those that are",
         f"{frames} frames, all masked together",
         "Mask fewer frames at once, or take other baselines.",
     )

@@ -56,7 +56,7 @@ class RescalingRequest:
         clip: `(batch, time, channel, height, width)`.
         target: In any of Captum's forms.
         labels: The features of every frame, for two steps; None for one.
-        baselines: What stands where something is masked.
+        baselines: What replaces what is masked.
         window: Frames that are masked at once in the first step.
         threshold: The least Delta_t of a frame that is kept.
         quantile: The quantile of Delta_t that is the least of a frame that is kept.

@@ -67,7 +67,7 @@ class FrameMaskingTSR(VideoMethod, PerturbationAttribution):  # type: ignore[mis
             `Blocks(height, width)`, `Superpixels(n_segments)`, `Supervoxels(n_segments)`, or a
             tensor of whole numbers from 0 without gaps, `(height, width)` or with axes before that
             fit `(batch, time, channel, height, width)`, a single channel, as in Captum.
-        baselines: What stands where something is masked: a number, in input values; `"mean"`, of
+        baselines: What replaces what is masked: a number, in input values; `"mean"`, of
             each channel over the clip; `"blur"`; `"neighbour"`, the nearest frame before (or after)
             that is not masked; or a tensor that fits the clip.
         window: Frames that are masked at once in the first step; overlapping windows share what
