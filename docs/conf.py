@@ -55,3 +55,5 @@ def setup(app):
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
+# Their axes (`*output`) would be read as emphasis; the signature has them.
+napoleon_attr_annotations = False

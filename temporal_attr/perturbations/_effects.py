@@ -41,7 +41,7 @@ class ChunkEffects:
     """What the next few masks did.
 
     Attributes:
-        change: `(chunk,)`, the sum over all values of |R(X) - R(X masked)|.
+        change: `(chunk,)`, the sum over all values of `|R(X) - R(X masked)|`.
         logits: `(chunk, classes)`, of the masked clips; None if they were not asked for.
     """
 
@@ -54,7 +54,7 @@ class Effects:
     """What masks did.
 
     Attributes:
-        change: `(masks,)`, the sum over all values of |R(X) - R(X masked)|; 0 where not done.
+        change: `(masks,)`, the sum over all values of `|R(X) - R(X masked)|`; 0 where not done.
         logits: `(masks, classes)`, of the masked clips; None if they were not asked for.
         done: `(masks,)`, all of them unless the run was stopped.
     """
