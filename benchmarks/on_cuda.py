@@ -124,7 +124,7 @@ class Report:
         self.say("| " + " | ".join(columns) + " |", "|---" * len(columns) + "|")
 
     def row(self, *cells: str, passed: bool | None = None) -> None:
-        """Add a row; whether it passed stands in its last cell."""
+        """Add a row; its last cell says whether it passed."""
         verdict = () if passed is None else ("pass" if passed else "**FAIL**",)
         self.passed += passed is True
         self.say("| " + " | ".join(_cell(cell) for cell in (*cells, *verdict)) + " |")
@@ -1169,7 +1169,7 @@ def captum_gradient(method: Saliency, clip: Tensor) -> Tensor:
 
 
 def trained_memory(model: VideoModel) -> VideoModel:
-    """A copy whose recurrent layers cuDNN goes back through, as in training."""
+    """A copy whose recurrent layers cuDNN differentiates, as in training."""
     found = copy.deepcopy(model)
     for part in found.modules():
         if isinstance(part, nn.RNNBase):
@@ -1482,7 +1482,7 @@ def part_speed(report: Report, settings: Settings) -> None:
         "Speed",
         "Seconds; ratios are medians over rounds, with their range. TF32: convolutions "
         f"{tf32[0]}, products {tf32[1]}. GB: of the card, in use at most, ours and the floor. "
-        "For the floor and the peer, recurrent layers are in training mode, where cuDNN goes back.",
+        "For the floor and the peer, recurrent layers are in training mode, where cuDNN differentiates them.",
         ("method", "model and clips", "floor", "peer", "floor s", "ours s", "peer s",
          "ours / floor", "peer / ours", "GB ours / floor", "rounds"),
     )  # fmt: skip

@@ -16,7 +16,7 @@ def change_of(attribute, clip, target, masked):
 
 
 def baseline_of(clip, frame, baselines, first, end):
-    """What stands where a frame is masked, `(channel, height, width)`."""
+    """What a frame becomes where it is masked, `(channel, height, width)`."""
     if isinstance(baselines, torch.Tensor):
         return baselines[frame]
     if baselines == "mean":
