@@ -1482,7 +1482,8 @@ def part_speed(report: Report, settings: Settings) -> None:
         "Speed",
         "Seconds; ratios are medians over rounds, with their range. TF32: convolutions "
         f"{tf32[0]}, products {tf32[1]}. GB: of the card, in use at most, ours and the floor. "
-        "For the floor and the peer, recurrent layers are in training mode, where cuDNN differentiates them.",
+        "For the floor and the peer, recurrent layers are in training mode, where cuDNN "
+        "differentiates them.",
         ("method", "model and clips", "floor", "peer", "floor s", "ours s", "peer s",
          "ours / floor", "peer / ours", "GB ours / floor", "rounds"),
     )  # fmt: skip
