@@ -14,6 +14,7 @@ from temporal_attr import (
     TemporalGradient,
     frame_scores,
 )
+from temporal_attr.attributions import VideoMethod
 from temporal_attr.clips import IDENTITY
 from temporal_attr.relevance import Box, Composite
 
@@ -23,65 +24,75 @@ WIDE = Composite(input=Box(low=-9.0, high=9.0))
 
 @dataclass(frozen=True)
 class Method:
-    """A method, and what its attribution promises.
+    """A method with options, and what its attribution promises.
 
     Attributes:
+        kind: The class of the method, whose traits say what it is.
         build: From a model to the method, with a chunk size or None.
-        input_shaped: Whether the attribution is shaped like the clip.
-        takes_functions: Whether the method takes a function in place of a `VideoModel`.
         framewise_only: Whether it needs a `FramewiseModel`.
         is_sensitivity: Whether it says what a small change of the input would do to the logit.
     """
 
     name: str
+    kind: type[VideoMethod]
     build: Callable[..., Attribution]
-    input_shaped: bool = True
-    takes_functions: bool = True
     framewise_only: bool = False
     is_sensitivity: bool = True
+
+    @property
+    def input_shaped(self) -> bool:
+        """Whether the attribution is shaped like the clip."""
+        return self.kind.traits.input_shaped
+
+    @property
+    def takes_functions(self) -> bool:
+        """Whether the method takes a function in place of a `VideoModel`."""
+        return not self.framewise_only and "frame logits" not in self.kind.traits.needs
 
 
 METHODS = [
     Method(
-        "temporal_gradient", lambda model, chunk=None: TemporalGradient(model, chunk_size=chunk)
+        "temporal_gradient",
+        TemporalGradient,
+        lambda model, chunk=None: TemporalGradient(model, chunk_size=chunk),
     ),
     Method(
         "temporal_gradient_probability",
+        TemporalGradient,
         lambda model, chunk=None: TemporalGradient(model, "probability", chunk_size=chunk),
         is_sensitivity=False,
     ),
     Method(
         "temporal_gradient_framewise",
+        TemporalGradient,
         lambda model, chunk=None: TemporalGradient(model, memory="framewise", chunk_size=chunk),
-        takes_functions=False,
         framewise_only=True,
     ),
-    Method("lrp", lambda model, chunk=None: LRP(model, WIDE), is_sensitivity=False),
+    Method("lrp", LRP, lambda model, chunk=None: LRP(model, WIDE), is_sensitivity=False),
     Method(
         "contrastive_lrp",
+        ContrastiveLRPTemporal,
         lambda model, chunk=None: ContrastiveLRPTemporal(
             model, composite=WIDE, rows_per_backward=chunk
         ),
-        input_shaped=False,
-        takes_functions=False,
     ),
     Method(
         "lrp_temporal",
+        ContrastiveLRPTemporal,
         lambda model, chunk=None: ContrastiveLRPTemporal(
             model, contrastive=False, composite=WIDE, rows_per_backward=chunk
         ),
-        input_shaped=False,
-        takes_functions=False,
     ),
     Method(
         "shuffle_probe",
+        ShuffleProbe,
         lambda model, chunk=None: ShuffleProbe(
             model, shuffles=5, normalization=IDENTITY, chunk_size=chunk
         ),
-        input_shaped=False,
     ),
     Method(
         "shuffle_probe_of_a_method",
+        ShuffleProbe,
         lambda model, chunk=None: ShuffleProbe(
             TemporalGradient(model),
             shuffles=3,
@@ -89,10 +100,10 @@ METHODS = [
             normalization=IDENTITY,
             chunk_size=chunk,
         ),
-        input_shaped=False,
     ),
     Method(
         "tsr",
+        FrameMaskingTSR,
         lambda model, chunk=None: FrameMaskingTSR(
             TemporalGradient(model), perturbations_per_eval=chunk
         ),
@@ -100,6 +111,7 @@ METHODS = [
     ),
     Method(
         "tsr_in_two_steps",
+        FrameMaskingTSR,
         lambda model, chunk=None: FrameMaskingTSR(
             TemporalGradient(model), "two", Blocks(8, 16), perturbations_per_eval=chunk
         ),

@@ -1,0 +1,85 @@
+"""What each method says it is, held against what it does."""
+
+import inspect
+
+import pytest
+import torch
+
+from temporal_attr import FrameLogitsError, Normalization, ShuffleProbe, TemporalGradient
+from temporal_attr.attributions import METHODS
+from tests.helpers.families import family
+from tests.helpers.methods import WIDE
+
+on_all_methods = pytest.mark.parametrize("method", METHODS, ids=lambda method: method.__name__)
+
+
+def made(method, model, **options):
+    """The method with the options without which it cannot run on the clips of this file."""
+    if method is ShuffleProbe:
+        # Optical flow needs pixel values.
+        options["normalization"] = Normalization((0.5,) * 3, (0.25,) * 3)
+    if "relevance rules" in method.traits.needs:
+        # The model has no normalization, from which the rule at the input would know its bounds.
+        options["composite"] = WIDE
+    return method(model, **options)
+
+
+@pytest.fixture
+def model():
+    wrapper, _ = family("gru_mean").build()
+    return wrapper.double()
+
+
+@pytest.fixture
+def clip():
+    return family("gru_mean").clip(torch.float64).clamp(-2, 2)
+
+
+@on_all_methods
+def test_the_attribution_has_the_axes_that_the_traits_name(method, model, clip):
+    found = made(method, model).attribute(clip, target=1)
+    sizes = dict(zip(("batch", "time", "channel", "height", "width"), clip.shape, strict=True))
+    sizes["steps"] = model.frame_logits(clip).logits.shape[1]
+    assert found.shape == tuple(sizes[axis] for axis in method.traits.axes.split())
+    assert method.traits.input_shaped == (found.shape == clip.shape)
+
+
+@on_all_methods
+def test_the_sign_is_what_the_traits_say(method, model, clip):
+    found = made(method, model).attribute(clip, target=1)
+    assert bool((found < 0).any()) == (method.traits.sign == "signed")
+
+
+@on_all_methods
+@pytest.mark.usefixtures("as_user")
+def test_only_those_that_need_frame_logits_refuse_a_function(method, model, clip):
+    def function(pixels):
+        return model(pixels)
+
+    instance = made(method, function)
+    if "frame logits" in method.traits.needs:
+        with pytest.raises(FrameLogitsError, match="Wrap the model"):
+            instance.attribute(clip, target=1)
+        return
+    assert torch.isfinite(instance.attribute(clip, target=1)).all()
+
+
+@on_all_methods
+def test_what_is_random_follows_the_seed_and_nothing_else_has_one_that_matters(method, model, clip):
+    if "seed" not in inspect.signature(method).parameters:
+        assert not method.traits.random
+        return
+    one, other = (made(method, model, seed=seed).attribute(clip, target=1) for seed in (0, 1))
+    assert torch.equal(one, other) != method.traits.random
+
+
+@on_all_methods
+@pytest.mark.usefixtures("as_user")
+def test_a_method_is_taken_where_the_traits_say_so(method, model, clip):
+    if method.traits.takes_methods:
+        of_model = made(method, model).attribute(clip, target=1)
+        of_method = made(method, TemporalGradient(model)).attribute(clip, target=1)
+        assert of_method.shape == of_model.shape
+        return
+    with pytest.raises(ValueError, match="Pass the model that this method explains"):
+        made(method, TemporalGradient(model))
