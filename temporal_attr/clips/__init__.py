@@ -3,6 +3,7 @@
 from temporal_attr.clips._check import check_finite, check_layout
 from temporal_attr.clips._clip import Clip, Sampling, clip_windows, load_clip
 from temporal_attr.clips._decode import VideoFile, write_video
+from temporal_attr.clips._files import VIDEO_SUFFIXES
 from temporal_attr.clips._orders import (
     BlockShuffle,
     FullShuffle,
@@ -23,6 +24,7 @@ from temporal_attr.clips._sampling import (
 
 __all__ = [
     "IDENTITY",
+    "VIDEO_SUFFIXES",
     "BlockShuffle",
     "Clip",
     "FullShuffle",
