@@ -20,8 +20,10 @@ from typing import TYPE_CHECKING
 from temporal_attr import clips, evaluation, measures, models, perturbations
 from temporal_attr._errors import (
     ClipError,
+    DamagedVideoError,
     DataError,
     FrameLogitsError,
+    FrameSizeError,
     ModelError,
     NotAVideoError,
     OptionError,
@@ -78,6 +80,7 @@ __all__ = [
     "ContrastiveLRPTemporal",
     "ContrastiveLRPTemporalResult",
     "Conv3D",
+    "DamagedVideoError",
     "DataError",
     "EarlyFusion",
     "FeatureMask",
@@ -86,6 +89,7 @@ __all__ = [
     "FrameMaskingTSR",
     "FrameMaskingTSRResult",
     "FrameRecurrent",
+    "FrameSizeError",
     "FramewiseModel",
     "LRPResult",
     "LateFusion",

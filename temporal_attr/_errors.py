@@ -51,6 +51,14 @@ class TruncatedVideoError(VideoError):
     """The file ends before its header says."""
 
 
+class DamagedVideoError(VideoError):
+    """A frame asked for cannot be decoded, or only with parts that the decoder made up."""
+
+
+class FrameSizeError(VideoError):
+    """The frames asked for are not of one size."""
+
+
 class TooFewFramesError(VideoError):
     """More frames were asked for than the video has."""
 

@@ -1,9 +1,10 @@
 """Video in: decode a file, choose frames, bring them to a model's values."""
 
 from temporal_attr.clips._check import check_finite, check_layout
-from temporal_attr.clips._clip import Clip, Sampling, clip_windows, load_clip
-from temporal_attr.clips._decode import VideoFile, write_video
+from temporal_attr.clips._clip import Clip, Sampling, load_clip
+from temporal_attr.clips._decode import VideoFile
 from temporal_attr.clips._files import VIDEO_SUFFIXES
+from temporal_attr.clips._images import IMAGE_SUFFIXES, ImageSequence, open_source
 from temporal_attr.clips._orders import (
     BlockShuffle,
     FullShuffle,
@@ -21,13 +22,17 @@ from temporal_attr.clips._sampling import (
     window_starts,
     window_step,
 )
+from temporal_attr.clips._windows import clip_windows
+from temporal_attr.clips._write import write_video
 
 __all__ = [
     "IDENTITY",
+    "IMAGE_SUFFIXES",
     "VIDEO_SUFFIXES",
     "BlockShuffle",
     "Clip",
     "FullShuffle",
+    "ImageSequence",
     "LocalShuffle",
     "Normalization",
     "Preprocessing",
@@ -42,6 +47,7 @@ __all__ = [
     "dense_indices",
     "draw_orders",
     "load_clip",
+    "open_source",
     "require_positive",
     "uniform_indices",
     "window_starts",

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -14,11 +13,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from temporal_attr._errors import ClipError, OptionError, TooFewFramesError
+from temporal_attr._errors import ClipError, OptionError
 from temporal_attr._typing import Frames
 from temporal_attr.clips._decode import VideoFile
+from temporal_attr.clips._images import ImageSequence, open_source
+from temporal_attr.clips._picture import RawFrame
 from temporal_attr.clips._preprocess import IDENTITY, Normalization, Preprocessing
-from temporal_attr.clips._sampling import dense_indices, uniform_indices, window_step
+from temporal_attr.clips._sampling import dense_indices, uniform_indices
 
 Sampling = Literal["uniform", "dense"]
 
@@ -35,6 +36,7 @@ class Clip:
         fps: Frames a second of the video (not of the clip).
         source: Where it came from.
         normalization: What was done to the pixel values, so that it can be undone.
+        notes: What was noticed when it was read, such as "interlaced", one sentence each.
 
     Example:
         >>> clip = Clip.from_tensor(torch.rand(1, 8, 3, 32, 32), fps=4)
@@ -48,6 +50,7 @@ class Clip:
     fps: float
     source: str
     normalization: Normalization = IDENTITY
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.tensor.ndim != 5 or len(self.tensor) != 1:
@@ -99,35 +102,40 @@ def load_clip(
     frames: int = 16,
     sampling: Sampling = "uniform",
     *,
-    stride: int = 1,
-    start: int = 0,
+    stride: int | None = None,
+    start: int | None = None,
     indices: Sequence[int] | Int[np.ndarray, " time"] | None = None,
     preprocessing: Preprocessing | None = None,
     total: int | None = None,
+    fps: float | None = None,
     show_progress: bool = False,
 ) -> Clip:
-    """Decode chosen frames of a video file into a clip.
+    """Decode chosen frames of a video into a clip.
 
     Args:
-        source: The file.
+        source: A video file; a folder of pictures; or a pattern of numbered pictures, such as
+            `frame_%04d.png`.
         frames: How many frames.
         sampling: `"uniform"`, the centre frame of each of `frames` equal segments of the video;
             or `"dense"`, `frames` frames from `start` on, every `stride`-th.
-        stride: For `"dense"`.
-        start: For `"dense"`.
+        stride: For `"dense"`; 1 unless given.
+        start: For `"dense"`; 0 unless given.
         indices: Frame numbers to read instead; `frames` and `sampling` are then not used.
         preprocessing: Resize, crop and normalise, usually `model.preprocessing`; None gives pixel
-            values in [0, 1] at the video's own size.
+            values in [0, 1] at the video's own size. One with a single channel gets gray frames.
         total: Number of frames in the video, where its header is wrong.
+        fps: Pictures a second, for pictures only; 25 unless given.
         show_progress: Show a bar on anything over two seconds.
 
     Returns:
-        A `Clip` of shape `(1, time, channel, height, width)`, float32, RGB.
+        A `Clip` of shape `(1, time, channel, height, width)`, float32, RGB. What was noticed about
+        the file is in its `notes`; its timestamps are those of the file, which need not start at 0.
 
     Raises:
         VideoError: If the file is missing, no video, shorter than asked, or damaged; see the
             classes derived from it.
-        OptionError: If a count is out of range.
+        OptionError: If a count is out of range, or an option is given that `sampling` or `source`
+            does not use.
 
     Example:
         >>> import tempfile
@@ -142,101 +150,74 @@ def load_clip(
         >>> folder.cleanup()
     """
     prepare = preprocessing or Preprocessing()
-    with VideoFile(source) as video:
-        if indices is None:
-            length = video.frame_count if total is None else total
-            indices = _choose(length, frames, sampling, stride, start)
-        numbers = [operator.index(i) for i in indices]
-        tensors, times = video.read(numbers, prepare, show_progress)
-        return _assemble(tensors, numbers, times, video, prepare)
-
-
-def clip_windows(
-    source: str | Path,
-    size: int = 12,
-    overlap: float = 0.5,
-    *,
-    preprocessing: Preprocessing | None = None,
-) -> Iterator[Clip]:
-    """Overlapping windows of consecutive frames over a whole video, in one pass.
-
-    No more than one window is in memory. The windows are those of `window_starts`: the last one
-    ends with the video.
-
-    Args:
-        source: The file.
-        size: Frames in a window.
-        overlap: Share of a window that the next one repeats, in [0, 1).
-        preprocessing: As for `load_clip`.
-
-    Yields:
-        Clips of `size` frames.
-
-    Raises:
-        TooFewFramesError: If the video is shorter than one window.
-        TruncatedVideoError: If the file ends before its header says; raised after the windows
-            before the break.
-
-    Example:
-        >>> import tempfile
-        >>> from temporal_attr.synthetic import Motion
-        >>> folder = tempfile.TemporaryDirectory()
-        >>> path = Motion(frames=20).sample(0).write(f"{folder.name}/planted.webm", fps=10)
-        >>> [clip.indices[0] for clip in clip_windows(path, size=8, overlap=0.5)]
-        [0, 4, 8, 12]
-        >>> folder.cleanup()
-    """
-    step = window_step(size, overlap)
-    prepare = preprocessing or Preprocessing()
-    return _stream_windows(source, size, step, prepare)
-
-
-def _stream_windows(
-    source: str | Path, size: int, step: int, prepare: Preprocessing
-) -> Iterator[Clip]:
-    with VideoFile(source) as video:
-        kept: deque[tuple[int, float, Frames]] = deque(maxlen=size)
-        decoded, covered = 0, 0
-        for index, seconds, pixels in video.frames():
-            kept.append((index, seconds, prepare(pixels())))
-            decoded = index + 1
-            if decoded >= size and (decoded - size) % step == 0:
-                covered = decoded
-                yield _window(kept, video, prepare)
-        if decoded < video.frame_count:
-            raise video.truncated("the end")
-        if decoded < size:
-            raise TooFewFramesError(
-                f"at least {size} frames for a window",
-                f"a video of {decoded}",
-                "Use a smaller window, or load_clip for the whole video.",
+    _require_used(sampling, indices is not None, stride, start)
+    with open_source(source, fps) as video:
+        length = None
+        # A second time only if frames had to be counted after all, and there are more or fewer.
+        while length != video.frame_count:
+            length = video.frame_count
+            numbers = (
+                [operator.index(i) for i in indices]
+                if indices is not None
+                else _choose(length if total is None else total, frames, sampling, stride, start)
             )
-        if covered < decoded:
-            yield _window(kept, video, prepare)
+            tensors, times = video.read(numbers, gray_or_rgb(prepare), show_progress)
+        return assemble(torch.cat(tensors), numbers, times, video, prepare)
 
 
-def _window(
-    kept: deque[tuple[int, float, Frames]], video: VideoFile, prepare: Preprocessing
-) -> Clip:
-    indices, times, tensors = zip(*kept, strict=True)
-    return _assemble(list(tensors), list(indices), list(times), video, prepare)
+def _require_used(sampling: str, by_number: bool, stride: int | None, start: int | None) -> None:
+    if sampling not in ("uniform", "dense"):
+        raise OptionError(
+            'sampling to be "uniform" or "dense"', repr(sampling), "Choose one of them."
+        )
+    way = "indices" if by_number else f"sampling {sampling!r}"
+    for name, value in (("stride", stride), ("start", start)):
+        if value is not None and way != "sampling 'dense'":
+            raise OptionError(
+                f"{name} with sampling 'dense' only",
+                f"{name} {value} with {way}",
+                f"Leave {name} out, or choose sampling='dense'.",
+            )
 
 
-def _choose(total: int, frames: int, sampling: str, stride: int, start: int) -> tuple[int, ...]:
+def _choose(
+    total: int, frames: int, sampling: str, stride: int | None, start: int | None
+) -> tuple[int, ...]:
     if sampling == "uniform":
         return uniform_indices(total, frames)
-    if sampling == "dense":
-        return dense_indices(total, frames, stride, start)
-    raise OptionError('sampling to be "uniform" or "dense"', repr(sampling), "Choose one of them.")
+    return dense_indices(
+        total, frames, 1 if stride is None else stride, 0 if start is None else start
+    )
 
 
-def _assemble(
-    tensors: list[Frames],
-    indices: list[int],
-    times: list[float],
-    video: VideoFile,
+def gray_or_rgb(prepare: Preprocessing) -> Callable[[RawFrame], Frames]:
+    """The preprocessing, of gray pictures if it takes one channel."""
+    if prepare.normalization.channels != 1:
+        return prepare
+    return lambda pixels: prepare(_gray(pixels))
+
+
+def _gray(pixels: RawFrame) -> RawFrame:
+    """Luma by BT.601, in the whole numbers that Pillow and OpenCV take; gray stays as it is."""
+    red, green, blue = pixels.int().unbind(-3)
+    luma = (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16
+    return luma.unsqueeze(-3).to(torch.uint8)
+
+
+def assemble(
+    tensor: Frames,
+    indices: Sequence[int],
+    times: Sequence[float],
+    video: VideoFile | ImageSequence,
     prepare: Preprocessing,
 ) -> Clip:
-    tensor = torch.cat(tensors)[None]
-    source = str(video.path)
-    return Clip(tensor, tuple(indices), tuple(times), video.fps, source, prepare.normalization)
+    """A clip of frames of a source."""
+    return Clip(
+        tensor[None],
+        tuple(indices),
+        tuple(times),
+        video.fps,
+        str(video.path),
+        prepare.normalization,
+        video.notes,
+    )

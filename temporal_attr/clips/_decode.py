@@ -1,46 +1,41 @@
-"""Video files in and out, one frame at a time."""
+"""Video files, one frame at a time."""
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
-import numpy as np
-import torch
-from jaxtyping import UInt8
-from torch import Tensor
 from tqdm import tqdm
 
 from temporal_attr._errors import (
-    NotAVideoError,
+    DamagedVideoError,
+    FrameSizeError,
     OptionError,
     TooFewFramesError,
     TruncatedVideoError,
-    VideoError,
-    VideoNotFoundError,
 )
-from temporal_attr.clips._index import FrameIndex
-
-if TYPE_CHECKING:
-    import cv2
+from temporal_attr.clips._cursor import Cursor
+from temporal_attr.clips._passes import Shown
+from temporal_attr.clips._picture import RawFrame
+from temporal_attr.clips._timeline import Timeline
 
 Value = TypeVar("Value")
-RawFrame = UInt8[Tensor, "1 channel height width"]
 
 
 class VideoFile:
     """A video file, open for reading; close it or use it in a `with` block.
 
-    Frames are numbered from 0 in the order in which they are shown. Their number and times come
+    Frames are what a player shows, numbered from 0 in the order in which it shows them: without
+    those that an edit list cuts off, turned as the file asks for, with square pixels, in the
+    colours that it is tagged with, over black where it is transparent. Their number and times come
     from the file's packets, which are read without decoding; each decoded frame is known by its
-    time, so a frame is never mistaken for its neighbour, whether decoding got there from the
-    beginning or from a key frame nearby. (Where packets have no usable times, frames are counted
-    from the beginning.)
+    time, so a frame is never mistaken for its neighbour. Where packets and decoded frames disagree,
+    or the times do not tell frames apart, the whole file is decoded once and frames are counted.
+
+    A frame counts as damaged if the decoder met a fault in it or in any frame since the last key
+    frame, for it may be made from them. Sound frames of a damaged file can be read.
 
     Args:
         path: The file.
@@ -48,9 +43,6 @@ class VideoFile:
     Attributes:
         path: The file, as given.
         fps: Frames a second, by the header.
-        frame_count: Number of frames that the file claims: by its header, or by its packets where
-            the header has no count. Some containers (Matroska) store a length in seconds, and the
-            count made from it may be one too high; the packets then decide.
 
     Raises:
         VideoNotFoundError: If there is no file at `path`.
@@ -62,25 +54,29 @@ class VideoFile:
         >>> folder = tempfile.TemporaryDirectory()
         >>> path = Motion(frames=20).sample(0).write(f"{folder.name}/planted.webm", fps=10)
         >>> with VideoFile(path) as video:
-        ...     video.frame_count, video.fps
-        (20, 10.0)
+        ...     video.frame_count, video.fps, video.notes
+        (20, 10.0, ())
         >>> folder.cleanup()
     """
 
     def __init__(self, path: str | Path) -> None:
-        import cv2  # noqa: PLC0415 - `import temporal_attr` must work without OpenCV's libraries
-
         self.path = Path(path)
-        self._capture = _open(self.path)
-        self._time = cv2.CAP_PROP_POS_MSEC
-        self._position, self._untouched = -1, True
-        self.fps: float = self._capture.get(cv2.CAP_PROP_FPS)
-        self._index = FrameIndex.read(self.path)
-        header = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        packets = header if self._index is None else len(self._index.seconds)
-        self.frame_count = packets if header - 1 <= packets else header
-        if self.frame_count <= 0:
-            self.frame_count = sum(1 for _ in self.frames())
+        self._timeline = Timeline(self.path)
+        self._cursor = Cursor(self._timeline)
+        self.fps: float = self._timeline.fps
+
+    @property
+    def frame_count(self) -> int:
+        """Number of frames of the whole video: those that there are, or that its header promises.
+
+        Where frames have to be counted, the first use decodes the file once.
+        """
+        return max(self._timeline.length, self._timeline.promised)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was noticed about the file and the frames read so far, one sentence each."""
+        return (*self._timeline.notes, *self._cursor.notes)
 
     def __enter__(self) -> VideoFile:
         return self
@@ -95,21 +91,24 @@ class VideoFile:
 
     def close(self) -> None:
         """Give the decoder back."""
-        self._capture.release()
+        self._cursor.close()
 
     def frames(self) -> Iterator[tuple[int, float, Callable[[], RawFrame]]]:
         """All frames in order: number, time in seconds, and a function that fetches the pixels.
 
-        Pixels are RGB bytes `(1, channel, height, width)`, and are to be fetched before the
-        iteration goes on.
+        Pixels are RGB bytes `(1, channel, height, width)`.
+
+        Raises:
+            DamagedVideoError: At the first frame that is damaged.
+            TruncatedVideoError: After the last frame, if the header promises more.
         """
-        self._rewind()
         following = 0
-        while self._grab():
-            if self._position != following:
-                raise self._damaged(following)
+        while (shown := self._cursor.following(following)) is not None:
+            self._require_sound(shown, following)
+            yield following, self._timeline.seconds(shown), self._picture(shown)
             following += 1
-            yield self._position, self._seconds, self._pixels
+        if following < self.frame_count:
+            raise self._missing(following)
 
     def read(
         self,
@@ -125,24 +124,32 @@ class VideoFile:
             show_progress: Show a bar on anything over two seconds.
 
         Returns:
-            The transformed frames, and their times in seconds.
+            The transformed frames, and their times in seconds, as the file gives them.
 
         Raises:
             OptionError: If no frame is asked for.
             TooFewFramesError: If a number lies outside what the header promises.
-            TruncatedVideoError: If the file ends before its header says, or a frame is damaged.
+            TruncatedVideoError: If the file ends before its header says.
+            DamagedVideoError: If a frame asked for is damaged.
+            FrameSizeError: If the frames asked for differ in size.
         """
         self._require_inside(indices)
         found: dict[int, tuple[Value, float]] = {}
+        sizes: dict[tuple[int, int], int] = {}
         wanted = sorted(set(indices))
         for target in tqdm(wanted, "decoding", disable=not show_progress, delay=2):
-            self._advance(target)
-            found[target] = (transform(self._pixels()), self._seconds)
+            shown = self._cursor.following(target)
+            if shown is None:
+                raise self._missing(target)
+            self._require_sound(shown, target)
+            pixels = self._picture(shown)()
+            require_one_size(sizes, pixels, target, self.path)
+            found[target] = (transform(pixels), self._timeline.seconds(shown))
         return [found[i][0] for i in indices], [found[i][1] for i in indices]
 
     def truncated(self, request: str) -> TruncatedVideoError:
-        """The error for a file that ended where it is now."""
-        decoded = self._position + 1
+        """The error for a file that ends before its header says."""
+        decoded = self._timeline.sound_length()
         return TruncatedVideoError(
             f"{self.frame_count} frames in {self.path}, as its header says",
             f"{decoded} that can be decoded, so {request} is missing",
@@ -150,54 +157,34 @@ class VideoFile:
             f"(total={decoded}).",
         )
 
-    def _advance(self, target: int) -> None:
-        """Decode up to a frame: from a key frame nearby where that is shorter, and exact."""
-        if target <= self._position:
-            self._rewind()
-        if self._index is not None and self._index.seeking_pays(self._position, target):
-            self._untouched = False
-            self._capture.set(self._time, self._index.seconds[target] * 1000)
-            if self._grab_until(target):
-                return
-            self._rewind()
-        if not self._grab_until(target):
-            raise (
-                self._damaged(target)
-                if self._position > target
-                else self.truncated(f"frame {target}")
-            )
+    def _picture(self, shown: Shown) -> Callable[[], RawFrame]:
+        return lambda: self._cursor.picture(shown)
 
-    def _damaged(self, missing: int) -> TruncatedVideoError:
-        return TruncatedVideoError(
-            f"frame {missing} in {self.path}",
-            f"frame {self._position} in its place: the file is damaged there",
-            "Repair or re-encode the file, or choose other frames.",
+    def _require_sound(self, shown: Shown, target: int) -> None:
+        if shown.number == target and shown.sound:
+            return
+        got = (
+            "one that the decoder made up in part, or made from such"
+            if shown.number == target
+            else f"none; the next that can be decoded is frame {shown.number}"
+        )
+        raise self._damaged(target, got)
+
+    def _missing(self, target: int) -> TruncatedVideoError | DamagedVideoError:
+        if self._timeline.promised > self._timeline.length:
+            return self.truncated(f"frame {target}" if target < self.frame_count else "the end")
+        return self._damaged(target, "none, and none after it")
+
+    def _damaged(self, target: int, got: str) -> DamagedVideoError:
+        return DamagedVideoError(
+            f"frame {target} of {self.frame_count} in {self.path} undamaged",
+            got,
+            "Repair or re-encode the file, or choose other frames: those before the damage, or "
+            "from the next key frame on.",
         )
 
-    def _grab_until(self, target: int) -> bool:
-        while self._grab():
-            if self._position >= target:
-                return self._position == target
-        return False
-
-    def _grab(self) -> bool:
-        """Decode the next frame and find out which it is."""
-        self._untouched = False
-        if not self._capture.grab():
-            return False
-        self._seconds = self._capture.get(self._time) / 1000
-        following = self._position + 1
-        self._position = following if self._index is None else self._index.number(self._seconds)
-        return True
-
-    def _rewind(self) -> None:
-        if not self._untouched:
-            self._capture.release()
-            self._capture = _open(self.path)
-            self._position, self._untouched = -1, True
-
     def _require_inside(self, indices: Sequence[int]) -> None:
-        if not indices:
+        if not len(indices):
             raise OptionError("at least one frame number", "none", "Name the frames to read.")
         if min(indices) < 0 or max(indices) >= self.frame_count:
             raise TooFewFramesError(
@@ -206,102 +193,24 @@ class VideoFile:
                 "Ask for frames that the video has; nothing is repeated or padded.",
             )
 
-    def _pixels(self) -> RawFrame:
-        ok, image = self._capture.retrieve()
-        if not ok:
-            raise TruncatedVideoError(
-                f"pixels for frame {self._position} of {self.path}",
-                "none from the decoder",
-                "Repair or re-encode the file, or choose other frames.",
-            )
-        rgb = np.ascontiguousarray(image[..., ::-1].transpose(2, 0, 1))
-        return torch.from_numpy(rgb)[None]
 
-
-def _open(path: Path) -> cv2.VideoCapture:
-    import cv2  # noqa: PLC0415
-
-    if not path.is_file():
-        raise VideoNotFoundError(
-            f"a video file at {path}",
-            "a folder" if path.is_dir() else "no file there",
-            "Check the path; it is read relative to the current folder.",
-        )
-    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
-    if not capture.isOpened():
-        raise NotAVideoError(
-            f"a video that FFmpeg can decode at {path}",
-            f"a file of {path.stat().st_size} bytes without a readable video stream",
-            "Check that the file is whole and is a video; re-encode it to H.264 if it is.",
-        )
-    return capture
-
-
-def write_video(
-    frames: Sequence[UInt8[np.ndarray, "height width channel"]], path: str | Path, fps: float
-) -> Path:
-    """Write frames as VP9 in WebM, which every browser plays.
-
-    Args:
-        frames: RGB bytes, all of one size.
-        path: Where to; ends in `.webm`.
-        fps: Frames a second.
+def require_one_size(
+    sizes: dict[tuple[int, int], int], pixels: RawFrame, number: int, path: Path
+) -> None:
+    """Raise unless a frame has the size of those before it.
 
     Raises:
-        OptionError: If there are no frames, the sizes differ or are odd, `fps` is not positive, or
-            the name does not end in `.webm`.
-        VideoError: If the file cannot be written.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     frames = [np.full((32, 32, 3), level, np.uint8) for level in (0, 128, 255)]
-        ...     write_video(frames, f"{folder}/grey.webm", fps=4).name
-        'grey.webm'
+        FrameSizeError: With both sizes and the frames that have them.
     """
-    import cv2  # noqa: PLC0415
-
-    path = Path(path)
-    if path.suffix != ".webm":
-        raise OptionError("a file name that ends in .webm", str(path), "Rename the output.")
-    if not fps > 0:
-        raise OptionError("a positive number of frames a second", str(fps), "Try fps=4.")
-    if len({frame.shape for frame in frames}) != 1:
-        sizes = sorted({frame.shape for frame in frames})
-        raise OptionError("frames of one size", str(sizes or "none"), "Give at least one frame.")
-    height, width = frames[0].shape[:2]
-    if height % 2 or width % 2:
-        # OpenCV would leave out the last row or column without a word.
-        remedy = "Crop or pad by one; the video's colours are stored at half resolution."
-        raise OptionError("frames of even height and width", f"{height} x {width}", remedy)
-    with _quiet():
-        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"VP90"), fps, (width, height))
-    if not writer.isOpened():
-        raise VideoError(
-            f"to write a VP9 video to {path}",
-            "no encoder, or a folder that is not there or not writable",
-            "Make the folder first; check that this OpenCV has FFmpeg (cv2.videoio_registry).",
+    height, width = pixels.shape[-2:]
+    sizes.setdefault((height, width), number)
+    if len(sizes) > 1:
+        (first, early), (second, late) = [
+            (f"{height} x {width}", number) for (height, width), number in sizes.items()
+        ][:2]
+        raise FrameSizeError(
+            f"frames of one size in {path}",
+            f"{first} at frame {early} and {second} at frame {late}",
+            "Read the parts one by one, each with its own range of frames; none is resized to fit "
+            "another.",
         )
-    try:
-        for frame in frames:
-            writer.write(np.ascontiguousarray(frame[..., ::-1]))
-    finally:
-        writer.release()
-    return path
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep what C code writes to standard error away from the user.
-
-    OpenCV notes there, past its own log level, that WebM has no four-letter codes, for each video.
-    """
-    sys.stderr.flush()
-    kept = os.dup(2)
-    try:
-        with Path(os.devnull).open("wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)

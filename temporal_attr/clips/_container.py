@@ -1,0 +1,110 @@
+"""A video file opened by FFmpeg, or the error that says why it is not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from temporal_attr._errors import NotAVideoError, VideoNotFoundError
+
+if TYPE_CHECKING:
+    import av
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+
+# FFmpeg also takes playlists, scripts and patterns for videos, whatever their name; they make it
+# read other files. So the formats are named that hold their pictures themselves.
+FORMATS = (
+    "apng,asf,av1,avi,cavsvideo,dirac,dv,flv,gif,gxf,h261,h263,h264,hevc,ivf,m4v,matroska,mjpeg,"
+    "mov,mpeg,mpegts,mpegvideo,mxf,nsv,nut,obu,ogg,rm,vc1,vvc,webm,wtv,yuv4mpegpipe"
+)
+
+# Whole pictures in each packet, with times: FFmpeg need not parse them, which takes as long as
+# reading them does.
+_WHOLE_PACKETS = ("mov", "matroska", "flv")
+_PLAIN_CODECS = ("h264", "hevc", "vp8", "vp9", "av1", "ffv1", "mjpeg", "prores")
+
+
+def open_video(path: Path) -> tuple[InputContainer, VideoStream]:
+    """Open a file for reading, and choose its video.
+
+    Raises:
+        VideoNotFoundError: If there is no file at `path`.
+        NotAVideoError: If it holds no video that can be decoded, or is a list of other files.
+    """
+    if not path.is_file():
+        raise VideoNotFoundError(
+            f"a video file at {path}",
+            "a folder" if path.is_dir() else "no file there",
+            "Check the path; it is read relative to the current folder.",
+        )
+    container = _open(path, {})
+    stream = _stream_of(container, path)
+    name = container.format.name.split(",")[0]
+    if name in _WHOLE_PACKETS and stream.codec_context.name in _PLAIN_CODECS:
+        container.close()
+        container = _open(path, {"fflags": "noparse"})
+        stream = _stream_of(container, path)
+    # One thread: an error then belongs to the packet that was handed over last, and no thread is
+    # missing after a fork.
+    stream.codec_context.thread_count = 1
+    return container, stream
+
+
+def _open(path: Path, options: dict[str, str]) -> InputContainer:
+    import av  # noqa: PLC0415 - takes longer to import than all of this package
+
+    settings = {"format_whitelist": FORMATS, "protocol_whitelist": "file", **options}
+    try:
+        # In full, for FFmpeg takes what stands before a colon for a protocol; and whatever the
+        # titles in the file are encoded in, they are not read here.
+        return av.open(str(path.absolute()), options=settings, metadata_errors="ignore")
+    except av.FFmpegError as error:
+        raise _refusal(path, error) from None
+
+
+def _refusal(path: Path, error: av.FFmpegError) -> NotAVideoError:
+    import av  # noqa: PLC0415
+
+    if isinstance(error, av.error.ArgumentError):
+        return NotAVideoError(
+            f"a file at {path} that holds its own pictures",
+            "a playlist, a single picture or another format that is not read",
+            "Name the video itself, a folder of pictures, or a pattern such as frame_%04d.png.",
+        )
+    return NotAVideoError(
+        f"a video that FFmpeg can decode at {path}",
+        f"a file of {path.stat().st_size} bytes without a readable video stream ({error.strerror})",
+        "Check that the file is whole and is a video; re-encode it to H.264 if it is.",
+    )
+
+
+def _stream_of(container: InputContainer, path: Path) -> VideoStream:
+    import av  # noqa: PLC0415
+
+    cover = av.stream.Disposition.attached_pic
+    films = [film for film in container.streams.video if not film.disposition & cover]
+    best = container.streams.best("video")
+    for film in [best, *films] if best in films else films:
+        context = getattr(film, "codec_context", None)
+        if context is not None and film.width and film.height:
+            return film
+    found = f"{len(container.streams)} streams, none of them a video that can be decoded"
+    container.close()
+    raise NotAVideoError(
+        f"a video at {path}", found, "Check the file; re-encode it to H.264 if it is a video."
+    )
+
+
+def packets_of(container: InputContainer, *streams: object) -> Iterator[av.Packet]:
+    """Packets as long as the file can be read; the last one of a stream is empty."""
+    import av  # noqa: PLC0415
+
+    packets = container.demux(*streams)
+    while True:
+        try:
+            packet = next(packets)
+        except (StopIteration, av.FFmpegError):
+            return
+        yield packet

@@ -1,0 +1,105 @@
+"""A place in a video file that can be moved, forwards by decoding and elsewhere by seeking."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from temporal_attr.clips._container import open_video
+from temporal_attr.clips._passes import CountedPass, IndexedPass, IrregularError, Shown
+from temporal_attr.clips._picture import Painter, RawFrame
+from temporal_attr.clips._timeline import Timeline
+
+# Decoding on as far as this is quicker than to seek.
+_NEAR = 8
+
+
+class Cursor:
+    """A decoder at a place in a file.
+
+    Args:
+        timeline: Which frames there are.
+    """
+
+    def __init__(self, timeline: Timeline) -> None:
+        self._timeline = timeline
+        self._seeks = True
+        self._next = 0
+        self._frames: Iterator[Shown] | None = None
+        self._open()
+        self._painter = Painter(self._stream)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was noticed in the frames whose pictures were made."""
+        return tuple(self._painter.notes)
+
+    def close(self) -> None:
+        """Give the decoder back."""
+        self._frames = None
+        self._container.close()
+
+    def picture(self, shown: Shown) -> RawFrame:
+        """The pixels of a frame."""
+        return self._painter(shown.frame)
+
+    def following(self, target: int) -> Shown | None:
+        """The frame of a number, or the next that can be decoded; None if there is none."""
+        while True:
+            if self._process != os.getpid():
+                # After a fork both processes would read on from one place in one open file.
+                self._open()
+            if self._frames is None or target < self._next or self._jump_pays(target):
+                self._start(target)
+            try:
+                return self._advance(target)
+            except IrregularError:
+                self._distrust()
+
+    def _advance(self, target: int) -> Shown | None:
+        assert self._frames is not None
+        for shown in self._frames:
+            if shown.number != self._next and not self._pass.damaged:
+                raise IrregularError
+            self._next = shown.number + 1
+            if shown.number >= target:
+                return shown
+        self._frames = None
+        if self._next < self._timeline.length and not self._pass.damaged:
+            raise IrregularError
+        return None
+
+    def _jump_pays(self, target: int) -> bool:
+        index = self._timeline.index
+        if index is None or not self._seeks or target >= len(index.shown):
+            return False
+        key = index.key_before(index.shown[target])
+        return index.first_number(key) > self._next + _NEAR
+
+    def _start(self, target: int) -> None:
+        index = self._timeline.index
+        key = 0
+        if index is not None and self._seeks and index.shown:
+            key = index.key_before(index.shown[min(target, len(index.shown) - 1)])
+        if not key and not self._untouched:
+            self._open()
+        self._untouched = False
+        self._pass: IndexedPass | CountedPass = (
+            CountedPass(self._container, self._stream)
+            if index is None
+            else IndexedPass(self._container, self._stream, index, key)
+        )
+        self._next = index.first_number(key) if index is not None and key else 0
+        self._frames = iter(self._pass)
+
+    def _distrust(self) -> None:
+        """Read without seeking from now on; where that was so already, without an index."""
+        self._frames = None
+        if isinstance(self._pass, IndexedPass) and not self._pass.key:
+            self._timeline.count_instead("its packets do not tell which frames are shown")
+        self._seeks = False
+
+    def _open(self) -> None:
+        self._container, self._stream = open_video(self._timeline.path)
+        self._process = os.getpid()
+        self._frames, self._untouched = None, True

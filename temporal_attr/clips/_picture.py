@@ -1,0 +1,112 @@
+"""From what a decoder gives to the picture that a player shows: RGB bytes, turned, opaque."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+RawFrame = UInt8[Tensor, "1 channel height width"]
+
+# Wider or narrower pixels than this are a fault of the header.
+_WIDEST_PIXEL = 4
+# By their numbers in the standard (ITU-T H.273): BT.2020, and the curves PQ and HLG.
+_BT2020, _HDR_CURVES = (9, 10), {16: "PQ", 18: "HLG"}
+
+
+class Painter:
+    """Makes pictures of the frames of one stream, and notes what was done to them.
+
+    Attributes:
+        notes: What there was to say, in the order in which it was seen.
+    """
+
+    def __init__(self, stream: VideoStream) -> None:
+        from av.video.reformatter import VideoReformatter  # noqa: PLC0415
+
+        # Kept, for each one makes its tables anew: five times the work of decoding.
+        self._reformatter = VideoReformatter()
+        self._aspect = float(stream.sample_aspect_ratio or 1)
+        self.notes: dict[str, None] = {}
+
+    def __call__(self, frame: VideoFrame) -> RawFrame:
+        """The picture of a frame, as bytes."""
+        self.look(frame)
+        width, height = self._size(frame)
+        pixels = self._opaque(frame, width, height)
+        upright = _upright(frame, pixels)
+        if upright is None:
+            self._note("its turn is by no multiple of 90 degrees: frames are shown as stored")
+            upright = pixels
+        planes = np.ascontiguousarray(upright.transpose(2, 0, 1))
+        return torch.from_numpy(planes)[None]
+
+    def look(self, frame: VideoFrame) -> None:
+        """Note what a frame says of itself."""
+        if frame.interlaced_frame:
+            self._note("interlaced: each frame is woven of two fields, as stored")
+        curve = _HDR_CURVES.get(int(frame.color_trc))
+        if curve or int(frame.colorspace) in _BT2020:
+            which = f"BT.2020{f' with {curve} (HDR)' if curve else ''}"
+            self._note(f"colours are tagged {which}: converted by their matrix, not tone-mapped")
+
+    def _note(self, text: str) -> None:
+        self.notes.setdefault(text)
+
+    def _size(self, frame: VideoFrame) -> tuple[int, int]:
+        """Width and height with square pixels; nothing is made smaller."""
+        width, height, aspect = frame.width, frame.height, self._aspect
+        if aspect == 1:
+            return width, height
+        if not 1 / _WIDEST_PIXEL <= aspect <= _WIDEST_PIXEL:
+            self._note(f"pixels of {aspect:g} : 1 by its header are taken for square")
+            return width, height
+        wide = (round(width * aspect), height) if aspect > 1 else (width, round(height / aspect))
+        self._note(
+            f"pixels are {aspect:.4g} : 1, so frames of {width} x {height} are shown as "
+            f"{wide[0]} x {wide[1]}"
+        )
+        return wide
+
+    def _opaque(self, frame: VideoFrame, width: int, height: int) -> np.ndarray:
+        if not _has_alpha(frame):
+            return self._array(frame, "rgb24", width, height)
+        picture = self._array(frame, "rgba", width, height)
+        colours, opacity = picture[..., :3], picture[..., 3:]
+        if opacity.min() == 255:
+            return colours
+        self._note("transparent parts are shown over black")
+        return ((colours.astype(np.uint16) * opacity + 127) // 255).astype(np.uint8)
+
+    def _array(self, frame: VideoFrame, form: str, width: int, height: int) -> np.ndarray:
+        # One thread: a pool would be missing after a fork.
+        shown = self._reformatter.reformat(frame, width, height, form, threads=1)
+        array: np.ndarray = shown.to_ndarray()
+        return array
+
+
+def _has_alpha(frame: VideoFrame) -> bool:
+    form = frame.format
+    return form.has_palette or any(component.is_alpha for component in form.components)
+
+
+def _upright(frame: VideoFrame, pixels: np.ndarray) -> np.ndarray | None:
+    """Turned and mirrored as the file asks for; None if that is not by a multiple of 90 degrees."""
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return pixels
+    # Where a step to the right and a step down in the stored frame lead on the screen.
+    right_x, right_y, _, down_x, down_y = np.frombuffer(bytes(data), np.int32)[:5].tolist()
+    signs = tuple((value > 0) - (value < 0) for value in (right_x, right_y, down_x, down_y))
+    if signs[1] == signs[2] == 0 and signs[0] and signs[3]:
+        return pixels[:: signs[3], :: signs[0]]
+    if signs[0] == signs[3] == 0 and signs[1] and signs[2]:
+        return pixels.transpose(1, 0, 2)[:: signs[1], :: signs[2]]
+    return None if any(signs) else pixels

@@ -1,0 +1,122 @@
+"""Which frames a video has and when they are shown, by its packets or by counting."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from temporal_attr.clips._container import open_video
+from temporal_attr.clips._index import FrameIndex, PacketTable, frame_rate
+from temporal_attr.clips._passes import CountedPass, IndexedPass, IrregularError, Shown
+
+_TRIED = 8
+
+
+class Timeline:
+    """The frames of one file: how many, and when each is shown.
+
+    Attributes:
+        path: The file.
+        fps: Frames a second, by the header.
+        promised: How many frames the header says there are; 0 if it does not.
+        index: Where the frames are; None if they can only be counted.
+        notes: What there is to say about it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.notes: list[str] = []
+        self._times: list[float] | None = None
+        self._sound = 0
+        table = PacketTable.read(path)
+        if table.stopped:
+            self.notes.append(f"reading stops after {len(table.times)} packets: {table.stopped}")
+        container, stream = open_video(path)
+        try:
+            self.promised, self.fps = table.promised, frame_rate(stream)
+            self._unit = float(stream.time_base or 1)
+            found = FrameIndex.of(table, container.format.name)
+            self.index: FrameIndex | None = None
+            if isinstance(found, str):
+                self.count_instead(found)
+            else:
+                self.index = found
+                self._try_out(IndexedPass(container, stream, found))
+        finally:
+            container.close()
+
+    @property
+    def length(self) -> int:
+        """Number of frames that the file has, sound or not."""
+        if self.index is not None:
+            return len(self.index.shown)
+        return len(self._counted())
+
+    def count_instead(self, reason: str) -> None:
+        """Give the packets' times up, and say why."""
+        self.index, self._times, self._sound = None, None, 0
+        self.notes.append(f"{reason}, so frames are counted from the beginning")
+
+    def seconds(self, shown: Shown) -> float:
+        """When a frame is shown, by the file; by the rate where it says nothing."""
+        if shown.time is not None:
+            return shown.time * self._unit
+        return self._counted()[shown.number]
+
+    def sound_length(self) -> int:
+        """How many frames from the beginning there are up to the last that is sound."""
+        if self.index is None:
+            self._counted()
+            return self._sound
+        for key in reversed([0, *self.index.keys[1:]]):
+            container, stream = open_video(self.path)
+            try:
+                frames = IndexedPass(container, stream, self.index, key)
+                sound = [shown.number for shown in frames if shown.sound]
+            finally:
+                container.close()
+            if sound:
+                return sound[-1] + 1
+        return 0
+
+    def _try_out(self, trial: IndexedPass) -> None:
+        """Compare the first frames that the decoder gives with those of the index."""
+        try:
+            numbers = [shown.number for shown, _ in zip(trial, range(_TRIED), strict=False)]
+        except IrregularError:
+            self.count_instead("its packets do not tell which frames are shown")
+            return
+        if trial.damaged or not numbers:
+            return
+        index = trial.index
+        if numbers[0]:
+            self.index = index.without_first(numbers[0])
+            self.notes.append(
+                f"the first {numbers[0]} pictures are not shown: they need a key frame before the "
+                "beginning"
+            )
+        if numbers != list(range(numbers[0], numbers[0] + len(numbers))):
+            self.count_instead("its packets do not tell which frames are shown")
+
+    def _counted(self) -> list[float]:
+        """When each frame is shown, found by decoding all of them."""
+        if self._times is None:
+            times: list[float | None] = []
+            container, stream = open_video(self.path)
+            try:
+                for shown in CountedPass(container, stream):
+                    times.append(None if shown.time is None else shown.time * self._unit)
+                    self._sound += shown.sound
+            finally:
+                container.close()
+            self._times = _without_gaps(times, 1 / self.fps)
+        return self._times
+
+
+def _without_gaps(times: list[float | None], step: float) -> list[float]:
+    """Times a step apart where they are missing, counted from the nearest one before or after."""
+    known = [number for number, time in enumerate(times) if time is not None]
+    filled, anchor = [], known[0] if known else 0
+    for number, time in enumerate(times):
+        anchor = number if time is not None else anchor
+        filled.append((times[anchor] or 0.0) + (number - anchor) * step)
+    return filled
