@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 from temporal_attr._errors import NotAVideoError, VideoNotFoundError
@@ -11,6 +13,7 @@ from temporal_attr._errors import NotAVideoError, VideoNotFoundError
 if TYPE_CHECKING:
     import av
     from av.container import InputContainer
+    from av.video.codeccontext import VideoCodecContext
     from av.video.stream import VideoStream
 
 # FFmpeg also takes playlists, scripts and patterns for videos, whatever their name; they make it
@@ -26,7 +29,65 @@ _WHOLE_PACKETS = ("mov", "matroska", "flv")
 _PLAIN_CODECS = ("h264", "hevc", "vp8", "vp9", "av1", "ffv1", "mjpeg", "prores")
 
 
-def open_video(path: Path) -> tuple[InputContainer, VideoStream]:
+@dataclass
+class OpenVideo:
+    """A file that is open, its video, and what decodes it.
+
+    Attributes:
+        container: The file.
+        stream: Its video.
+        decoder: Takes the packets of the stream.
+    """
+
+    container: InputContainer
+    stream: VideoStream
+    decoder: VideoCodecContext
+
+    @property
+    def format_name(self) -> str:
+        """FFmpeg's first name of the format."""
+        return self.container.format.name.split(",")[0]
+
+    @property
+    def rate(self) -> float:
+        """Frames a second, by the header."""
+        rate = self.stream.average_rate or self.stream.guessed_rate or self.stream.base_rate
+        return float(rate) if rate else 25.0
+
+    def packets(self) -> Iterator[av.Packet]:
+        """The packets of the video, as long as the file can be read; the last one is empty."""
+        import av  # noqa: PLC0415
+
+        packets = self.container.demux(self.stream)
+        while True:
+            try:
+                packet = next(packets)
+            except (StopIteration, av.FFmpegError):
+                return
+            yield packet
+
+    def seek(self, time: int) -> None:
+        """Go to the last key that is not after a time, in units of the stream's clock."""
+        self.container.seek(time, stream=self.stream)
+        self.decoder.flush_buffers()
+
+    def close(self) -> None:
+        """Give the file and the decoder back."""
+        self.container.close()
+
+    def __enter__(self) -> OpenVideo:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def open_video(path: Path) -> OpenVideo:
     """Open a file for reading, and choose its video.
 
     Raises:
@@ -39,17 +100,15 @@ def open_video(path: Path) -> tuple[InputContainer, VideoStream]:
             "a folder" if path.is_dir() else "no file there",
             "Check the path; it is read relative to the current folder.",
         )
-    container = _open(path, {})
-    stream = _stream_of(container, path)
-    name = container.format.name.split(",")[0]
-    if name in _WHOLE_PACKETS and stream.codec_context.name in _PLAIN_CODECS:
-        container.close()
-        container = _open(path, {"fflags": "noparse"})
-        stream = _stream_of(container, path)
+    video = _video_of(_open(path, {}), path)
+    codec = video.stream.codec_context.name
+    if video.format_name in _WHOLE_PACKETS and codec in _PLAIN_CODECS:
+        video.close()
+        video = _video_of(_open(path, {"fflags": "noparse"}), path)
     # One thread: an error then belongs to the packet that was handed over last, and no thread is
     # missing after a fork.
-    stream.codec_context.thread_count = 1
-    return container, stream
+    video.decoder.thread_count = 1
+    return video
 
 
 def _open(path: Path, options: dict[str, str]) -> InputContainer:
@@ -80,7 +139,7 @@ def _refusal(path: Path, error: av.FFmpegError) -> NotAVideoError:
     )
 
 
-def _stream_of(container: InputContainer, path: Path) -> VideoStream:
+def _video_of(container: InputContainer, path: Path) -> OpenVideo:
     import av  # noqa: PLC0415
 
     cover = av.stream.Disposition.attached_pic
@@ -89,7 +148,7 @@ def _stream_of(container: InputContainer, path: Path) -> VideoStream:
     for film in [best, *films] if best in films else films:
         context = getattr(film, "codec_context", None)
         if context is not None and film.width and film.height:
-            return film
+            return OpenVideo(container, film, _decoder_of(film))
     found = f"{len(container.streams)} streams, none of them a video that can be decoded"
     container.close()
     raise NotAVideoError(
@@ -97,14 +156,18 @@ def _stream_of(container: InputContainer, path: Path) -> VideoStream:
     )
 
 
-def packets_of(container: InputContainer, *streams: object) -> Iterator[av.Packet]:
-    """Packets as long as the file can be read; the last one of a stream is empty."""
+def has_side_alpha(stream: VideoStream) -> bool:
+    """Whether the opacity is stored beside the pictures, as VP8 and VP9 do."""
+    return stream.metadata.get("alpha_mode") == "1"
+
+
+def _decoder_of(stream: VideoStream) -> VideoCodecContext:
     import av  # noqa: PLC0415
 
-    packets = container.demux(*streams)
-    while True:
-        try:
-            packet = next(packets)
-        except (StopIteration, av.FFmpegError):
-            return
-        yield packet
+    name = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(stream.codec_context.name)
+    if name is None or not has_side_alpha(stream):
+        return stream.codec_context
+    # FFmpeg's own decoders of these read the colours only.
+    decoder = av.CodecContext.create(name, "r")
+    assert isinstance(decoder, av.VideoCodecContext)
+    return decoder

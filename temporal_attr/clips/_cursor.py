@@ -27,7 +27,7 @@ class Cursor:
         self._next = 0
         self._frames: Iterator[Shown] | None = None
         self._open()
-        self._painter = Painter(self._stream)
+        self._painter = Painter(self._video.stream)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -37,7 +37,7 @@ class Cursor:
     def close(self) -> None:
         """Give the decoder back."""
         self._frames = None
-        self._container.close()
+        self._video.close()
 
     def picture(self, shown: Shown) -> RawFrame:
         """The pixels of a frame."""
@@ -85,9 +85,7 @@ class Cursor:
             self._open()
         self._untouched = False
         self._pass: IndexedPass | CountedPass = (
-            CountedPass(self._container, self._stream)
-            if index is None
-            else IndexedPass(self._container, self._stream, index, key)
+            CountedPass(self._video) if index is None else IndexedPass(self._video, index, key)
         )
         self._next = index.first_number(key) if index is not None and key else 0
         self._frames = iter(self._pass)
@@ -100,6 +98,6 @@ class Cursor:
         self._seeks = False
 
     def _open(self) -> None:
-        self._container, self._stream = open_video(self._timeline.path)
+        self._video = open_video(self._timeline.path)
         self._process = os.getpid()
         self._frames, self._untouched = None, True

@@ -7,13 +7,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from temporal_attr.clips._container import open_video
-
-if TYPE_CHECKING:
-    from av.container import InputContainer
-    from av.video.stream import VideoStream
+from temporal_attr.clips._container import OpenVideo, open_video
 
 # Frames that decoders keep back at most, to show them in another order than they are stored in.
 _DEEPEST_REORDERING = 32
@@ -49,22 +44,20 @@ class PacketTable:
     @classmethod
     def read(cls, path: Path) -> PacketTable:
         """Read all packets of a file, and decode none."""
-        container, stream = open_video(path)
-        try:
+        with open_video(path) as video:
             table = cls()
-            listed = len(stream.index_entries)
-            table._collect(container, stream)
-            table.promised = table._promise(container, stream, listed)
-        finally:
-            container.close()
+            listed = len(video.stream.index_entries)
+            table._collect(video)
+            table.promised = table._promise(video, listed)
         return table
 
-    def _collect(self, container: InputContainer, stream: VideoStream) -> None:
+    def _collect(self, video: OpenVideo) -> None:
         import av  # noqa: PLC0415
 
+        container, stream = video.container, video.stream
         codec, number = stream.codec_context.name, stream.index
         smallest = _PLACEHOLDER_BYTES if codec in ("mpeg4", "msmpeg4v3", "h263") else 0
-        all_streams = container.format.name.split(",")[0] in _HEADER_HAS_DURATION
+        all_streams = video.format_name in _HEADER_HAS_DURATION
         times, keys, hidden, end = self.times, self.keys, self.hidden, 0.0
         try:
             for packet in container.demux() if all_streams else container.demux(stream):
@@ -86,9 +79,9 @@ class PacketTable:
             self.stopped = error.strerror or type(error).__name__
         self.end = end if all_streams else None
 
-    def _promise(self, container: InputContainer, stream: VideoStream, listed: int) -> int:
+    def _promise(self, video: OpenVideo, listed: int) -> int:
         """How many frames the header promises; what it lists was counted before reading on."""
-        name = container.format.name.split(",")[0]
+        name, container, stream = video.format_name, video.container, video.stream
         if name == "mov":
             # A file in fragments lists them as they are read.
             return max(len(stream.index_entries), listed) - sum(self.hidden)
@@ -98,17 +91,10 @@ class PacketTable:
             return stream.frames if listed <= 1 else 0
         if self.end is None or not container.duration:
             return 0
-        rate = frame_rate(stream)
         stop = (container.start_time or 0) / 1e6 + container.duration / 1e6
-        missing = (stop - self.end) * rate
+        missing = (stop - self.end) * video.rate
         # The last frame's length is often not stored, and some round the whole up by a frame.
         return len(self.times) - sum(self.hidden) + round(missing) if missing > 2.5 else 0
-
-
-def frame_rate(stream: VideoStream) -> float:
-    """Frames a second, by the header."""
-    rate = stream.average_rate or stream.guessed_rate or stream.base_rate
-    return float(rate) if rate else 25.0
 
 
 @dataclass(frozen=True)

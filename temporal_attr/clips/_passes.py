@@ -7,14 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from temporal_attr.clips._container import packets_of
+from temporal_attr.clips._container import OpenVideo
 from temporal_attr.clips._index import FrameIndex
 
 if TYPE_CHECKING:
     import av
-    from av.container import InputContainer
     from av.video.frame import VideoFrame
-    from av.video.stream import VideoStream
+
+_BIDIRECTIONAL = 3  # FFmpeg's number of a B-frame
+_DEEPEST_REORDERING = 32
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,12 @@ class IrregularError(Exception):
     """The decoder gives other frames than the packets announce, and reports no damage."""
 
 
-def decoded(packet: av.Packet) -> tuple[list[VideoFrame], bool]:
+def decoded(video: OpenVideo, packet: av.Packet) -> tuple[list[VideoFrame], bool]:
     """The frames that come when a packet is handed to the decoder, and whether it took it."""
     import av  # noqa: PLC0415
 
     try:
-        return packet.decode(), True
+        return video.decoder.decode(packet if packet.size else None), True
     except av.FFmpegError:
         return [], False
 
@@ -53,14 +54,12 @@ class IndexedPass:
     """Frames from a key on, each known by its time.
 
     Args:
-        container: The file, open for decoding.
-        stream: Its video.
+        video: The file, open for decoding.
         index: Where the frames are.
         key: The place to start at.
     """
 
-    container: InputContainer
-    stream: VideoStream
+    video: OpenVideo
     index: FrameIndex
     key: int = 0
     _faults: list[int] = field(default_factory=list)
@@ -81,7 +80,7 @@ class IndexedPass:
         held: deque[tuple[int, VideoFrame]] = deque()
         newest = first - 1
         for place, packet in self._packets():
-            frames, taken = decoded(packet)
+            frames, taken = decoded(self.video, packet)
             if not taken:
                 self._fault(place)
             for frame in frames:
@@ -101,9 +100,9 @@ class IndexedPass:
     def _packets(self) -> Iterator[tuple[int, av.Packet]]:
         """From the key on, each with its place, which must be the one that the index has for it."""
         if self.key:
-            self._seek()
+            self.video.seek(self.index.times[self.key])
         place = -1
-        for packet in packets_of(self.container, self.stream):
+        for packet in self.video.packets():
             if not packet.size:
                 if packet.pts is None and place >= 0:
                     yield place, packet  # the end: what the decoder still holds
@@ -118,9 +117,6 @@ class IndexedPass:
             if found >= self.key:
                 place = found
                 yield place, packet
-
-    def _seek(self) -> None:
-        self.container.seek(self.index.times[self.key], stream=self.stream)
 
     def _number(self, frame: VideoFrame) -> int:
         number = self.index.number_of.get(frame.pts)
@@ -159,26 +155,28 @@ class CountedPass:
     After damage no frame is sound: one that was lost cannot be told from one that was not.
     """
 
-    container: InputContainer
-    stream: VideoStream
+    video: OpenVideo
     damaged: bool = False
 
     def __iter__(self) -> Iterator[Shown]:
-        clock = _Clock()
+        """Frames in order, none left out."""
+        clock = _Clock(use=[self.video.format_name != "avi", True])
         held: deque[Shown] = deque()
         number = 0
-        for packet in packets_of(self.container, self.stream):
+        for packet in self.video.packets():
             if not packet.size and packet.pts is not None:
                 continue  # "as before"; handing it over would end the decoding
-            frames, taken = decoded(packet)
+            frames, taken = decoded(self.video, packet)
             self.damaged |= not taken
             for frame in frames:
                 self.damaged |= frame.is_corrupt
                 held.append(Shown(number, clock.read(frame), frame, True))
                 number += 1
-            # A frame can be made from later ones, which may turn out to be damaged.
-            while len(held) > self.stream.codec_context.has_b_frames + 1:
-                yield self._judged(held.popleft())
+                # It can be made from the next that is none, which may turn out to be damaged.
+                if frame.pict_type == _BIDIRECTIONAL and len(held) < _DEEPEST_REORDERING:
+                    continue
+                while held:
+                    yield self._judged(held.popleft())
         while held:
             yield self._judged(held.popleft())
 
@@ -191,13 +189,20 @@ class _Clock:
     """The likelier of the two times that a frame comes with, as FFmpeg's programs choose it.
 
     The one that goes back less often; the other where it is missing.
+
+    Args:
+        use: Whether to look at the time of showing, and at that of decoding.
     """
 
+    use: list[bool]
     faults: list[int] = field(default_factory=lambda: [0, 0])
     last: list[int | None] = field(default_factory=lambda: [None, None])
 
     def read(self, frame: VideoFrame) -> int | None:
-        times = [frame.pts, frame.dts]
+        times = [
+            time if use else None
+            for time, use in zip((frame.pts, frame.dts), self.use, strict=True)
+        ]
         for which, time in enumerate(times):
             before = self.last[which]
             if time is not None:

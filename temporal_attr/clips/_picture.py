@@ -86,8 +86,10 @@ class Painter:
         return ((colours.astype(np.uint16) * opacity + 127) // 255).astype(np.uint8)
 
     def _array(self, frame: VideoFrame, form: str, width: int, height: int) -> np.ndarray:
-        # One thread: a pool would be missing after a fork.
-        shown = self._reformatter.reformat(frame, width, height, form, threads=1)
+        # As FFmpeg's programs do; in one thread, for a pool would be missing after a fork.
+        shown = self._reformatter.reformat(
+            frame, width, height, form, interpolation="BICUBIC", threads=1
+        )
         array: np.ndarray = shown.to_ndarray()
         return array
 

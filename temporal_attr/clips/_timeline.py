@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from temporal_attr.clips._container import open_video
-from temporal_attr.clips._index import FrameIndex, PacketTable, frame_rate
+from temporal_attr.clips._container import has_side_alpha, open_video
+from temporal_attr.clips._index import FrameIndex, PacketTable
 from temporal_attr.clips._passes import CountedPass, IndexedPass, IrregularError, Shown
 
 _TRIED = 8
@@ -30,19 +30,18 @@ class Timeline:
         table = PacketTable.read(path)
         if table.stopped:
             self.notes.append(f"reading stops after {len(table.times)} packets: {table.stopped}")
-        container, stream = open_video(path)
-        try:
-            self.promised, self.fps = table.promised, frame_rate(stream)
-            self._unit = float(stream.time_base or 1)
-            found = FrameIndex.of(table, container.format.name)
+        with open_video(path) as video:
+            self.promised, self.fps = table.promised, video.rate
+            self._unit = float(video.stream.time_base or 1)
+            if has_side_alpha(video.stream):
+                self.notes.append("it has an alpha channel and is shown over black")
+            found = FrameIndex.of(table, video.format_name)
             self.index: FrameIndex | None = None
             if isinstance(found, str):
                 self.count_instead(found)
             else:
                 self.index = found
-                self._try_out(IndexedPass(container, stream, found))
-        finally:
-            container.close()
+                self._try_out(IndexedPass(video, found))
 
     @property
     def length(self) -> int:
@@ -63,19 +62,20 @@ class Timeline:
         return self._counted()[shown.number]
 
     def sound_length(self) -> int:
-        """How many frames from the beginning there are up to the last that is sound."""
+        """How many frames there are up to the last before which none since its key is damaged."""
         if self.index is None:
             self._counted()
             return self._sound
         for key in reversed([0, *self.index.keys[1:]]):
-            container, stream = open_video(self.path)
-            try:
-                frames = IndexedPass(container, stream, self.index, key)
-                sound = [shown.number for shown in frames if shown.sound]
-            finally:
-                container.close()
+            first = self.index.first_number(key) if key else 0
+            sound = 0
+            with open_video(self.path) as video:
+                for shown in IndexedPass(video, self.index, key):
+                    if not shown.sound or shown.number != first + sound:
+                        break
+                    sound += 1
             if sound:
-                return sound[-1] + 1
+                return first + sound
         return 0
 
     def _try_out(self, trial: IndexedPass) -> None:
@@ -101,13 +101,10 @@ class Timeline:
         """When each frame is shown, found by decoding all of them."""
         if self._times is None:
             times: list[float | None] = []
-            container, stream = open_video(self.path)
-            try:
-                for shown in CountedPass(container, stream):
+            with open_video(self.path) as video:
+                for shown in CountedPass(video):
                     times.append(None if shown.time is None else shown.time * self._unit)
                     self._sound += shown.sound
-            finally:
-                container.close()
             self._times = _without_gaps(times, 1 / self.fps)
         return self._times
 
