@@ -79,7 +79,7 @@ class Cursor:
     def _start(self, target: int) -> None:
         index = self._timeline.index
         key = 0
-        if index is not None and self._seeks and index.shown:
+        if index is not None and self._seeks:
             key = index.key_before(index.shown[min(target, len(index.shown) - 1)])
         if not key and not self._untouched:
             self._open()

@@ -28,11 +28,12 @@ class VideoFile:
     """A video file, open for reading; close it or use it in a `with` block.
 
     Frames are what a player shows, numbered from 0 in the order in which it shows them: without
-    those that an edit list cuts off, turned as the file asks for, with square pixels, in the
-    colours that it is tagged with, over black where it is transparent. Their number and times come
-    from the file's packets, which are read without decoding; each decoded frame is known by its
-    time, so a frame is never mistaken for its neighbour. Where packets and decoded frames disagree,
-    or the times do not tell frames apart, the whole file is decoded once and frames are counted.
+    those that an edit list cuts off, turned as the file asks for, in the colours that it is tagged
+    with, over black where it is transparent. (Only pixels that are not square are left so, and
+    `notes` says it.) Their number and times come from the file's packets, which are read without
+    decoding; each decoded frame is known by its time, so a frame is never mistaken for its
+    neighbour. Where packets and decoded frames disagree, or the times do not tell frames apart, the
+    whole file is decoded once and frames are counted.
 
     A frame counts as damaged if the decoder met a fault in it or in any frame since the last key
     frame, for it may be made from them. Sound frames of a damaged file can be read.

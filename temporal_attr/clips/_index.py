@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import accumulate
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Int64
 
 from temporal_attr.clips._container import OpenVideo, open_video
+
+if TYPE_CHECKING:
+    import av
 
 # Frames that decoders keep back at most, to show them in another order than they are stored in.
 _DEEPEST_REORDERING = 32
@@ -54,30 +60,32 @@ class PacketTable:
     def _collect(self, video: OpenVideo) -> None:
         import av  # noqa: PLC0415
 
-        container, stream = video.container, video.stream
-        codec, number = stream.codec_context.name, stream.index
+        codec, number = video.stream.codec_context.name, video.stream.index
         smallest = _PLACEHOLDER_BYTES if codec in ("mpeg4", "msmpeg4v3", "h263") else 0
-        all_streams = video.format_name in _HEADER_HAS_DURATION
-        times, keys, hidden, end = self.times, self.keys, self.hidden, 0.0
+        wanted = video.container.streams if video.format_name in _HEADER_HAS_DURATION else ()
+        durations, end, time = [], 0.0, None
         try:
-            for packet in container.demux() if all_streams else container.demux(stream):
-                time = packet.pts
-                if all_streams and time is not None:
-                    end = max(end, float((time + (packet.duration or 0)) * packet.time_base))
-                if packet.stream_index != number:
+            for packet in video.container.demux(*(wanted or (video.stream,))):
+                if wanted and packet.stream_index != number:
+                    if (time := packet.pts) is not None:
+                        end = max(end, float((time + packet.duration) * packet.time_base))
                     continue
-                if packet.size <= smallest:
+                time, size = packet.pts, packet.size
+                if size <= smallest:
                     # The very last one is empty and only ends the stream.
-                    self.placeholders += packet.size > 0 or time is not None
-                    if not packet.size:
+                    self.placeholders += size > 0 or time is not None
+                    if not size:
                         continue
-                times.append(time)
-                keys.append(packet.is_keyframe)
-                unseen = packet.is_discard or (codec == "vp8" and not memoryview(packet)[0] & 16)
-                hidden.append(unseen)
+                self.times.append(time)
+                self.keys.append(packet.is_keyframe)
+                self.hidden.append(packet.is_discard or (codec == "vp8" and _unseen_vp8(packet)))
+                durations.append(packet.duration)
         except av.FFmpegError as error:
             self.stopped = error.strerror or type(error).__name__
-        self.end = end if all_streams else None
+        if wanted:
+            known = zip(self.times, durations, strict=True)
+            last = max((at + length for at, length in known if at is not None), default=0)
+            self.end = max(end, last * float(video.stream.time_base or 1))
 
     def _promise(self, video: OpenVideo, listed: int) -> int:
         """How many frames the header promises; what it lists was counted before reading on."""
@@ -97,19 +105,26 @@ class PacketTable:
         return len(self.times) - sum(self.hidden) + round(missing) if missing > 2.5 else 0
 
 
-@dataclass(frozen=True)
+def _unseen_vp8(packet: av.Packet) -> bool:
+    """Whether a frame of VP8 only helps to make others; its first byte says so."""
+    return not memoryview(packet)[0] & 16
+
+
+@dataclass(frozen=True, eq=False)
 class FrameIndex:
     """The frames of a video by the times of their packets; places are those in the file.
 
     Attributes:
         times: When the packet at each place is shown, in units of the stream's clock.
         keys: The places at which decoding can start.
+        order: All places in the order of their times.
         shown: The places of the frames that are shown, in the order in which they are.
     """
 
-    times: list[int]
-    keys: list[int]
-    shown: list[int]
+    times: Int64[np.ndarray, " places"]
+    keys: Int64[np.ndarray, " keys"]
+    order: Int64[np.ndarray, " places"]
+    shown: Int64[np.ndarray, " frames"]
 
     @classmethod
     def of(cls, table: PacketTable, format_name: str) -> FrameIndex | str:
@@ -118,57 +133,59 @@ class FrameIndex:
             return "AVI stores when frames are decoded, not when they are shown"
         if table.placeholders:
             return "it has packets without a frame"
-        times = [time for time in table.times if time is not None]
-        if not times or len(times) < len(table.times):
+        if not table.times or None in table.times:
             return "its packets have no times"
-        keys = [place for place, key in enumerate(table.keys) if key]
-        if len(set(times)) < len(times) or not _in_order(times, keys):
+        times = np.array(table.times, np.int64)
+        keys, order = np.flatnonzero(table.keys), np.argsort(times, kind="stable")
+        if not _follow(times, keys, order):
             return "times in it repeat, go back or do not follow the order of its frames"
-        shown = [place for place, hidden in enumerate(table.hidden) if not hidden]
-        shown.sort(key=times.__getitem__)
-        return cls(times, keys, shown) if shown else "it shows no frame"
+        shown = order[~np.array(table.hidden)[order]]
+        return cls(times, keys, order, shown) if len(shown) else "it shows no frame"
+
+    def place(self, time: int | None) -> int | None:
+        """The place of the packet that is shown at a time; None if there is none."""
+        return None if time is None else self._find(self.order, time, self.order)
+
+    def number(self, time: int | None) -> int | None:
+        """The number of the frame that is shown at a time; None if there is none."""
+        return None if time is None else self._find(self.shown, time, None)
+
+    def _find(self, places: np.ndarray, time: int, values: np.ndarray | None) -> int | None:
+        at = bisect_left(places, time, key=self.times.__getitem__)
+        if at == len(places) or self.times[places[at]] != time:
+            return None
+        return at if values is None else int(values[at])
 
     @cached_property
-    def place_of(self) -> dict[int, int]:
-        """The place of the packet that is shown at a time."""
-        return {time: place for place, time in enumerate(self.times)}
-
-    @cached_property
-    def number_of(self) -> dict[int, int]:
-        """The number of the frame that is shown at a time."""
-        return {self.times[place]: number for number, place in enumerate(self.shown)}
-
-    @cached_property
-    def settled(self) -> list[int]:
+    def settled(self) -> Int64[np.ndarray, " places"]:
         """The number up to which frames must have come before all that a place needs have come.
 
         A frame can be made from later ones, which are stored before it.
         """
-        numbers = [-1] * len(self.times)
-        for number, place in enumerate(self.shown):
-            numbers[place] = number
-        return list(accumulate(numbers, max))
+        numbers = np.full(len(self.times), -1)
+        numbers[self.shown] = np.arange(len(self.shown))
+        return np.maximum.accumulate(numbers)
 
     def key_before(self, place: int, unless: frozenset[int] | set[int] = frozenset()) -> int:
         """Where decoding must start for a place; 0 if no key is stored and shown before it."""
         for key in reversed(self.keys[: bisect_right(self.keys, place)]):
             if self.times[key] <= self.times[place] and key not in unless:
-                return key
+                return int(key)
         return 0
 
     def first_number(self, key: int) -> int:
         """The number of the first frame that decoding from a key gives rightly."""
-        return bisect_right(self.shown, self.times[key] - 1, key=self.times.__getitem__)
+        return bisect_left(self.shown, self.times[key], key=self.times.__getitem__)
 
     def without_first(self, count: int) -> FrameIndex:
         """The index of the same packets, of which the first frames are not shown."""
-        return FrameIndex(self.times, self.keys, self.shown[count:])
+        return FrameIndex(self.times, self.keys, self.order, self.shown[count:])
 
 
-def _in_order(times: list[int], keys: list[int]) -> bool:
+def _follow(times: np.ndarray, keys: np.ndarray, order: np.ndarray) -> bool:
     """Whether times can be those of frames that are stored in the order of decoding."""
-    latest = list(accumulate(times, max))
-    if any(times[key] < latest[key] for key in keys):
+    if (np.diff(times[order]) <= 0).any():
+        return False
+    if (times[keys] < np.maximum.accumulate(times)[keys]).any():
         return False  # what is stored before a key is shown before it
-    order = sorted(range(len(times)), key=times.__getitem__)
-    return all(abs(at - number) <= _DEEPEST_REORDERING for number, at in enumerate(order))
+    return bool((np.abs(order - np.arange(len(order))) <= _DEEPEST_REORDERING).all())

@@ -100,14 +100,14 @@ class IndexedPass:
     def _packets(self) -> Iterator[tuple[int, av.Packet]]:
         """From the key on, each with its place, which must be the one that the index has for it."""
         if self.key:
-            self.video.seek(self.index.times[self.key])
+            self.video.seek(int(self.index.times[self.key]))
         place = -1
         for packet in self.video.packets():
             if not packet.size:
                 if packet.pts is None and place >= 0:
                     yield place, packet  # the end: what the decoder still holds
                 continue
-            found = self.index.place_of.get(packet.pts)
+            found = self.index.place(packet.pts)
             if (
                 found is None
                 or (place >= 0 and found != place + 1)
@@ -119,12 +119,9 @@ class IndexedPass:
                 yield place, packet
 
     def _number(self, frame: VideoFrame) -> int:
-        number = self.index.number_of.get(frame.pts)
+        number = self.index.number(frame.pts)
         if number is None:
-            # A frame before the first that is shown, or one that the packets do not have.
-            if self.index.place_of.get(frame.pts) is None:
-                raise IrregularError
-            return -1
+            raise IrregularError
         return number
 
     def _fault(self, place: int) -> None:

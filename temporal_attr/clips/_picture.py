@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 RawFrame = UInt8[Tensor, "1 channel height width"]
 
-# Wider or narrower pixels than this are a fault of the header.
-_WIDEST_PIXEL = 4
 # By their numbers in the standard (ITU-T H.273): BT.2020, and the curves PQ and HLG.
 _BT2020, _HDR_CURVES = (9, 10), {16: "PQ", 18: "HLG"}
 
@@ -33,14 +31,18 @@ class Painter:
 
         # Kept, for each one makes its tables anew: five times the work of decoding.
         self._reformatter = VideoReformatter()
-        self._aspect = float(stream.sample_aspect_ratio or 1)
         self.notes: dict[str, None] = {}
+        aspect = float(stream.sample_aspect_ratio or 1)
+        if aspect != 1:
+            self._note(
+                f"its pixels are {aspect:.4g} times as wide as high: frames are given as stored, "
+                "where a player stretches them"
+            )
 
     def __call__(self, frame: VideoFrame) -> RawFrame:
         """The picture of a frame, as bytes."""
         self.look(frame)
-        width, height = self._size(frame)
-        pixels = self._opaque(frame, width, height)
+        pixels = self._opaque(frame)
         upright = _upright(frame, pixels)
         if upright is None:
             self._note("its turn is by no multiple of 90 degrees: frames are shown as stored")
@@ -60,36 +62,19 @@ class Painter:
     def _note(self, text: str) -> None:
         self.notes.setdefault(text)
 
-    def _size(self, frame: VideoFrame) -> tuple[int, int]:
-        """Width and height with square pixels; nothing is made smaller."""
-        width, height, aspect = frame.width, frame.height, self._aspect
-        if aspect == 1:
-            return width, height
-        if not 1 / _WIDEST_PIXEL <= aspect <= _WIDEST_PIXEL:
-            self._note(f"pixels of {aspect:g} : 1 by its header are taken for square")
-            return width, height
-        wide = (round(width * aspect), height) if aspect > 1 else (width, round(height / aspect))
-        self._note(
-            f"pixels are {aspect:.4g} : 1, so frames of {width} x {height} are shown as "
-            f"{wide[0]} x {wide[1]}"
-        )
-        return wide
-
-    def _opaque(self, frame: VideoFrame, width: int, height: int) -> np.ndarray:
+    def _opaque(self, frame: VideoFrame) -> np.ndarray:
         if not _has_alpha(frame):
-            return self._array(frame, "rgb24", width, height)
-        picture = self._array(frame, "rgba", width, height)
+            return self._array(frame, "rgb24")
+        picture = self._array(frame, "rgba")
         colours, opacity = picture[..., :3], picture[..., 3:]
         if opacity.min() == 255:
             return colours
         self._note("transparent parts are shown over black")
         return ((colours.astype(np.uint16) * opacity + 127) // 255).astype(np.uint8)
 
-    def _array(self, frame: VideoFrame, form: str, width: int, height: int) -> np.ndarray:
+    def _array(self, frame: VideoFrame, form: str) -> np.ndarray:
         # As FFmpeg's programs do; in one thread, for a pool would be missing after a fork.
-        shown = self._reformatter.reformat(
-            frame, width, height, form, interpolation="BICUBIC", threads=1
-        )
+        shown = self._reformatter.reformat(frame, format=form, interpolation="BICUBIC", threads=1)
         array: np.ndarray = shown.to_ndarray()
         return array
 

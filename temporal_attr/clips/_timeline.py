@@ -66,7 +66,7 @@ class Timeline:
         if self.index is None:
             self._counted()
             return self._sound
-        for key in reversed([0, *self.index.keys[1:]]):
+        for key in reversed([0, *self.index.keys[1:].tolist()]):
             first = self.index.first_number(key) if key else 0
             sound = 0
             with open_video(self.path) as video:
