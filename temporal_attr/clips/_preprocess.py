@@ -57,7 +57,7 @@ class Normalization:
     ) -> Float[Tensor, "*any channel height width"]:
         """Pixel values in [0, 1] to model values."""
         mean, std = self._columns(pixels)
-        return (pixels - mean) / std
+        return (pixels - mean).div_(std)
 
     def invert(
         self, values: Float[Tensor, "*any channel height width"]
@@ -152,8 +152,10 @@ class Preprocessing:
         """Frames as decoded to frames as the model wants them, in float32 where bytes came."""
         resized = self._resize(frames)
         cropped = resized if self.crop is None else _center_crop(resized, self.crop)
-        pixels = cropped.float() / 255 if cropped.dtype == torch.uint8 else cropped
-        return self.normalization.apply(pixels)
+        if cropped.dtype != torch.uint8:
+            return self.normalization.apply(cropped)
+        pixels = cropped.float().div_(255)
+        return pixels if self.normalization == IDENTITY else self.normalization.apply(pixels)
 
     def _resize(self, frames: Tensor) -> Tensor:
         if self.resize is None:

@@ -23,6 +23,9 @@ Source = VideoFile | ImageSequence
 
 # Frames that are prepared together.
 _BATCH = 8
+# Bytes of a block of frames, where that leaves room for more than a window: larger ones are not
+# used again by the allocator, and to have them cleared takes longer than to decode the frames.
+_ROOM = 24 << 20
 
 
 def clip_windows(
@@ -35,7 +38,7 @@ def clip_windows(
 ) -> Iterator[Clip]:
     """Overlapping windows of consecutive frames over a whole video, in one pass.
 
-    No more than two windows are in memory. The windows are those of `window_starts`: the last one
+    No more than a few windows are in memory. The windows are those of `window_starts`: the last one
     ends with the video. Windows that overlap share memory: change a copy.
 
     Args:
@@ -138,7 +141,9 @@ class _Reel:
     def append(self, frame: Tensor, time: float) -> None:
         """Take the next frame; where there is no room, only what a window can need is kept."""
         if self._block is None or self.length - self._start == len(self._block):
-            fresh = frame.new_empty((2 * self._size + _BATCH, *frame.shape))
+            room = _ROOM // max(1, frame.nbytes) - self._size
+            more = min(max(room, _BATCH), 4 * self._size)
+            fresh = frame.new_empty((self._size + more, *frame.shape))
             kept = min(self._size - 1, self.length)
             if self._block is not None and kept:
                 fresh[:kept] = self._block[-kept:]
