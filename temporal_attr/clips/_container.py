@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -37,11 +39,15 @@ class OpenVideo:
         container: The file.
         stream: Its video.
         decoder: Takes the packets of the stream.
+        threads: How many threads decode. With more than one, a fault is reported some packets
+            after the one that it is in.
     """
 
     container: InputContainer
     stream: VideoStream
     decoder: VideoCodecContext
+    threads: int = 1
+    process: int = field(default_factory=os.getpid)
 
     @property
     def format_name(self) -> str:
@@ -73,7 +79,13 @@ class OpenVideo:
 
     def close(self) -> None:
         """Give the file and the decoder back."""
-        self.container.close()
+        if self.process == os.getpid():
+            self.container.close()
+            return
+        # The threads of the decoder were left behind by a fork: freeing it would wait for them
+        # for ever. So it is never freed.
+        for kept in (self.container, self.decoder):
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(kept))
 
     def __enter__(self) -> OpenVideo:
         return self
@@ -87,8 +99,12 @@ class OpenVideo:
         self.close()
 
 
-def open_video(path: Path) -> OpenVideo:
+def open_video(path: Path, threads: int = 1) -> OpenVideo:
     """Open a file for reading, and choose its video.
+
+    Args:
+        path: The file.
+        threads: How many threads may decode.
 
     Raises:
         VideoNotFoundError: If there is no file at `path`.
@@ -105,9 +121,8 @@ def open_video(path: Path) -> OpenVideo:
     if video.format_name in _WHOLE_PACKETS and codec in _PLAIN_CODECS:
         video.close()
         video = _video_of(_open(path, {"fflags": "noparse"}), path)
-    # One thread: an error then belongs to the packet that was handed over last, and no thread is
-    # missing after a fork.
-    video.decoder.thread_count = 1
+    video.threads = video.decoder.thread_count = threads
+    video.decoder.thread_type = "FRAME" if threads > 1 else "NONE"
     return video
 
 

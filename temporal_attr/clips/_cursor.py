@@ -6,8 +6,7 @@ import os
 from collections.abc import Iterator
 
 from temporal_attr.clips._container import open_video
-from temporal_attr.clips._passes import CountedPass, IndexedPass, IrregularError, Shown
-from temporal_attr.clips._picture import Painter, RawFrame
+from temporal_attr.clips._passes import CountedPass, FaultError, IndexedPass, IrregularError, Shown
 from temporal_attr.clips._timeline import Timeline
 
 # Decoding on as far as this is quicker than to seek.
@@ -19,42 +18,36 @@ class Cursor:
 
     Args:
         timeline: Which frames there are.
+        threads: How many threads decode, until there is a fault.
     """
 
-    def __init__(self, timeline: Timeline) -> None:
-        self._timeline = timeline
+    def __init__(self, timeline: Timeline, threads: int = 1) -> None:
+        self._timeline, self._threads = timeline, threads
         self._seeks = True
         self._next = 0
         self._frames: Iterator[Shown] | None = None
         self._open()
-        self._painter = Painter(self._video.stream)
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What was noticed in the frames whose pictures were made."""
-        return tuple(self._painter.notes)
 
     def close(self) -> None:
         """Give the decoder back."""
         self._frames = None
         self._video.close()
 
-    def picture(self, shown: Shown) -> RawFrame:
-        """The pixels of a frame."""
-        return self._painter(shown.frame)
-
     def following(self, target: int) -> Shown | None:
         """The frame of a number, or the next that can be decoded; None if there is none."""
         while True:
             if self._process != os.getpid():
                 # After a fork both processes would read on from one place in one open file.
-                self._open()
+                self._reopen()
             if self._frames is None or target < self._next or self._jump_pays(target):
                 self._start(target)
             try:
                 return self._advance(target)
             except IrregularError:
                 self._distrust()
+            except FaultError:
+                self._threads = 1
+                self._reopen()
 
     def _advance(self, target: int) -> Shown | None:
         assert self._frames is not None
@@ -82,7 +75,7 @@ class Cursor:
         if index is not None and self._seeks:
             key = index.key_before(index.shown[min(target, len(index.shown) - 1)])
         if not key and not self._untouched:
-            self._open()
+            self._reopen()
         self._untouched = False
         self._pass: IndexedPass | CountedPass = (
             CountedPass(self._video) if index is None else IndexedPass(self._video, index, key)
@@ -97,7 +90,12 @@ class Cursor:
             self._timeline.count_instead("its packets do not tell which frames are shown")
         self._seeks = False
 
+    def _reopen(self) -> None:
+        self._frames = None
+        self._video.close()
+        self._open()
+
     def _open(self) -> None:
-        self._video = open_video(self._timeline.path)
+        self._video = open_video(self._timeline.path, self._threads)
         self._process = os.getpid()
         self._frames, self._untouched = None, True

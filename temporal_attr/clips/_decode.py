@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
@@ -18,10 +20,13 @@ from temporal_attr._errors import (
 )
 from temporal_attr.clips._cursor import Cursor
 from temporal_attr.clips._passes import Shown
-from temporal_attr.clips._picture import RawFrame
+from temporal_attr.clips._picture import Painter, RawFrame
 from temporal_attr.clips._timeline import Timeline
 
 Value = TypeVar("Value")
+
+# More keep more frames in memory and are hardly quicker.
+_MOST_THREADS = 4
 
 
 class VideoFile:
@@ -64,6 +69,7 @@ class VideoFile:
         self.path = Path(path)
         self._timeline = Timeline(self.path)
         self._cursor = Cursor(self._timeline)
+        self._painter = Painter()
         self.fps: float = self._timeline.fps
 
     @property
@@ -77,7 +83,7 @@ class VideoFile:
     @property
     def notes(self) -> tuple[str, ...]:
         """What was noticed about the file and the frames read so far, one sentence each."""
-        return (*self._timeline.notes, *self._cursor.notes)
+        return (*self._timeline.notes, *self._painter.notes)
 
     def __enter__(self) -> VideoFile:
         return self
@@ -103,11 +109,15 @@ class VideoFile:
             DamagedVideoError: At the first frame that is damaged.
             TruncatedVideoError: After the last frame, if the header promises more.
         """
-        following = 0
-        while (shown := self._cursor.following(following)) is not None:
-            self._require_sound(shown, following)
-            yield following, self._timeline.seconds(shown), self._picture(shown)
-            following += 1
+        cursor = Cursor(self._timeline, _threads())
+        try:
+            following = 0
+            while (shown := cursor.following(following)) is not None:
+                self._require_sound(shown, following)
+                yield following, self._timeline.seconds(shown), partial(self._painter, shown.frame)
+                following += 1
+        finally:
+            cursor.close()
         if following < self.frame_count:
             raise self._missing(following)
 
@@ -143,7 +153,7 @@ class VideoFile:
             if shown is None:
                 raise self._missing(target)
             self._require_sound(shown, target)
-            pixels = self._picture(shown)()
+            pixels = self._painter(shown.frame)
             require_one_size(sizes, pixels, target, self.path)
             found[target] = (transform(pixels), self._timeline.seconds(shown))
         return [found[i][0] for i in indices], [found[i][1] for i in indices]
@@ -157,9 +167,6 @@ class VideoFile:
             f"Repair or re-encode the file, or choose among frames 0 to {decoded - 1} "
             f"(total={decoded}).",
         )
-
-    def _picture(self, shown: Shown) -> Callable[[], RawFrame]:
-        return lambda: self._cursor.picture(shown)
 
     def _require_sound(self, shown: Shown, target: int) -> None:
         if shown.number == target and shown.sound:
@@ -193,6 +200,10 @@ class VideoFile:
                 f"{min(indices)} to {max(indices)}",
                 "Ask for frames that the video has; nothing is repeated or padded.",
             )
+
+
+def _threads() -> int:
+    return min(_MOST_THREADS, os.cpu_count() or 1)
 
 
 def require_one_size(

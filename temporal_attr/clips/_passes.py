@@ -35,6 +35,10 @@ class Shown:
     sound: bool
 
 
+class FaultError(Exception):
+    """Several threads met a fault; one thread will tell where it is."""
+
+
 class IrregularError(Exception):
     """The decoder gives other frames than the packets announce, and reports no damage."""
 
@@ -44,9 +48,12 @@ def decoded(video: OpenVideo, packet: av.Packet) -> tuple[list[VideoFrame], bool
     import av  # noqa: PLC0415
 
     try:
-        return video.decoder.decode(packet if packet.size else None), True
+        frames, taken = video.decoder.decode(packet if packet.size else None), True
     except av.FFmpegError:
-        return [], False
+        frames, taken = [], False
+    if video.threads > 1 and (not taken or any(frame.is_corrupt for frame in frames)):
+        raise FaultError
+    return frames, taken
 
 
 @dataclass
@@ -75,6 +82,7 @@ class IndexedPass:
 
         Raises:
             IrregularError: If a frame comes that the index does not have there.
+            FaultError: If several threads decode and one meets a fault.
         """
         first = self.index.first_number(self.key) if self.key else 0
         held: deque[tuple[int, VideoFrame]] = deque()

@@ -11,7 +11,6 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
-    from av.video.stream import VideoStream
 
 RawFrame = UInt8[Tensor, "1 channel height width"]
 
@@ -20,24 +19,18 @@ _BT2020, _HDR_CURVES = (9, 10), {16: "PQ", 18: "HLG"}
 
 
 class Painter:
-    """Makes pictures of the frames of one stream, and notes what was done to them.
+    """Makes pictures of frames, and notes what was done to them.
 
     Attributes:
         notes: What there was to say, in the order in which it was seen.
     """
 
-    def __init__(self, stream: VideoStream) -> None:
+    def __init__(self) -> None:
         from av.video.reformatter import VideoReformatter  # noqa: PLC0415
 
         # Kept, for each one makes its tables anew: five times the work of decoding.
         self._reformatter = VideoReformatter()
         self.notes: dict[str, None] = {}
-        aspect = float(stream.sample_aspect_ratio or 1)
-        if aspect != 1:
-            self._note(
-                f"its pixels are {aspect:.4g} times as wide as high: frames are given as stored, "
-                "where a player stretches them"
-            )
 
     def __call__(self, frame: VideoFrame) -> RawFrame:
         """The picture of a frame, as bytes."""

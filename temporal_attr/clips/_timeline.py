@@ -33,6 +33,12 @@ class Timeline:
         with open_video(path) as video:
             self.promised, self.fps = table.promised, video.rate
             self._unit = float(video.stream.time_base or 1)
+            aspect = float(video.stream.sample_aspect_ratio or 1)
+            if aspect != 1:
+                self.notes.append(
+                    f"its pixels are {aspect:.4g} times as wide as high: frames are given as "
+                    "stored, where a player stretches them"
+                )
             if has_side_alpha(video.stream):
                 self.notes.append("it has an alpha channel and is shown over black")
             found = FrameIndex.of(table, video.format_name)
