@@ -66,14 +66,14 @@ class Cursor:
         index = self._timeline.index
         if index is None or not self._seeks or target >= len(index.shown):
             return False
-        key = index.key_before(index.shown[target])
+        key = index.key_before(int(index.shown[target]))
         return index.first_number(key) > self._next + _NEAR
 
     def _start(self, target: int) -> None:
         index = self._timeline.index
         key = 0
         if index is not None and self._seeks:
-            key = index.key_before(index.shown[min(target, len(index.shown) - 1)])
+            key = index.key_before(int(index.shown[min(target, len(index.shown) - 1)]))
         if not key and not self._untouched:
             self._reopen()
         self._untouched = False

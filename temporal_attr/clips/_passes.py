@@ -138,14 +138,14 @@ class IndexedPass:
             self._faults.append(place)
 
     def _look(self, number: int, frame: VideoFrame) -> None:
-        place = self.index.shown[number]
+        place = int(self.index.shown[number])
         if frame.is_corrupt:
             self._fault(place)
         if not frame.key_frame:
             self._false_keys.add(place)
 
     def _shown(self, number: int, frame: VideoFrame) -> Shown:
-        sound = not self._faults or self._is_sound(self.index.shown[number])
+        sound = not self._faults or self._is_sound(int(self.index.shown[number]))
         return Shown(number, frame.pts, frame, sound)
 
     def _is_sound(self, place: int) -> bool:

@@ -18,7 +18,7 @@ from temporal_attr.clips._index import PacketTable
 # WebM counts in milliseconds.
 _SLOWEST, _FASTEST = 1 / 3600, 1000
 # Constant quality, and the encoder's quickest way to it.
-_ENCODER = {"deadline": "realtime", "cpu-used": "8", "crf": "24", "b": "0"}
+_ENCODER = {"deadline": "realtime", "cpu-used": "8", "crf": "24", "b": "0", "g": "12"}
 # By their numbers in the standard (ITU-T H.273): BT.601, and values from 16 to 235.
 _BT601, _LIMITED = 6, 1
 

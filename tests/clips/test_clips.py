@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from temporal_attr import (
     Clip,
     ClipError,
+    DamagedVideoError,
     Normalization,
     NotAVideoError,
     OptionError,
@@ -31,7 +32,9 @@ from temporal_attr.clips import (
     window_starts,
     write_video,
 )
-from temporal_attr.clips._index import FrameIndex
+from temporal_attr.clips._container import OpenVideo
+from temporal_attr.clips._index import FrameIndex, PacketTable
+from temporal_attr.clips._picture import Painter
 from tests.references import definitions as references
 
 counts = st.integers(1, 60)
@@ -92,8 +95,8 @@ def test_impossible_settings_are_named(call, text):
 
 def frames_seen(clip, grey_levels):
     """Which frame of `grey_video` each frame of a clip shows, by its grey level."""
-    # The codec's colour conversion darkens by three or four levels; frames lie at least five apart.
-    found = clip.tensor[0].mean((1, 2, 3)).numpy() * 255 + 3.5
+    # Rounding of the codec; frames lie at least five apart.
+    found = clip.tensor[0].mean((1, 2, 3)).numpy() * 255
     distance = np.abs(found[:, None] - grey_levels[None])
     assert distance.min(1).max() < 2
     return tuple(distance.argmin(1).tolist())
@@ -122,74 +125,139 @@ def test_uniform_frames_of_a_file(grey_video):
 
 def test_only_the_frames_asked_for_are_converted(grey_video, monkeypatch):
     fetched = []
-    original = VideoFile._pixels
-    monkeypatch.setattr(VideoFile, "_pixels", lambda self: fetched.append(1) or original(self))
+    original = Painter.__call__
+    monkeypatch.setattr(
+        Painter, "__call__", lambda self, frame: fetched.append(1) or original(self, frame)
+    )
     load_clip(grey_video, indices=[3, 20])
     assert len(fetched) == 2
 
 
-class Decoder:
-    """A decoder that seeks to the wrong place, or loses a frame."""
-
-    def __init__(self, capture, seek_to=None, lose=None):
-        self.capture, self.seek_to, self.lose = capture, seek_to, lose
-        self.grabbed = 0
-
-    def __getattr__(self, name):
-        return getattr(self.capture, name)
-
-    def set(self, prop, value):
-        if self.seek_to == "nowhere":
-            return False
-        return self.capture.set(cv2.CAP_PROP_POS_FRAMES, self.seek_to)
-
-    def grab(self):
-        if self.grabbed == self.lose:
-            self.capture.grab()
-        self.grabbed += 1
-        return self.capture.grab()
-
-
-@pytest.mark.parametrize("seek_to", ["nowhere", 0, 20, 35, 39, 1000])
+@pytest.mark.parametrize("seek_to", [0, 20, 35, 39])
 def test_a_decoder_that_seeks_wrongly_is_found_out(grey_video, grey_levels, monkeypatch, seek_to):
-    from temporal_attr.clips import _decode
+    original = OpenVideo.seek
+    sought = []
 
-    opened = _decode._open
-    monkeypatch.setattr(_decode, "_open", lambda path: Decoder(opened(path), seek_to))
-    clip = load_clip(grey_video, indices=[2, 33, 38])
-    assert frames_seen(clip, grey_levels) == (2, 33, 38)
+    def astray(self, time):
+        sought.append(time)
+        original(self, seek_to * 100)
+
+    monkeypatch.setattr(OpenVideo, "seek", astray)
+    assert frames_seen(load_clip(grey_video, indices=[2, 33, 38]), grey_levels) == (2, 33, 38)
+    assert sought
 
 
-def test_a_lost_frame_is_an_error_and_shifts_no_other(grey_video, grey_levels, monkeypatch):
-    from temporal_attr.clips import _decode
+def test_a_frame_that_the_decoder_refuses_is_an_error_and_shifts_no_other(
+    grey_video, grey_levels, monkeypatch
+):
+    from temporal_attr.clips import _passes
 
-    opened = _decode._open
-    monkeypatch.setattr(_decode, "_open", lambda path: Decoder(opened(path), "nowhere", lose=5))
-    assert frames_seen(load_clip(grey_video, indices=[4, 6, 7]), grey_levels) == (4, 6, 7)
-    with pytest.raises(TruncatedVideoError, match="expected frame 5 .* got frame 6 in its place"):
+    original = _passes.decoded
+
+    def refusing(video, packet):
+        frames, taken = original(video, packet)
+        return ([], False) if packet.pts == 500 else (frames, taken)
+
+    monkeypatch.setattr(_passes, "decoded", refusing)
+    assert frames_seen(load_clip(grey_video, indices=[2, 3, 4]), grey_levels) == (2, 3, 4)
+    later = FrameIndex.of(PacketTable.read(grey_video), "matroska").keys[1]
+    after = [int(later), 39]
+    assert frames_seen(load_clip(grey_video, indices=after), grey_levels) == tuple(after)
+    text = r"expected frame 5 of 40 .* undamaged, got none; the next .* is frame 6"
+    with pytest.raises(DamagedVideoError, match=text):
         load_clip(grey_video, indices=[4, 5])
-    with pytest.raises(TruncatedVideoError, match="expected frame 5 .* got frame 6 in its place"):
-        list(clip_windows(grey_video, size=4))
+    with pytest.raises(DamagedVideoError, match="expected frame 6 of 40 .* made up in part"):
+        load_clip(grey_video, indices=[6])
+    starts = []
+    with pytest.raises(DamagedVideoError, match="expected frame 5 of 40"):
+        starts.extend(clip.indices[0] for clip in clip_windows(grey_video, size=4))
+    assert starts == [0]
+
+
+def test_a_decoder_that_leaves_a_frame_out_without_a_word_makes_frames_be_counted(
+    grey_video, grey_levels, monkeypatch
+):
+    from temporal_attr.clips import _passes
+
+    original = _passes.decoded
+
+    def skipping(video, packet):
+        frames, taken = original(video, packet)
+        return [frame for frame in frames if frame.pts != 1500], taken
+
+    monkeypatch.setattr(_passes, "decoded", skipping)
+    clip = load_clip(grey_video, indices=[14, 15, 38])
+    assert frames_seen(clip, grey_levels) == (14, 16, 39)
+    assert clip.timestamps == pytest.approx((1.4, 1.6, 3.9))
+    assert "so frames are counted" in clip.notes[0]
+    assert load_clip(grey_video, 39).indices == tuple(range(39))
 
 
 def test_without_an_index_frames_are_counted(grey_video, grey_levels, monkeypatch):
-    monkeypatch.setattr("temporal_attr.clips._index.FrameIndex.read", lambda path: None)
-    assert frames_seen(load_clip(grey_video, 7), grey_levels) == uniform_indices(40, 7)
+    monkeypatch.setattr(FrameIndex, "of", lambda table, name: "there is no index")
+    clip = load_clip(grey_video, 7)
+    assert frames_seen(clip, grey_levels) == uniform_indices(40, 7)
+    assert clip.notes == ("there is no index, so frames are counted from the beginning",)
+    firsts = [clip.indices[0] for clip in clip_windows(grey_video, 12)]
+    assert tuple(firsts) == window_starts(40, 12)
 
 
-def test_the_index_of_a_file(grey_video, tmp_path):
-    index = FrameIndex.read(grey_video)
-    np.testing.assert_allclose(index.seconds, np.arange(40) / 10, atol=1e-3)
-    assert index.is_key[0]
-    assert 1 < index.is_key.sum() < 40
-    assert [index.number(s) for s in (0.0, 0.1, 3.9)] == [0, 1, 39]
-    keys = np.flatnonzero(index.is_key).tolist()
-    assert not index.seeking_pays(-1, keys[1] + 16)
-    assert index.seeking_pays(-1, keys[1] + 17)
-    assert not index.seeking_pays(keys[1], keys[1] + 17)
-    empty = tmp_path / "empty.mp4"
-    empty.write_bytes(b"")
-    assert FrameIndex.read(empty) is None
+def table_of(times, keys, hidden=()):
+    return PacketTable(
+        times=list(times),
+        keys=[place in keys for place in range(len(times))],
+        hidden=[place in hidden for place in range(len(times))],
+    )
+
+
+def test_the_index_knows_places_numbers_and_keys():
+    # Stored I P B B, with the P shown last, twice; the first two pictures are cut off.
+    index = FrameIndex.of(table_of([0, 3, 1, 2, 4, 7, 5, 6], {0, 4}, hidden={0, 2}), "mov")
+    assert index.shown.tolist() == [3, 1, 4, 6, 7, 5]
+    assert [index.number(time) for time in (2, 3, 7, 1, 99, None)] == [0, 1, 5, None, None, None]
+    assert [index.place(time) for time in (0, 2, 6, 99)] == [0, 3, 7, None]
+    assert [index.key_before(place) for place in range(8)] == [0, 0, 0, 0, 4, 4, 4, 4]
+    assert index.key_before(5, unless={4}) == 0
+    assert [index.first_number(key) for key in (0, 4)] == [0, 2]
+    # The frame at place 6 is made from the one at place 5, which is shown last.
+    assert index.settled.tolist() == [-1, 1, 1, 1, 2, 5, 5, 5]
+    assert index.without_first(2).shown.tolist() == [4, 6, 7, 5]
+
+
+def test_frames_shown_before_the_key_that_they_follow_belong_to_the_key_before():
+    # Stored I, then I B with the B shown before its I.
+    index = FrameIndex.of(table_of([0, 2, 1], {0, 1}), "mov")
+    assert [index.key_before(place) for place in range(3)] == [0, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("times", "keys", "text"),
+    [
+        ([0, None, 2], {0}, "no times"),
+        ([], {0}, "no times"),
+        ([0, 1, 1], {0}, "repeat"),
+        ([0, 5, 1, 2], {0, 2}, "go back"),
+        ([1000, *range(40)], {0}, "order"),
+    ],
+)
+def test_times_that_make_no_index(times, keys, text):
+    assert text in FrameIndex.of(table_of(times, keys), "mov")
+
+
+def test_avi_and_placeholders_make_no_index():
+    table = table_of([0, 1, 2], {0})
+    assert "AVI stores" in FrameIndex.of(table, "avi")
+    table.placeholders = 1
+    assert "without a frame" in FrameIndex.of(table, "mov")
+    assert isinstance(FrameIndex.of(table_of([0, 1], {0, 1}), "avi"), FrameIndex)
+
+
+def test_the_index_of_a_file(grey_video):
+    index = FrameIndex.of(PacketTable.read(grey_video), "matroska")
+    assert index.times.tolist() == [100 * number for number in range(40)]
+    assert index.shown.tolist() == list(range(40))
+    assert index.keys[0] == 0
+    assert 1 < len(index.keys) < 40
 
 
 def test_windows_of_a_file_are_those_of_the_arithmetic(grey_video, grey_levels):
@@ -211,7 +279,7 @@ def test_a_missing_file(tmp_path):
     with pytest.raises(VideoNotFoundError, match="a video file at .*none.mp4, got no file there"):
         load_clip(tmp_path / "none.mp4")
     with pytest.raises(FileNotFoundError, match="got a folder"):
-        load_clip(tmp_path)
+        VideoFile(tmp_path)
 
 
 def test_a_file_that_is_no_video(tmp_path):
@@ -252,11 +320,9 @@ def test_a_file_that_ends_early(grey_video, tmp_path):
 
 
 def test_the_damaged_clip(real_video):
-    with pytest.raises(
-        TruncatedVideoError, match="expected 50 frames .* got 28 that can be decoded"
-    ):
+    with pytest.raises(DamagedVideoError, match="expected frame 29 of 50 .* made up in part"):
         load_clip(real_video("corrupted.mp4"), 16)
-    assert load_clip(real_video("corrupted.mp4"), 28, "dense").indices == tuple(range(28))
+    assert load_clip(real_video("corrupted.mp4"), 29, "dense").indices == tuple(range(29))
 
 
 @pytest.mark.parametrize(
@@ -397,7 +463,7 @@ def test_a_clip_needs_a_timestamp_for_each_frame():
     ("frames", "path", "fps", "text"),
     [
         ([np.zeros((4, 4, 3), np.uint8)], "a.mp4", 4, "a file name that ends in .webm"),
-        ([np.zeros((4, 4, 3), np.uint8)], "a.webm", 0, "a positive number of frames a second"),
+        ([np.zeros((4, 4, 3), np.uint8)], "a.webm", 0, "fps from .* got 0"),
         ([], "a.webm", 4, "frames of one size, got none"),
         ([np.zeros((4, s, 3), np.uint8) for s in (4, 6)], "a.webm", 4, "frames of one size"),
     ],
@@ -408,7 +474,7 @@ def test_writing_impossible_videos(tmp_path, frames, path, fps, text):
 
 
 def test_importing_the_package_imports_no_heavy_library():
-    heavy = "cv2 torchvision timm transformers matplotlib captum"
+    heavy = "av cv2 PIL torchvision timm transformers matplotlib captum"
     code = f"import sys, temporal_attr; print([m for m in '{heavy}'.split() if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
