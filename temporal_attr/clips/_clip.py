@@ -10,14 +10,13 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from temporal_attr._errors import ClipError, OptionError
+from temporal_attr._errors import ClipError, OptionError, VideoError
 from temporal_attr._typing import Frames
 from temporal_attr.clips._decode import VideoFile
 from temporal_attr.clips._images import ImageSequence, open_source
-from temporal_attr.clips._picture import RawFrame
 from temporal_attr.clips._preprocess import IDENTITY, Normalization, Preprocessing
 from temporal_attr.clips._sampling import dense_indices, uniform_indices
 
@@ -161,7 +160,11 @@ def load_clip(
                 if indices is not None
                 else _choose(length if total is None else total, frames, sampling, stride, start)
             )
-            tensors, times = video.read(numbers, gray_or_rgb(prepare), show_progress)
+            try:
+                tensors, times = video.read(numbers, gray_or_rgb(prepare), show_progress)
+            except VideoError:
+                if length == video.frame_count:
+                    raise
         return assemble(torch.cat(tensors), numbers, times, video, prepare)
 
 
@@ -190,14 +193,16 @@ def _choose(
     )
 
 
-def gray_or_rgb(prepare: Preprocessing) -> Callable[[RawFrame], Frames]:
+def gray_or_rgb(prepare: Preprocessing) -> Callable[[Tensor], Frames]:
     """The preprocessing, of gray pictures if it takes one channel."""
     if prepare.normalization.channels != 1:
         return prepare
     return lambda pixels: prepare(_gray(pixels))
 
 
-def _gray(pixels: RawFrame) -> RawFrame:
+def _gray(
+    pixels: UInt8[Tensor, "frames 3 height width"],
+) -> UInt8[Tensor, "frames 1 height width"]:
     """Luma by BT.601, in the whole numbers that Pillow and OpenCV take; gray stays as it is."""
     red, green, blue = pixels.int().unbind(-3)
     luma = (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16
