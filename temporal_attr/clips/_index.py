@@ -99,8 +99,8 @@ class PacketTable:
             return stream.frames if listed <= 1 else 0
         if self.end is None or not container.duration:
             return 0
-        stop = (container.start_time or 0) / 1e6 + container.duration / 1e6
-        missing = (stop - self.end) * video.rate
+        # Counted from 0, wherever the first frame is.
+        missing = (container.duration / 1e6 - self.end) * video.rate
         # The last frame's length is often not stored, and some round the whole up by a frame.
         return len(self.times) - sum(self.hidden) + round(missing) if missing > 2.5 else 0
 

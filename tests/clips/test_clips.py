@@ -311,12 +311,14 @@ def test_a_file_that_ends_early(grey_video, tmp_path):
     # The first half of the bytes: the header still promises all frames.
     path = tmp_path / "half.webm"
     path.write_bytes(grey_video.read_bytes()[: grey_video.stat().st_size // 2])
+    numbers = []
     with VideoFile(path) as video:
-        promised, decoded = video.frame_count, 0
-        with pytest.raises(TruncatedVideoError, match="so the end is missing|so frame"):
-            for number, _, _ in video.frames():
-                decoded = number + 1
-    assert (promised, decoded < 39) == (40, True)
+        frames = (numbers.append(number) for number, _, _ in video.frames())
+        with pytest.raises(TruncatedVideoError):
+            list(frames)
+        promised, decoded = video.frame_count, len(numbers)
+    assert promised == 40
+    assert 8 < decoded < 32
     pattern = f"expected {promised} frames .* got {decoded} that can be decoded"
     with pytest.raises(TruncatedVideoError, match=pattern):
         load_clip(path, 16)
