@@ -88,7 +88,9 @@ def decoded(path: Path) -> list[tuple[float | None, np.ndarray | None]]:
                 except av.FFmpegError:
                     continue
                 for frame in frames:
-                    turned = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
+                    rgba = frame.to_ndarray(format="rgba").astype(int)
+                    over_black = rgba[..., :3] * rgba[..., 3:] // 255
+                    turned = np.rot90(over_black, frame.rotation // 90)
                     found.append((frame.time, None if frame.is_corrupt else turned))
     except (av.FFmpegError, IndexError):
         pass

@@ -48,6 +48,8 @@ def write_video(
         ...     write_video(frames, f"{folder}/grey.webm", fps=4).name
         'grey.webm'
     """
+    import av  # noqa: PLC0415
+
     path = Path(path)
     if path.suffix != ".webm":
         raise OptionError("a file name that ends in .webm", str(path), "Rename the output.")
@@ -60,10 +62,13 @@ def write_video(
     try:
         _encode(frames, beside, Fraction(float(fps)).limit_denominator(60_000))
         beside.replace(path)
-    except OSError as error:
+    except (OSError, av.FFmpegError) as error:
+        # What the file said stands behind what FFmpeg makes of it.
+        behind = error.__cause__ or error.__context__
+        reason = behind if isinstance(behind, OSError) else error
         raise VideoError(
             f"to write a video to {path}",
-            error.strerror or str(error) or type(error).__name__,
+            reason.strerror or str(reason) or type(reason).__name__,
             "Check the folder, its permissions and the space on the disk.",
         ) from error
     finally:
