@@ -60,7 +60,7 @@ class OpenVideo:
         rate = self.stream.average_rate or self.stream.guessed_rate or self.stream.base_rate
         return float(rate) if rate else 25.0
 
-    def packets(self) -> Iterator[av.Packet]:
+    def packets(self) -> Iterator[av.Packet[VideoStream]]:
         """The packets of the video, as long as the file can be read; the last one is empty."""
         import av  # noqa: PLC0415
 

@@ -25,6 +25,7 @@ class Cursor:
         self._timeline, self._threads = timeline, threads
         self._seeks = True
         self._next = 0
+        self._untouched = True
         self._frames: Iterator[Shown] | None = None
         self._open()
 

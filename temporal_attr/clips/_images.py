@@ -21,7 +21,7 @@ from temporal_attr._errors import (
 )
 from temporal_attr._require import require_within
 from temporal_attr.clips._decode import VideoFile, require_one_size
-from temporal_attr.clips._picture import RawFrame
+from temporal_attr.clips._picture import OVER_BLACK, RawFrame, over_black
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -154,10 +154,9 @@ class ImageSequence:
         if not (image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info):
             return np.array(image.convert("RGB"))
         picture = np.array(image.convert("RGBA"))
-        colours, opacity = picture[..., :3], picture[..., 3:]
-        if opacity.min() < 255:
-            self._notes.setdefault("transparent parts are shown over black")
-        return ((colours.astype(np.uint16) * opacity + 127) // 255).astype(np.uint8)
+        if picture[..., 3].min() < 255:
+            self._notes.setdefault(OVER_BLACK)
+        return over_black(picture)
 
 
 def open_source(source: str | Path, fps: float | None = None) -> VideoFile | ImageSequence:

@@ -15,6 +15,7 @@ from temporal_attr.clips._container import OpenVideo, open_video
 
 if TYPE_CHECKING:
     import av
+    from av.video.stream import VideoStream
 
 # Frames that decoders keep back at most, to show them in another order than they are stored in.
 _DEEPEST_REORDERING = 32
@@ -68,7 +69,7 @@ class PacketTable:
             for packet in video.container.demux(*(wanted or (video.stream,))):
                 if wanted and packet.stream_index != number:
                     if (time := packet.pts) is not None:
-                        end = max(end, float((time + packet.duration) * packet.time_base))
+                        end = max(end, float((time + (packet.duration or 0)) * packet.time_base))
                     continue
                 time, size = packet.pts, packet.size
                 if size <= smallest:
@@ -79,7 +80,7 @@ class PacketTable:
                 self.times.append(time)
                 self.keys.append(packet.is_keyframe)
                 self.hidden.append(packet.is_discard or (codec == "vp8" and _unseen_vp8(packet)))
-                durations.append(packet.duration)
+                durations.append(packet.duration or 0)
         except av.FFmpegError as error:
             self.stopped = error.strerror or type(error).__name__
         if wanted:
@@ -105,7 +106,7 @@ class PacketTable:
         return len(self.times) - sum(self.hidden) + round(missing) if missing > 2.5 else 0
 
 
-def _unseen_vp8(packet: av.Packet) -> bool:
+def _unseen_vp8(packet: av.Packet[VideoStream]) -> bool:
     """Whether a frame of VP8 only helps to make others; its first byte says so."""
     return not memoryview(packet)[0] & 16
 

@@ -13,6 +13,7 @@ from temporal_attr.clips._index import FrameIndex
 if TYPE_CHECKING:
     import av
     from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
 
 _BIDIRECTIONAL = 3  # FFmpeg's number of a B-frame
 _DEEPEST_REORDERING = 32
@@ -43,7 +44,7 @@ class IrregularError(Exception):
     """The decoder gives other frames than the packets announce, and reports no damage."""
 
 
-def decoded(video: OpenVideo, packet: av.Packet) -> tuple[list[VideoFrame], bool]:
+def decoded(video: OpenVideo, packet: av.Packet[VideoStream]) -> tuple[list[VideoFrame], bool]:
     """The frames that come when a packet is handed to the decoder, and whether it took it."""
     import av  # noqa: PLC0415
 
@@ -105,7 +106,7 @@ class IndexedPass:
         while held:
             yield self._shown(*held.popleft())
 
-    def _packets(self) -> Iterator[tuple[int, av.Packet]]:
+    def _packets(self) -> Iterator[tuple[int, av.Packet[VideoStream]]]:
         """From the key on, each with its place, which must be the one that the index has for it."""
         if self.key:
             self.video.seek(int(self.index.times[self.key]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -11,6 +11,9 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
+
+OVER_BLACK = "transparent parts are shown over black"
+"""The note of a picture that is not opaque."""
 
 RawFrame = UInt8[Tensor, "1 channel height width"]
 
@@ -63,17 +66,24 @@ class Painter:
         if not _has_alpha(frame):
             return self._array(frame, "rgb24")
         picture = self._array(frame, "rgba")
-        colours, opacity = picture[..., :3], picture[..., 3:]
-        if opacity.min() == 255:
-            return colours
-        self._note("transparent parts are shown over black")
-        return ((colours.astype(np.uint16) * opacity + 127) // 255).astype(np.uint8)
+        if picture[..., 3].min() < 255:
+            self._note(OVER_BLACK)
+        return over_black(picture)
 
     def _array(self, frame: VideoFrame, form: str) -> np.ndarray:
         # As FFmpeg's programs do; in one thread, for a pool would be missing after a fork.
         shown = self._reformatter.reformat(frame, format=form, interpolation="BICUBIC", threads=1)
         array: np.ndarray = shown.to_ndarray()
         return array
+
+
+def over_black(
+    picture: UInt8[np.ndarray, "height width 4"],
+) -> UInt8[np.ndarray, "height width 3"]:
+    """Colours as they are seen on black, given with their opacity."""
+    opacity = picture[..., 3:].astype(np.uint16)
+    seen: np.ndarray = ((picture[..., :3] * opacity + 127) // 255).astype(np.uint8)
+    return seen
 
 
 def _has_alpha(frame: VideoFrame) -> bool:
@@ -83,14 +93,17 @@ def _has_alpha(frame: VideoFrame) -> bool:
 
 def _upright(frame: VideoFrame, pixels: np.ndarray) -> np.ndarray | None:
     """Turned and mirrored as the file asks for; None if that is not by a multiple of 90 degrees."""
-    data = frame.side_data.get("DISPLAYMATRIX")
+    data: Any = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
         return pixels
+    turned: np.ndarray
     # Where a step to the right and a step down in the stored frame lead on the screen.
     right_x, right_y, _, down_x, down_y = np.frombuffer(bytes(data), np.int32)[:5].tolist()
     signs = tuple((value > 0) - (value < 0) for value in (right_x, right_y, down_x, down_y))
     if signs[1] == signs[2] == 0 and signs[0] and signs[3]:
-        return pixels[:: signs[3], :: signs[0]]
+        turned = pixels[:: signs[3], :: signs[0]]
+        return turned
     if signs[0] == signs[3] == 0 and signs[1] and signs[2]:
-        return pixels.transpose(1, 0, 2)[:: signs[1], :: signs[2]]
+        turned = pixels.transpose(1, 0, 2)[:: signs[1], :: signs[2]]
+        return turned
     return None if any(signs) else pixels
