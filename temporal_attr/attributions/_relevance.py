@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,9 +11,12 @@ from torch import Tensor
 
 from temporal_attr._errors import OptionError
 from temporal_attr._run import RunContext
-from temporal_attr._typing import ClipTensor
+from temporal_attr._typing import ClipTensor, PerExample
 from temporal_attr.models import VideoModel
 from temporal_attr.relevance import Composite, Trace, trace
+
+LARGEST_RATIO = 100.0
+"""Magnitudes of relevance over the logit, above which a summary warns that pixels mean nothing."""
 
 
 def traced(
@@ -39,6 +43,34 @@ def traced(
     found = trace(forward, clip, bounds, composite, model)
     run.ran(forward=clip.shape[0] * clip.shape[1])
     return found
+
+
+def relevance_ratio(magnitude: PerExample, start: PerExample) -> PerExample:
+    """The magnitudes of all relevance, over that of what was propagated; NaN where that is 0.
+
+    Example:
+        >>> relevance_ratio(torch.tensor([6.0, 0.0]), torch.tensor([-2.0, 0.0]))
+        tensor([3., nan])
+    """
+    return magnitude / start.abs()
+
+
+def ratio_lines(ratio: float) -> list[str]:
+    """What a summary says of the ratio; nothing where it is not known.
+
+    Example:
+        >>> ratio_lines(1.25)
+        ['magnitudes of relevance add up to 1.2 times the logit']
+    """
+    if math.isnan(ratio):
+        return []
+    said = f"magnitudes of relevance add up to {ratio:.2g} times the logit"
+    if ratio <= LARGEST_RATIO:
+        return [said]
+    return [
+        f"WARNING: {said}; large parts cancel in this model's sums, so the relevance of single "
+        "pixels and frames means nothing here"
+    ]
 
 
 def require_composite(composite: Composite | None) -> Composite:

@@ -33,8 +33,9 @@ class Composite:
             the winner.
         input: For the convolution, linear layer or matrix product that reads the pixels; None
             treats it like the others.
-        sum_epsilon: Keeps the denominator of the proportional split of sums away from zero; half
-            of it counts as each part's own, so nothing is absorbed.
+        sum_epsilon: Keeps the denominator of the proportional split of sums away from zero, by this
+            part of what the magnitudes of the two add up to; half of it counts as each one's own,
+            so nothing is absorbed.
         batch_norm: `"identity"` passes relevance through; `"merge"` makes a batch norm that reads
             the output of a convolution or linear layer one layer with it, whose weights carry its
             scale (its shift is a bias, and in no rule). The two differ where a scale is negative.

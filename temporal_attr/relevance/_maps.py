@@ -10,7 +10,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from temporal_attr.relevance._rules import Rule, Term, stabilised
+from temporal_attr.relevance._rules import Rule, Term, is_nothing, stabilised
 
 TransposedMap: TypeAlias = Callable[[Tensor], Tensor]
 """The transpose of a linear map: from a value for each output to a value for each input."""
@@ -80,7 +80,8 @@ def split_by_rule(
         inputs = [term.input.clone() if term.input is given else term.input for term in terms]
         mapped = [apply(a, term.weight) for a, term in zip(inputs, terms, strict=True)]
         total = functools.reduce(torch.add, [output for output, _ in mapped])
-        denominator, absorbed = _denominator(total, rule)
+        magnitude = _magnitude(terms, apply) if rule.epsilon > 0 else None
+        denominator, absorbed = _denominator(total, magnitude, rule)
         evenly = None if absorbed is None else _even_split(given, fixed, apply)
     transposed = tuple(transposed for _, transposed in mapped)
     return RuleSplit(tuple(inputs), transposed, denominator, absorbed, evenly, joined)
@@ -92,16 +93,31 @@ def _joined(terms: list[Term], channels: int) -> Term:
     return Term(torch.cat([term.input for term in terms], channels), torch.cat(weights, 1))
 
 
-def _denominator(total: Tensor, rule: Rule) -> tuple[Tensor, Tensor | None]:
+def _magnitude(terms: list[Term], apply: LinearMap) -> Tensor:
+    """What the magnitudes of all contributions add up to, for each output."""
+    sums = [
+        apply(term.input.abs(), None if term.weight is None else term.weight.abs())[0]
+        for term in terms
+    ]
+    # A map without weights of its own may have negative ones: of a difference, or of a bicubic.
+    return functools.reduce(torch.add, sums).abs()
+
+
+def _denominator(
+    total: Tensor, magnitude: Tensor | None, rule: Rule
+) -> tuple[Tensor, Tensor | None]:
     """What relevance is divided by, and the part of it that no term takes, if any."""
-    if rule.epsilon > 0:
-        denominator = stabilised(total, rule.epsilon)
-        return denominator, (denominator - total) / denominator if rule.conserve else None
-    # Dividing by less than the smallest normal number gives infinity.
-    nothing = total.abs() < torch.finfo(total.dtype).tiny
+    denominator, absorbed = total, None
+    if magnitude is not None:
+        denominator = stabilised(total, magnitude, rule.epsilon)
+        absorbed = (denominator - total) / denominator if rule.conserve else None
+    nothing = is_nothing(denominator)
     if not nothing.any():
-        return total, None
-    return total.masked_fill(nothing, float("inf")), nothing.to(total.dtype)
+        return denominator, absorbed
+    if absorbed is not None or magnitude is None:
+        absorbed = torch.zeros_like(total) if absorbed is None else absorbed
+        absorbed = absorbed.masked_fill(nothing, 1.0)
+    return denominator.masked_fill(nothing, float("inf")), absorbed
 
 
 def _even_split(x: Tensor, weight: Tensor | None, apply: LinearMap) -> TransposedMap:

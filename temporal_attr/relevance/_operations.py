@@ -13,7 +13,7 @@ from torch import Tensor
 from temporal_attr.relevance._calls import Call, Handled, NoRuleError
 from temporal_attr.relevance._composite import Composite
 from temporal_attr.relevance._maps import recorded, split_by_rule
-from temporal_attr.relevance._rules import stabilised
+from temporal_attr.relevance._rules import is_nothing, stabilised
 
 
 def averaged(call: Call, composite: Composite) -> Handled:
@@ -50,8 +50,9 @@ def proportional(call: Call, composite: Composite) -> Handled:
         a, b = first.detach() * scales[0], second.detach() * scales[1]
         total = a + b
         # Half of what pushes the denominator away from zero is each one's own, so nothing is lost.
-        denominator = stabilised(total, composite.sum_epsilon)
+        denominator = stabilised(total, a.abs() + b.abs(), composite.sum_epsilon)
         part = (a + (denominator - total) / 2) / denominator
+        part = part.masked_fill(is_nothing(denominator), 0.5)
     shapes = first.shape, second.shape
 
     def split(relevance: Tensor) -> tuple[Tensor, Tensor]:

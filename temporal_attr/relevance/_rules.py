@@ -52,8 +52,10 @@ class Rule(ABC):
     distributed evenly over the inputs that it reads, so that nothing is lost.
 
     Args:
-        epsilon: Added to the denominator, away from zero. It absorbs relevance where the terms
-            of an output are small or cancel.
+        epsilon: The part of what the magnitudes of an output's contributions add up to that is
+            added to its denominator, away from zero. It absorbs relevance where the contributions
+            cancel. Being relative, it does not depend on the unit of the input: a network without
+            biases gives an input a thousand times smaller the same shares.
         conserve: Distribute what epsilon absorbs evenly over the inputs :cite:p:`arras2017`.
 
     Example:
@@ -230,9 +232,18 @@ class Box(Rule):
         return [Term(x - self.low, weight.clamp(min=0)), Term(x - self.high, weight.clamp(max=0))]
 
 
-def stabilised(denominator: Tensor, epsilon: float) -> Tensor:
-    """A denominator pushed away from zero, zero itself upwards."""
+def stabilised(denominator: Tensor, magnitude: Tensor, epsilon: float) -> Tensor:
+    """A denominator pushed away from zero, zero itself upwards.
+
+    By a part of what its terms' magnitudes add up to: so relevance does not depend on the unit of
+    the values, nor on what else is in the batch. Zero where there is nothing to divide.
+    """
     # Of the denominator's own precision: where() on two numbers gives single.
     sign = torch.where(denominator < 0, -torch.ones_like(denominator), 1)
     # In half precision 1e-9 would be zero.
-    return denominator + max(epsilon, torch.finfo(denominator.dtype).tiny) * sign
+    return denominator + max(epsilon, torch.finfo(denominator.dtype).tiny) * sign * magnitude
+
+
+def is_nothing(denominator: Tensor) -> Tensor:
+    """Where a denominator is zero, or so small that dividing by it gives infinity."""
+    return denominator.abs() < torch.finfo(denominator.dtype).tiny

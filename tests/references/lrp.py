@@ -18,10 +18,13 @@ EPSILON = 1e-9
 
 def split(first, second, relevance):
     """Return the two parts of the relevance of a sum, in proportion to what each adds. Epsilon
-    keeps the denominator from zero, and half of it counts as each part's own."""
+    times the magnitudes of both keeps the denominator from zero, and half of it counts as each
+    part's own; two parts of nothing get half each."""
     total = first + second
-    sign = np.where(total < 0, -1.0, 1.0)
-    halves = [(part + sign * EPSILON / 2) / (total + sign * EPSILON) for part in (first, second)]
+    pushed = np.where(total < 0, -EPSILON, EPSILON) * (abs(first) + abs(second))
+    nothing = total + pushed == 0
+    whole = np.where(nothing, 1.0, total + pushed)
+    halves = [np.where(nothing, 0.5, (part + pushed / 2) / whole) for part in (first, second)]
     return halves[0] * relevance, halves[1] * relevance
 
 
@@ -132,10 +135,13 @@ class Residual:
 
 def mean_shares(values):
     """Return how the relevance of the mean of all values is shared: in proportion to a_i w, w one
-    over their number. Epsilon keeps the denominator from zero; what it takes is shared alike."""
+    over their number. Epsilon times the mean magnitude keeps the denominator from zero; what it
+    takes is shared alike, and so is all of it where every value is zero."""
     mean = values.sum() / values.size
-    sign = -1.0 if mean < 0 else 1.0
-    return (values + sign * EPSILON) / values.size / (mean + sign * EPSILON)
+    if not values.any():
+        return np.full(values.shape, 1 / values.size)
+    pushed = (-EPSILON if mean < 0 else EPSILON) * abs(values).sum() / values.size
+    return (values + pushed) / values.size / (mean + pushed)
 
 
 def winner_shares(values):

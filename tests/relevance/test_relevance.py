@@ -72,12 +72,12 @@ RULES = {
 
 
 def shared_by_definition(name, a, w, relevance):
-    """R_i = sum_j c_ij / (sum_i' c_i'j + eps) R_j, entry by entry."""
+    """R_i = sum_j c_ij / (sum_i' c_i'j + eps sum_i' |c_i'j|) R_j, entry by entry."""
     found = np.zeros(len(a))
     for j in range(len(w)):
         parts = [contributions(name, a[i], w[j, i]) for i in range(len(a))]
         total = sum(part for part, _ in parts)
-        epsilon = parts[0][1] * (-1 if total < 0 else 1)
+        epsilon = parts[0][1] * (-1 if total < 0 else 1) * sum(abs(part) for part, _ in parts)
         for i, (part, _) in enumerate(parts):
             if total == 0 and epsilon == 0:
                 # Nothing adds to this output: its inputs share alike.

@@ -42,6 +42,7 @@ def relevance_result(matrix, step_logits, sigma=0.9, frames_per_step=1, frames=N
         avg_atr=average_range(reach, step_logits),
         max_atr=maximum_range(reach),
         row_error=torch.zeros(batch, steps),
+        relevance_ratio=torch.ones(batch),
         rows=(),
         row_relevance=None,
         contrastive=True,

@@ -14,13 +14,14 @@ from temporal_attr._run import RunContext
 from temporal_attr._typing import (
     ClipTensor,
     Logits,
+    PerExample,
     StepMatrix,
     StepScores,
     StepWeights,
     Target,
     TargetLike,
 )
-from temporal_attr.attributions._relevance import traced
+from temporal_attr.attributions._relevance import relevance_ratio, traced
 from temporal_attr.gradients import isolated_autograd, resolve_target
 from temporal_attr.models import FrameLogits, VideoModel
 from temporal_attr.relevance import Composite, Trace
@@ -63,6 +64,7 @@ class TimestepRelevance:
     step_logits: StepScores
     step_weights: StepWeights
     row_error: StepScores
+    relevance_ratio: PerExample
     row_relevance: Float[Tensor, "batch rows time channel height width"] | None
     frames_per_step: int
 
@@ -88,17 +90,45 @@ class _Steps:
 
 @dataclass(frozen=True)
 class _Rows:
-    """What reached the frames from each of the model's own timesteps.
+    """What reached the frames from each of the model's own timesteps, filled in row by row.
+
+    It is made whole at first, and a batch of rows leaves nothing else behind. Results that are
+    allocated between the large tensors of a backward pass, or a row that is still held during the
+    next, leave holes in the process's memory that no later row fits into: it grew by one clip a row.
 
     Attributes:
         frame_matrix: `(batch, steps, time)`, relevance of each frame, summed over its pixels.
-        error: `(batch, steps)`, the sum of all relevance less what it should be, over the logit.
+        total: `(batch, steps)`, the sum of all relevance, of either sign.
+        magnitude: `(batch, steps)`, the sum of its magnitudes.
         pixels: The relevance of pixels of the rows that were to be kept.
+        positive: Room for the positive part of a row.
     """
 
     frame_matrix: Float[Tensor, "batch steps time"]
-    error: StepScores
+    total: StepScores
+    magnitude: StepScores
     pixels: dict[int, ClipTensor]
+    positive: ClipTensor
+
+    @classmethod
+    def empty(cls, like: StepScores, frames: int, clip: ClipTensor, keep: Collection[int]) -> _Rows:
+        """Room for all rows, and for the pixels of those that are to be kept."""
+        return cls(
+            like.new_empty(*like.shape, frames),
+            torch.empty_like(like),
+            torch.empty_like(like),
+            {row: torch.empty_like(clip) for row in keep},
+            torch.empty_like(clip),
+        )
+
+    def put(self, row: int, relevance: ClipTensor, contrastive: bool) -> None:
+        """What is kept of one row; contrastive relevance loses its negative part."""
+        self.total[:, row] = relevance.flatten(1).sum(1)
+        self.magnitude[:, row] = torch.linalg.vector_norm(relevance.flatten(1), 1, 1)
+        reached = torch.clamp(relevance, min=0, out=self.positive) if contrastive else relevance
+        self.frame_matrix[:, row] = reached.sum((2, 3, 4))
+        if row in self.pixels:
+            self.pixels[row].copy_(reached)
 
 
 def timestep_relevance(request: TimestepRequest, run: RunContext) -> TimestepRelevance:
@@ -121,6 +151,8 @@ def timestep_relevance(request: TimestepRequest, run: RunContext) -> TimestepRel
     ]
     frame_matrix = found.frame_matrix.unflatten(1, (-1, merged)).sum(2)
     frames_per_step = request.model.frames_per_step * merged
+    # Contrastive relevance starts twice: as R, and as R'.
+    start = steps.logits * (2 if request.contrastive else 1)
     return TimestepRelevance(
         logits=steps.clip_logits,
         target=steps.target,
@@ -128,7 +160,8 @@ def timestep_relevance(request: TimestepRequest, run: RunContext) -> TimestepRel
         frame_matrix=frame_matrix,
         step_logits=_merged_logits(steps.logits, steps.weights, merged),
         step_weights=steps.weights.unflatten(0, (-1, merged)).sum(1),
-        row_error=found.error.unflatten(1, (-1, merged)).abs().amax(2),
+        row_error=_row_error(found, steps.logits, request.contrastive).unflatten(1, (-1, merged)).abs().amax(2),
+        relevance_ratio=relevance_ratio(found.magnitude.sum(1), start.abs().sum(1)),
         row_relevance=torch.stack(pixels, 1) if pixels else None,
         frames_per_step=frames_per_step,
     )
@@ -153,30 +186,32 @@ def _traced_steps(request: TimestepRequest, clip: ClipTensor, run: RunContext) -
 def _propagated(
     steps: _Steps, contrastive: bool, together: int, keep: Collection[int], run: RunContext
 ) -> _Rows:
-    """Propagate the target's logit at each timestep as a row of relevance.
-
-    Contrastive relevance should sum to 0, since R and R' start alike, and loses its negative part,
-    pixel by pixel; plain relevance should sum to the logit.
-    """
-    logits = steps.logits
-    frames, sums, pixels = [], [], {}
+    """Propagate the target's logit at each timestep as a row of relevance."""
+    logits, clip = steps.logits, steps.trace.clip.detach()
+    found = _Rows.empty(logits, clip.shape[1], clip, keep)
     with run.progress(logits.shape[1], "rows") as bar:
         for rows in torch.arange(logits.shape[1], device=logits.device).split(together):
-            for row, shared in zip(
-                rows.tolist(), _relevance(steps, rows, contrastive), strict=True
-            ):
-                sums.append(shared.flatten(1).sum(1))
-                reached = shared.clamp(min=0) if contrastive else shared
-                frames.append(reached.sum((2, 3, 4)))
-                if row in keep:
-                    pixels[row] = reached
-                run.ran(backward=reached.shape[0] * reached.shape[1])
-                bar.update()
+            _propagate_rows(steps, rows, contrastive, found)
+            run.ran(backward=len(rows) * clip.shape[0] * clip.shape[1])
+            bar.update(len(rows))
     run.took("whole", together)
-    total = torch.stack(sums, 1)
-    lost = total if contrastive else total - logits
-    error = torch.where(logits == 0, lost, lost / logits.abs())
-    return _Rows(torch.stack(frames, 1), error, pixels)
+    return found
+
+
+def _propagate_rows(steps: _Steps, rows: Tensor, contrastive: bool, found: _Rows) -> None:
+    """One backward pass; of its own, so that nothing of it lives during the next."""
+    shared = _relevance(steps, rows, contrastive)
+    for row, relevance in zip(rows.tolist(), shared, strict=True):
+        found.put(row, relevance, contrastive)
+
+
+def _row_error(found: _Rows, logits: StepScores, contrastive: bool) -> StepScores:
+    """The sum of each row less what it should be, over the logit.
+
+    Contrastive relevance should sum to 0, since R and R' start alike; plain relevance to the logit.
+    """
+    lost = found.total if contrastive else found.total - logits
+    return torch.where(logits == 0, lost, lost / logits.abs())
 
 
 def _relevance(steps: _Steps, rows: Tensor, contrastive: bool) -> Tensor:

@@ -186,6 +186,7 @@ class ContrastiveLRPTemporal(VideoMethod, GradientAttribution):  # type: ignore[
             avg_atr=average_range(reach, found.step_logits * found.step_weights),
             max_atr=maximum_range(reach.masked_fill(found.step_weights == 0, float("nan"))),
             row_error=found.row_error,
+            relevance_ratio=found.relevance_ratio,
             rows=request.rows,
             row_relevance=found.row_relevance,
             contrastive=self.contrastive,

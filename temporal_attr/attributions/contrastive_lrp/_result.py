@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from temporal_attr._typing import PerExample, StepMatrix, StepScores, StepWeights
+from temporal_attr.attributions._relevance import ratio_lines
 from temporal_attr.attributions._results import Result
 
 
@@ -32,6 +33,9 @@ class ContrastiveLRPTemporalResult(Result):
             logit, both as magnitudes: the sum of a row less the logit, or, if contrastive, the sum
             of R - R' over all pixels, which start alike and should cancel. Of merged timesteps the
             largest.
+        relevance_ratio: `(batch,)`, the magnitudes of all relevance over those of what was
+            propagated (the timesteps' logits, and if contrastive twice that: R and R'). At most
+            about 1 where nothing cancels; see `LRPResult`. NaN where all logits are 0.
         rows: The timesteps whose relevance of pixels was asked for.
         row_relevance: `(batch, rows, time, channel, height, width)`; None if it was not asked for.
         contrastive: Whether what opposes the target was subtracted.
@@ -59,6 +63,7 @@ class ContrastiveLRPTemporalResult(Result):
     avg_atr: PerExample
     max_atr: PerExample
     row_error: StepScores
+    relevance_ratio: PerExample
     rows: tuple[int, ...]
     row_relevance: Float[Tensor, "batch rows time channel height width"] | None
     contrastive: bool
@@ -81,4 +86,5 @@ class ContrastiveLRPTemporalResult(Result):
                 "class (all logits are 0 or less), so there is no average"
             )
         lost = self.row_error[example].abs().max().item()
-        return [said, f"a range holds {self.sigma:.1%} of a row; relevance lost: {lost:.1g}"]
+        held = f"a range holds {self.sigma:.1%} of a row; relevance lost: {lost:.1g}"
+        return [said, held, *ratio_lines(self.relevance_ratio[example].item())]

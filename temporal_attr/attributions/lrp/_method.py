@@ -13,7 +13,7 @@ from torch import Tensor
 from temporal_attr._run import started
 from temporal_attr._typing import ClipTensor, PerExample, TargetLike
 from temporal_attr.attributions._method import VideoMethod, as_given
-from temporal_attr.attributions._relevance import require_composite
+from temporal_attr.attributions._relevance import relevance_ratio, require_composite
 from temporal_attr.attributions._traits import CLIP_AXES, Traits
 from temporal_attr.attributions.lrp._compute import RelevanceRequest, clip_relevance
 from temporal_attr.attributions.lrp._result import LRPResult
@@ -175,6 +175,7 @@ class LRP(VideoMethod, GradientAttribution):  # type: ignore[misc]
             attribution=found.relevance,
             frame_scores=frame_scores(found.relevance, "sum"),
             convergence_delta=self.compute_convergence_delta(found.relevance, explained),
+            relevance_ratio=relevance_ratio(found.relevance.flatten(1).abs().sum(1), explained),
         )
 
     def _request(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from temporal_attr._typing import PerExample
+from temporal_attr.attributions._relevance import ratio_lines
 from temporal_attr.attributions._results import PixelResult
 
 
@@ -16,6 +17,11 @@ class LRPResult(PixelResult):
         attribution: `(batch, time, channel, height, width)`, the relevance of every value.
         frame_scores: `(batch, time)`, its sum over channel, height and width.
         convergence_delta: `(batch,)`, the target's logit less the sum of all relevance.
+        relevance_ratio: `(batch,)`, the sum of the magnitudes of all relevance over that of the
+            logit. 1 where no relevance is negative. Where large parts cancel in a sum or a mean,
+            they get large relevance of both signs: the sum is still the logit, but far above 1
+            (`LARGEST_RATIO`; the summary then says so) single values mean nothing. NaN where the
+            logit is 0.
 
     Example:
         >>> import torch
@@ -28,6 +34,7 @@ class LRPResult(PixelResult):
     """
 
     convergence_delta: PerExample
+    relevance_ratio: PerExample
 
     @property
     def meaning(self) -> str:
@@ -42,6 +49,7 @@ class LRPResult(PixelResult):
     def _details(self, example: int) -> list[str]:
         total = self.frame_scores[example].sum().item()
         lines = [f"relevance sums to {total:.4g}; lost {self.convergence_delta[example]:.2g}"]
+        lines += ratio_lines(self.relevance_ratio[example].item())
         if total:
             lines.append(f"frames with most relevance: {self._top_frames(example)}")
         return lines
