@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import BackwardCFunction
+from torch.nn.modules._functions import BackwardHookFunction
 
 from temporal_attr.relevance._calls import Handled, Split
 
@@ -41,9 +42,16 @@ def propagate(handled: Handled) -> Tensor:
 
 def is_foreign(node: Any) -> bool:  # noqa: ANN401
     """Whether the backward of a node is a custom function's, and not `Propagation`'s."""
-    if not isinstance(node, BackwardCFunction):
-        return False
-    return getattr(type(node), "_forward_cls", None) is not Propagation
+    return isinstance(node, BackwardCFunction) and _function(node) is not Propagation
+
+
+def is_module_hook(node: Any) -> bool:  # noqa: ANN401
+    """Whether the full backward hooks of a module hang on a node, whose outputs are its inputs."""
+    return isinstance(node, BackwardCFunction) and _function(node) is BackwardHookFunction
+
+
+def _function(node: BackwardCFunction) -> Any:  # noqa: ANN401
+    return getattr(type(node), "_forward_cls", None)
 
 
 def ancestors(node: Any, known: Collection[Any] = ()) -> Iterator[Any]:  # noqa: ANN401

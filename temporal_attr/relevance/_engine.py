@@ -22,7 +22,7 @@ from temporal_attr.relevance._functions import (
 )
 from temporal_attr.relevance._handlers import HANDLERS
 from temporal_attr.relevance._interception import Intercepted
-from temporal_attr.relevance._recurrence import CELLS, RecurrentCall, unroll
+from temporal_attr.relevance._recurrence import RECURRENT, run_recurrent
 from temporal_attr.relevance._refusals import (
     hidden,
     independent_output,
@@ -68,6 +68,10 @@ class RelevanceMode(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401
         met = Intercepted.of(func, args, kwargs or {})
+        # Modules look at this attribute of what they hand on, to hang their hooks there.
+        if getattr(func, "__self__", None) is torch.Tensor.grad_fn:
+            return met.run()
+        met = met.with_tensors(self._table.behind_hooks)
         self._refuse_hidden(met.tensors)
         data = self._table.among(met.tensors)
         # Like what is detached, what is computed without gradients is a constant.
@@ -78,24 +82,25 @@ class RelevanceMode(TorchFunctionMode):
         except NoRuleError as error:
             raise no_rule(error, self.model) from None
 
-    def finish(self, output: Any) -> None:  # noqa: ANN401
-        """Raise unless relevance of the output can be propagated to the clip by the rules."""
+    def finish(self, output: Any) -> Any:  # noqa: ANN401
+        """The output, if relevance of it can be propagated to the clip by the rules; else raise."""
         if isinstance(output, Tensor):
+            output = self._table.behind_hooks(output)
             self._refuse_hidden((output,))
         if output not in self._table:
             raise independent_output()
         if self.composite.input is not None and self._layers_seen and not self._pixels_read:
             raise no_layer_reads_pixels()
+        return output
 
     def _run(self, met: Intercepted, data: tuple[Tensor, ...]) -> Any:  # noqa: ANN401
         """Run a function as its kind asks; a composite's own handlers come first."""
         if met.name not in self.composite.handlers:
             if met.name in CONSTANTS:
                 return met.run()
-            if met.name in CELLS:
-                call = RecurrentCall.of(met.name, met.args, met.kwargs)
+            if met.name in RECURRENT:
                 with self:
-                    return unroll(call)
+                    return run_recurrent(met.name, met.args, met.kwargs)
             if met.name in STRUCTURAL:
                 return run_structural(met, self._table)
         return self._run_by_rule(met, data)

@@ -20,6 +20,7 @@ _ALIASES = {
     "true_divide": "div",
     "concatenate": "cat",
     "concat": "cat",
+    "clip": "clamp",
 }
 CONSTANTS = frozenset(
     {
@@ -54,6 +55,10 @@ CONSTANTS = frozenset(
         "all",
         "isnan",
         "isfinite",
+        "isinf",
+        "argmax",
+        "argmin",
+        "argsort",
     }
 )
 """Functions whose result is a constant: they ask about a tensor, or make another like it."""
@@ -62,72 +67,147 @@ GATES = frozenset({"sigmoid", "hardsigmoid", "erf"})
 """Functions whose output, times something, is a gate: of a GELU written out, `(1 + erf(x)) / 2`."""
 
 AFFINE = frozenset({"add", "div", "mul", "rsub", "sub"})
-MONOTONE = AFFINE | {"batch_norm", "dropout", "hardtanh", "leaky_relu", "neg", "relu", "relu6"}
+MONOTONE = AFFINE | {
+    "batch_norm",
+    "clamp",
+    "clamp_max",
+    "clamp_min",
+    "dropout",
+    "hardtanh",
+    "leaky_relu",
+    "neg",
+    "relu",
+    "relu6",
+}
 """Functions of one data operand that rise or fall with every value of it, in any one place."""
 
-LAYERS = ("conv1d", "conv2d", "conv3d", "linear")
+TRANSPOSED = ("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
+LAYERS = ("conv1d", "conv2d", "conv3d", *TRANSPOSED, "linear")
 """Functions of an input and a weight."""
 
 PRODUCTS = ("bmm", "einsum", "matmul", "mm")
 """Functions of two operands, one of which may be a weight."""
 
-COMBINING = frozenset({"cat", "copy", "setitem", "stack", "where"})
+COMBINING = frozenset(
+    {
+        "cat",
+        "column_stack",
+        "copy",
+        "dstack",
+        "hstack",
+        "pad_sequence",
+        "setitem",
+        "stack",
+        "vstack",
+        "where",
+    }
+)
 """Structural functions of several tensors; of the others' arguments only the first is moved."""
 
 STRUCTURAL = frozenset(
     {
         *COMBINING,
-        "bfloat16",
-        "cpu",
-        "cuda",
-        "fill",
-        "half",
-        "masked_fill",
-        "type",
-        "zero",
         "adaptive_max_pool1d",
+        "adaptive_max_pool1d_with_indices",
         "adaptive_max_pool2d",
+        "adaptive_max_pool2d_with_indices",
         "adaptive_max_pool3d",
+        "adaptive_max_pool3d_with_indices",
+        "adjoint",
         "amax",
+        "amin",
+        "atleast_1d",
+        "atleast_2d",
+        "atleast_3d",
+        "bfloat16",
+        "broadcast_to",
+        "channel_shuffle",
         "chunk",
         "clone",
         "contiguous",
+        "cpu",
+        "cuda",
+        "cummax",
+        "cummin",
         "detach",
+        "diagonal",
+        "double",
+        "dsplit",
         "expand",
         "expand_as",
+        "fill",
         "flatten",
         "flip",
+        "fliplr",
+        "flipud",
         "float",
-        "double",
         "gather",
         "get",
         "getitem",
+        "half",
+        "hsplit",
+        "index_fill",
         "index_select",
+        "kthvalue",
+        "masked_fill",
+        "masked_select",
         "max",
         "max_pool1d",
+        "max_pool1d_with_indices",
         "max_pool2d",
+        "max_pool2d_with_indices",
         "max_pool3d",
+        "max_pool3d_with_indices",
+        "max_unpool1d",
+        "max_unpool2d",
+        "max_unpool3d",
+        "min",
+        "moveaxis",
         "movedim",
+        "msort",
         "narrow",
+        "pack_padded_sequence",
         "pad",
+        "pad_packed_sequence",
         "permute",
+        "pixel_shuffle",
+        "pixel_unshuffle",
+        "positive",
+        "ravel",
         "repeat",
+        "repeat_interleave",
         "reshape",
         "roll",
+        "rot90",
         "select",
+        "sort",
         "split",
+        "split_with_sizes",
         "squeeze",
         "swapaxes",
+        "swapdims",
         "t",
+        "take",
+        "take_along_dim",
         "tensor_split",
+        "tile",
         "to",
+        "topk",
         "transpose",
+        "tril",
+        "triu",
+        "type",
         "type_as",
         "unbind",
         "unflatten",
+        "unfold",
+        "unsafe_chunk",
+        "unsafe_split",
         "unsqueeze",
         "view",
         "view_as",
+        "vsplit",
+        "zero",
     }
 )
 """Operations that move values about: their vector-Jacobian products move relevance alike.

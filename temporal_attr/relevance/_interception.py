@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map_only
 
 from temporal_attr.relevance._calls import NoRuleError
 from temporal_attr.relevance._functions import plain_name
@@ -41,6 +42,14 @@ class Intercepted:
         name, in_place = plain_name(func)
         tensors = tuple(_tensors_in((*args, *kwargs.values())))
         return cls(func, args, kwargs, name, in_place, tensors)
+
+    def with_tensors(self, replaced: Callable[[Tensor], Tensor]) -> Intercepted:
+        """The same call, of what is to stand in place of each tensor."""
+        tensors = [replaced(tensor) for tensor in self.tensors]
+        if all(new is old for new, old in zip(tensors, self.tensors, strict=True)):
+            return self
+        args, kwargs = tree_map_only(Tensor, replaced, (self.args, self.kwargs))
+        return Intercepted.of(self.func, args, kwargs)
 
     @property
     def overwrites(self) -> bool:

@@ -10,6 +10,7 @@ from temporal_attr._errors import ModelError
 from temporal_attr.relevance._calls import Call, Handled, NoRuleError, Split
 from temporal_attr.relevance._composite import Composite
 from temporal_attr.relevance._convolution import convolution_of
+from temporal_attr.relevance._functions import TRANSPOSED
 from temporal_attr.relevance._maps import LinearMap, recorded, split_by_rule
 from temporal_attr.relevance._operations import passed
 from temporal_attr.relevance._rules import Box, Rule
@@ -81,6 +82,8 @@ def layer_of(call: Call, composite: Composite) -> Layer:
         rule = _rule(call, composite, composite.linear)
         return Layer(values, weight, recorded(apply), rule, channels=-1)
     rule = _rule(call, composite, composite.convolution)
+    if call.name in TRANSPOSED:
+        return Layer(values, weight, recorded(apply), rule, channels=None)
     convolution = convolution_of(values, weight, *rest, **others)
     if convolution is None:
         return Layer(values, weight, recorded(apply), rule, channels=None)
@@ -101,14 +104,24 @@ def normalised(call: Call, composite: Composite) -> Handled:
     if composite.batch_norm == "identity" or call.origin is None:
         return passed(call, composite)
     layer, source = layer_of(call.origin, composite), call.origin.argument(0, "input")
-    # Channels on axis 1 of the output are the rows of the weight.
+    # Only with a batch axis are the channels on axis 1 of the output those of the weight.
     if source.ndim != layer.weight.ndim:
         return passed(call, composite)
     scale = (variance + call.argument(7, "eps", 1e-5)).rsqrt()
     gain = call.argument(3, "weight")
     scale = (scale if gain is None else scale * gain).detach()
-    merged = layer.weight * scale.reshape(-1, *[1] * (layer.weight.ndim - 1))
-    return replace(layer, weight=merged).handled(call, source)
+    return replace(layer, weight=_scaled(call.origin, layer.weight, scale)).handled(call, source)
+
+
+def _scaled(origin: Call, weight: Tensor, scale: Tensor) -> Tensor:
+    """A layer's weight with its output channels scaled."""
+    if origin.name not in TRANSPOSED:
+        return weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
+    # Of a transposed convolution axis 0 are the channels it reads, and axis 1 those that each
+    # group writes.
+    groups = origin.argument(6, "groups", 1)
+    by_group = scale.reshape(groups, 1, -1, *[1] * (weight.ndim - 2))
+    return (weight.unflatten(0, (groups, -1)) * by_group).flatten(0, 1)
 
 
 def contracted(call: Call, composite: Composite) -> Handled:

@@ -20,7 +20,7 @@ def run_structural(met: Intercepted, table: TensorTable) -> Any:  # noqa: ANN401
 
     Autograd's own backward pass moves relevance to where the values came from.
     """
-    if met.name == "max" and len(met.tensors) > 1:
+    if met.name in ("max", "min") and len(met.tensors) > 1:
         raise NoRuleError(met.name, "of two tensors")
     sources = _sources(met, table)
     if not sources:

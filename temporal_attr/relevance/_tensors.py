@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from temporal_attr.relevance._backward import is_module_hook
 from temporal_attr.relevance._calls import Bounds, Call
 from temporal_attr.relevance._functions import MONOTONE
 
@@ -58,6 +59,7 @@ class TensorTable:
 
     def __init__(self) -> None:
         self._records: dict[int, TensorRecord] = {}
+        self._handed_on: dict[int, tuple[Tensor, Tensor]] = {}
 
     def __contains__(self, entry: object) -> bool:
         return isinstance(entry, Tensor) and id(entry) in self._records
@@ -65,6 +67,26 @@ class TensorTable:
     def among(self, tensors: Iterable[Tensor]) -> tuple[Tensor, ...]:
         """Those of some tensors that depend on the clip."""
         return tuple([tensor for tensor in tensors if id(tensor) in self._records])
+
+    def behind_hooks(self, tensor: Tensor) -> Tensor:
+        """What the full backward hooks of modules handed on as this tensor; else the tensor itself.
+
+        The two share their memory. With the first in place of the second the hooks, which are
+        there for gradients, are never called with relevance.
+        """
+        if id(tensor) in self._handed_on:
+            return self._handed_on[id(tensor)][1]
+        node, place = tensor.grad_fn, tensor.output_nr
+        if not is_module_hook(node):
+            return tensor
+        while is_module_hook(node):
+            node, place = node.next_functions[place]
+        for record in self._records.values():
+            if record.tensor.grad_fn is node and record.tensor.output_nr == place:
+                # Noted, since the node of a tensor is another once it is overwritten.
+                self._handed_on[id(tensor)] = (tensor, record.tensor)
+                return record.tensor
+        return tensor
 
     def add(self, tensor: Tensor, is_gate: bool = False) -> None:
         """Note that a tensor depends on the clip; what is known of it already stays."""

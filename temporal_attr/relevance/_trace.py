@@ -133,7 +133,7 @@ def trace(
         # A copy, so that a model that works in place does not trip over a leaf.
         found = forward(leaf.clone())
         output, beside = found if isinstance(found, tuple) else (found, None)
-        mode.finish(output)
+        output = mode.finish(output)
     if not torch.isfinite(output).all():
         raise ModelError(
             "finite logits", "NaN or infinite ones", "Relevance has no meaning there; try float64."

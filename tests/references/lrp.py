@@ -261,14 +261,17 @@ class Recurrent:
     A gate gets nothing, its signal all. The sum of what is kept and what is new is split in
     proportion; the state before the first step is no input. What is new is tanh of one linear layer
     that reads the input and the last output together (Arras et al., 2017, section 3), by z+; in a
-    GRU the weights of the last output are those that its gate leaves."""
+    GRU the weights of the last output are those that its gate leaves. A projection is one more
+    linear layer between the gated state and the output, by z+."""
 
     def __init__(self, module, layer=0, backwards=False):
         ends = f"l{layer}" + ("_reverse" if backwards else "")
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         parts = (_array(getattr(module, f"{name}_{ends}")) for name in names)
         self.into, self.over, self.bias_in, self.bias_over = parts
-        self.kind, self.size = type(module).__name__, self.over.shape[1]
+        self.kind, self.size = type(module).__name__, module.hidden_size
+        projected = getattr(module, "proj_size", 0)
+        self.project = _array(getattr(module, f"weight_hr_{ends}")) if projected else None
 
     def cell(self, x, h, c):
         """Return what is kept, what is new, the weights and bias of the new, and the output."""
@@ -288,7 +291,7 @@ class Recurrent:
         return keep * h, (1 - keep) * new, matrix, lambda state: state
 
     def forward(self, values):
-        h = c = np.zeros(self.size)
+        h, c = np.zeros(self.over.shape[1]), np.zeros(self.size)
         self.input, self.steps, outputs = values, [], []
         for x in values:
             kept, new, matrix, output = self.cell(x, h, c)
@@ -296,18 +299,22 @@ class Recurrent:
             if not outputs:
                 read[:, len(x) :] = 0
             new_shares = shares(positive_parts(np.concatenate([x, h]), matrix), read)
-            self.steps.append((kept, new, new_shares))
             c = kept + new
-            h = output(c)
+            h, out_shares = output(c), None
+            if self.project is not None:
+                out_shares = shares(positive_parts(h, self.project), (self.project != 0) * 1.0)
+                h = self.project @ h
+            self.steps.append((kept, new, new_shares, out_shares))
             outputs.append(h)
         return np.array(outputs)
 
     def back(self, relevance):
         result, state = np.zeros_like(self.input), np.zeros(self.size)
-        last_output = np.zeros(self.size)
+        last_output = np.zeros(self.over.shape[1])
         for t in reversed(range(len(self.steps))):
-            kept, new, new_shares = self.steps[t]
-            state = state + last_output + relevance[t]
+            kept, new, new_shares, out_shares = self.steps[t]
+            of_output = last_output + relevance[t]
+            state = state + (of_output if out_shares is None else of_output @ out_shares)
             if t == 0 or self.kind == "RNN":
                 state, of_new = 0 * state, state
             else:

@@ -92,6 +92,9 @@ MAPS = {
     "conv1d": (nn.Conv1d(4, 6, 3, padding=2, dilation=2, groups=2), (1, 4, 7)),
     "conv2d": (nn.Conv2d(2, 3, (3, 2), stride=2, padding="valid"), (1, 2, 6, 5)),
     "conv3d": (nn.Conv3d(2, 2, (3, 1, 3), padding="same"), (1, 2, 3, 2, 4)),
+    "conv_transpose1d": (nn.ConvTranspose1d(4, 6, 3, stride=2, groups=2), (1, 4, 4)),
+    "conv_transpose2d": (nn.ConvTranspose2d(2, 3, (3, 2), stride=2, padding=1), (1, 2, 3, 4)),
+    "conv_transpose3d": (nn.ConvTranspose3d(2, 2, (1, 2, 3), dilation=(2, 1, 1)), (1, 2, 2, 3, 2)),
 }
 
 
@@ -343,13 +346,28 @@ PASSING = {
     "gelu": F.gelu,
     "silu": F.silu,
     "hardswish": F.hardswish,
-    "hardtanh": F.hardtanh,
     "leaky_relu": F.leaky_relu,
     "tanh": torch.tanh,
     "sigmoid": torch.sigmoid,
     "dropout": nn.Dropout(0.5).eval(),
     "neg": lambda x: -x,
     "scaled": lambda x: x * 3 / torch.tensor(2.0) - 1,
+    "instance_norm": nn.InstanceNorm2d(4, affine=True).double(),
+    "instance_norm, tracked": nn.InstanceNorm2d(4, track_running_stats=True).double().eval(),
+    "prelu": nn.PReLU(4).double(),
+    "clamp": lambda x: x.clamp(-1, 0.5),
+    "clamp_max in place": lambda x: (3 * x).clamp_max_(0.5),
+    "clip": lambda x: torch.clip(x, min=0),
+    "hardtanh": nn.Hardtanh(-2, 0.5),
+    "relu6": F.relu6,
+    "threshold": nn.Threshold(0.1, -20.0),
+    "threshold in place": lambda x: F.threshold(2 * x, 0.1, 0.0, inplace=True),
+    "celu": F.celu,
+    "selu": F.selu,
+    "softsign": F.softsign,
+    "softshrink": F.softshrink,
+    "hardshrink": F.hardshrink,
+    "tanhshrink": F.tanhshrink,
     "gelu written out": lambda x: x * (1 + torch.erf(x / 2**0.5)) / 2,
 }
 
@@ -374,6 +392,8 @@ SHARING = {
     "matmul": lambda x: x @ torch.arange(10, dtype=x.dtype).reshape(5, 2),
     "matmul from the left": lambda x: torch.arange(6, dtype=x.dtype).reshape(2, 3) @ x,
     "einsum": lambda x: torch.einsum("bchw,wk->bkch", x, torch.ones(5, 2, dtype=x.dtype)),
+    "cumsum": lambda x: x.cumsum(3),
+    "fold": lambda x: F.fold(x.reshape(2, 12, 5)[..., :4], (3, 3), (2, 2)),
 }
 
 
@@ -396,6 +416,13 @@ def test_linear_maps_without_weights_share_by_what_each_adds(name):
     np.testing.assert_allclose(run.relevance(start).flatten().numpy(), expected, rtol=0, atol=2e-7)
 
 
+class First(nn.Module):
+    """The first of two."""
+
+    def forward(self, both):
+        return both[0]
+
+
 def next_channel(x):
     """Every channel in the place of the next."""
     moved = torch.zeros_like(x)
@@ -413,6 +440,41 @@ MOVING = {
     "amax": lambda x: x.amax((2, 3)),
     "adaptive_max": lambda x: F.adaptive_max_pool2d(x, 2),
     "max_pool3d": lambda x: F.max_pool3d(x, (2, 1, 2)),
+    "pixel_shuffle": lambda x: F.pixel_shuffle(x, 2),
+    "pixel_unshuffle": lambda x: F.pixel_unshuffle(x[:, :, :2, :4], 2),
+    "channel_shuffle": nn.ChannelShuffle(2),
+    "swapdims": lambda x: x.swapdims(1, 2),
+    "swapaxes": lambda x: torch.swapaxes(x, 1, 3),
+    "moveaxis": lambda x: torch.moveaxis(x, 1, 3),
+    "tile": lambda x: x.tile(1, 2, 1, 3),
+    "repeat_interleave": lambda x: x.repeat_interleave(2, 1),
+    "repeat_interleave by counts": lambda x: x.repeat_interleave(torch.tensor([1, 0, 2]), 2),
+    "rot90": lambda x: torch.rot90(x, 1, (2, 3)),
+    "fliplr": torch.fliplr,
+    "Tensor.unfold": lambda x: x.unfold(3, 3, 1),
+    "F.unfold": lambda x: F.unfold(x, (2, 3), padding=1),
+    "min": lambda x: x.min(2).values,
+    "min of all": torch.min,
+    "amin": lambda x: x.amin((2, 3)),
+    "topk": lambda x: x.topk(3, dim=3).values,
+    "sort": lambda x: x.sort(-1, descending=True)[0],
+    "msort": torch.msort,
+    "kthvalue": lambda x: x.kthvalue(2, 3).values,
+    "cummax": lambda x: x.cummax(3).values,
+    "ordered by its own places": lambda x: x.take_along_dim(x.argsort(3), 3),
+    "max_pool1d with places": lambda x: F.max_pool1d(x[0], 2, return_indices=True)[0],
+    "max_pool2d with places": nn.Sequential(nn.MaxPool2d(2, return_indices=True), First()),
+    "max_pool3d with places": lambda x: F.max_pool3d(x, (2, 1, 2), return_indices=True)[0],
+    "adaptive_max_pool2d with places": lambda x: F.adaptive_max_pool2d(x, 2, True)[0],
+    "adaptive_max_pool3d with places": lambda x: F.adaptive_max_pool3d(x, 2, True)[0],
+    "max_unpool": lambda x: F.max_unpool2d(*F.max_pool2d(x, 2, return_indices=True), 2),
+    "diagonal": lambda x: x.diagonal(0, 2, 3),
+    "broadcast_to": lambda x: x[:1].broadcast_to(3, 4, 3, 5),
+    "hsplit": lambda x: x.hsplit(2)[1],
+    "hstack": lambda x: torch.hstack([x, x[:, :1]]),
+    "masked_select": lambda x: x.masked_select(torch.tensor([True, False, True, True, False])),
+    "index_fill": lambda x: x.index_fill(1, torch.tensor([0, 2]), 7.0),
+    "tril": lambda x: x.tril(1),
 }
 
 
@@ -700,8 +762,9 @@ def test_the_last_layers_input_overwritten_after_it():
         (lambda x: F.linear(x, torch.ones(2, 2), x[0]), "weight or bias that depends on the clip"),
         (lambda x: F.batch_norm(x, None, None, training=True), "statistics of the batch"),
         (lambda x: torch.matmul(input=x, other=torch.ones(2, 2)), "operands given by place"),
-        (lambda x: nn.LSTM(2, 3, proj_size=2)(x[None])[0], "lstm with projections"),
-        (lambda x: (2 * x).clamp_(0, 1), "clamp in"),
+        (lambda x: torch.min(2 * x, torch.ones(1, 2)), "min of two tensors"),
+        (lambda x: (2 * x).clamp(max=x.mean()), "clamp of several operands"),
+        (lambda x: (2 * x).exp_(), "exp in"),
     ],
 )
 def test_what_has_no_rule_is_never_a_gradient(function, text):

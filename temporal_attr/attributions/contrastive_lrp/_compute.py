@@ -92,9 +92,9 @@ class _Steps:
 class _Rows:
     """What reached the frames from each of the model's own timesteps, filled in row by row.
 
-    It is made whole at first, and a batch of rows leaves nothing else behind. Results that are
-    allocated between the large tensors of a backward pass, or a row that is still held during the
-    next, leave holes in the process's memory that no later row fits into: it grew by one clip a row.
+    It is made whole at first, and a batch of rows leaves nothing else behind. What is allocated
+    between the large tensors of a backward pass, or a row that is still held during the next,
+    leaves holes in the process's memory that no later row fits into: it grew by a clip a row.
 
     Attributes:
         frame_matrix: `(batch, steps, time)`, relevance of each frame, summed over its pixels.
@@ -151,6 +151,7 @@ def timestep_relevance(request: TimestepRequest, run: RunContext) -> TimestepRel
     ]
     frame_matrix = found.frame_matrix.unflatten(1, (-1, merged)).sum(2)
     frames_per_step = request.model.frames_per_step * merged
+    error = _row_error(found, steps.logits, request.contrastive)
     # Contrastive relevance starts twice: as R, and as R'.
     start = steps.logits * (2 if request.contrastive else 1)
     return TimestepRelevance(
@@ -160,7 +161,7 @@ def timestep_relevance(request: TimestepRequest, run: RunContext) -> TimestepRel
         frame_matrix=frame_matrix,
         step_logits=_merged_logits(steps.logits, steps.weights, merged),
         step_weights=steps.weights.unflatten(0, (-1, merged)).sum(1),
-        row_error=_row_error(found, steps.logits, request.contrastive).unflatten(1, (-1, merged)).abs().amax(2),
+        row_error=error.unflatten(1, (-1, merged)).abs().amax(2),
         relevance_ratio=relevance_ratio(found.magnitude.sum(1), start.abs().sum(1)),
         row_relevance=torch.stack(pixels, 1) if pixels else None,
         frames_per_step=frames_per_step,
