@@ -35,6 +35,7 @@ from temporal_attr._errors import (
     UnsupportedModelError,
     VideoError,
     VideoNotFoundError,
+    WeightsWarning,
 )
 from temporal_attr._run import Run
 from temporal_attr.clips import Clip, Normalization, Preprocessing, clip_windows, load_clip
@@ -118,6 +119,7 @@ __all__ = [
     "VideoError",
     "VideoModel",
     "VideoNotFoundError",
+    "WeightsWarning",
     "attributions",
     "clip_windows",
     "clips",

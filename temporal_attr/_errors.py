@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 
 class TemporalAttrError(ValueError):
     """Base of every error that this library raises on purpose.
 
-    The three parts are required, so no message can leave one out.
+    The three parts are required, so no message can leave one out. What of them comes from files (a
+    name, a key) may hold anything, so a message has escape codes written out.
 
     Args:
         expected: What the library needs, as a noun phrase.
@@ -25,7 +28,7 @@ class TemporalAttrError(ValueError):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        return f"expected {self.expected}, got {self.got}. {self.remedy}"
+        return printable(f"expected {self.expected}, got {self.got}. {self.remedy}")
 
 
 class OptionError(TemporalAttrError):
@@ -89,3 +92,45 @@ class FrameLogitsError(ModelError):
 
 class ResultError(TemporalAttrError):
     """A folder does not hold a result as it should, or a result cannot be written to it."""
+
+
+class WeightsWarning(UserWarning):
+    """Weights were loaded, but not by the names that the file has for them."""
+
+
+_UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
+"""Categories of characters that a terminal acts on or cannot show: controls, and half surrogates
+(bytes of a file name that are no text); line and paragraph separators."""
+
+_TURNING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""What changes the direction of the text after it, and so what a line seems to say."""
+
+
+def printable(text: str, keep: str = "\n") -> str:
+    r"""Text in which whatever a terminal would act on is written out as its escape.
+
+    Escape codes in the name of a file or a class could clear the screen, forge lines, or set the
+    window's title.
+
+    Args:
+        text: Any.
+        keep: Characters that stay as they are.
+
+    Example:
+        >>> print(printable("walk\x1b[2J\x07"))
+        walk\x1b[2J\x07
+        >>> printable("Laufen, 走る")
+        'Laufen, 走る'
+    """
+    return "".join(
+        character if character in keep or not _acts(character) else _escaped(character)
+        for character in text
+    )
+
+
+def _acts(character: str) -> bool:
+    return character in _TURNING or unicodedata.category(character) in _UNPRINTABLE
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape", "surrogatepass").decode("ascii")

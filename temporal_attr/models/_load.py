@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -10,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from temporal_attr._errors import ModelError, OptionError, UnsupportedModelError
+from temporal_attr._errors import ModelError, OptionError, UnsupportedModelError, printable
 from temporal_attr.clips import Preprocessing
-from temporal_attr.models._base import VideoModel
+from temporal_attr.models._weights import load_weights
 from temporal_attr.models._wrap import checked_names, wrap
 
 
@@ -30,8 +29,11 @@ def load_model(
     Args:
         name: `torchvision:NAME` or `timm:NAME`, or `package.module:factory`, a function without
             arguments that returns a model (the current folder is searched first).
-        weights: State dict, `.safetensors` or a file of `torch.save` that holds tensors only;
-            without it the weights are random.
+        weights: `.safetensors`, or a file of `torch.save`: a state dict, or a training checkpoint
+            that has one as `state_dict`, `model_state_dict` or `model`. Of the model itself or of
+            the one that it wraps; names may begin with what DataParallel (`module.`), a wrapper
+            (`model.`) or torch.compile (`_orig_mod.`) put there. Nothing but tensors and plain
+            values is read. Without it the weights are random.
         classes: Number of classes, for torchvision and timm; by default that of `class_names`, or
             else of their own weights.
         seed: Of random weights; the global random state is left as it was.
@@ -45,6 +47,9 @@ def load_model(
     Raises:
         ModelError: If there is no such model, or the weights do not fit.
         OptionError: If the names are not one for each of `classes`, or cannot be read.
+
+    Warns:
+        WeightsWarning: If something was removed from the names of the weights.
 
     Example:
         >>> model = load_model("torchvision:mc3_18", class_names=["walk", "run", "jump"])
@@ -70,7 +75,7 @@ def load_model(
         else:
             model, preprocessing = _from_factory(library, rest), None
     if weights is not None:
-        _load_weights(model, weights)
+        load_weights(model, weights)
     model.eval()
     try:
         wrapped = wrap(model, preprocessing)
@@ -105,15 +110,19 @@ def class_names(path: Path | None) -> list[str]:
 
 
 def _read_names(path: Path) -> list[str]:
-    if not path.is_file():
-        raise OptionError(f"a text file of class names at {path}", "no file there", "Check it.")
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise OptionError(
             f"UTF-8 text in {path}", "another encoding", "Save the class names as UTF-8."
         ) from None
-    names = [line.strip() for line in lines if line.strip()]
+    except (OSError, ValueError) as error:
+        # ValueError: a path that no file can have.
+        got = "no file there" if not isinstance(error, PermissionError) else "no right to read it"
+        got = "a folder there" if isinstance(error, IsADirectoryError) else got
+        raise OptionError(f"a text file of class names at {path}", got, "Check it.") from None
+    # They reach the terminal in every summary.
+    names = [printable(line.strip()) for line in lines if line.strip()]
     if not names:
         raise OptionError(f"class names in {path}", "an empty file", "Write one name a line.")
     return names
@@ -182,57 +191,3 @@ def _library(name: str) -> Any:  # noqa: ANN401 - a module
             "no such module",
             "Install it (torchvision and timm: pip install 'temporal-attr[models]').",
         ) from None
-
-
-def _load_weights(model: nn.Module, path: Path) -> None:
-    if not path.is_file():
-        raise ModelError(f"a file of weights at {path}", "no file there", "Check the path.")
-    state = _read_state(path)
-    try:
-        # A wrapper names the parts of the model it holds anew; weights of either fit.
-        held = getattr(model, "model", None) if isinstance(model, VideoModel) else None
-        bare = isinstance(held, nn.Module) and set(state) == set(held.state_dict())
-        (held if bare and held is not None else model).load_state_dict(state)
-    except RuntimeError as error:
-        problems = [line.strip().rstrip(".")[:160] for line in str(error).splitlines()[1:4]]
-        raise ModelError(
-            f"weights of {type(model).__name__}",
-            f"{path}, which does not fit: {' '.join(problems)}",
-            "Use the matching model, and --classes for another number of classes; or load the "
-            "weights inside the factory, before it wraps the model.",
-        ) from None
-
-
-def _read_state(path: Path) -> dict[str, Tensor]:
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError  # noqa: PLC0415
-        from safetensors.torch import load_file  # noqa: PLC0415
-
-        unreadable: tuple[type[Exception], ...] = (SafetensorError,)
-        read: Any = load_file
-    else:
-        unreadable = (pickle.UnpicklingError, RuntimeError, EOFError)
-        read = _read_pickle
-    try:
-        state = read(path)
-    except unreadable as error:
-        raise _not_weights(path, f"what cannot be read ({str(error).splitlines()[0]})") from None
-    for key in ("state_dict", "model"):
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise _not_weights(path, f"a {type(state).__name__} of other things")
-    weights: dict[str, Tensor] = state
-    return weights
-
-
-def _not_weights(path: Path, got: str) -> ModelError:
-    return ModelError(
-        f"a state dict of tensors in {path}",
-        got,
-        "Save one with safetensors, or with torch.save(model.state_dict()).",
-    )
-
-
-def _read_pickle(path: Path) -> Any:  # noqa: ANN401
-    return torch.load(path, map_location="cpu", weights_only=True)
