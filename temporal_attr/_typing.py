@@ -32,7 +32,7 @@ Features: TypeAlias = Float[Tensor, "batch ..."]
 """What a model knows before its readout; for a framewise model `(batch, time, ...)`."""
 
 Logits: TypeAlias = Float[Tensor, "batch classes"]
-"""One number a class, before softmax."""
+"""One number a class: what a model returns, before an `Activation` makes probabilities of it."""
 
 StepLogits: TypeAlias = Float[Tensor, "batch steps classes"]
 """One row of logits for each of a model's timesteps."""

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from captum.attr import Attribution
 from torch import Tensor
 
+from temporal_attr._activation import Activation, require_activation
 from temporal_attr._errors import ClipError, FrameLogitsError, ModelError
 from temporal_attr.attributions._results import Result
 from temporal_attr.attributions._traits import Traits
@@ -26,6 +27,8 @@ class VideoMethod(ABC, Attribution):  # type: ignore[misc]  # Captum has no type
         name: As Captum shows it.
         traits: What the method is.
         model: A `VideoModel`, or a function of clips.
+        activation: What turns the model's outputs into probabilities, as stated to the method or,
+            if not, by the model; None if it is found out from the outputs.
 
     Example:
         >>> from temporal_attr import TemporalGradient
@@ -36,7 +39,9 @@ class VideoMethod(ABC, Attribution):  # type: ignore[misc]  # Captum has no type
     name: ClassVar[str]
     traits: ClassVar[Traits]
 
-    def __init__(self, model: VideoModel | Callable[..., Any]) -> None:
+    def __init__(
+        self, model: VideoModel | Callable[..., Any], activation: Activation | None = None
+    ) -> None:
         if isinstance(model, Attribution):
             raise ModelError(
                 f"a model for {type(self).__name__}, which explains one itself",
@@ -51,6 +56,10 @@ class VideoMethod(ABC, Attribution):  # type: ignore[misc]  # Captum has no type
             )
         super().__init__(model)
         self.model = model
+        if activation is None and isinstance(model, VideoModel):
+            activation = model.activation
+        require_activation(activation)
+        self.activation = activation
 
     @classmethod
     def get_name(cls) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from captum.attr import Attribution
 
+from temporal_attr._activation import Activation
 from temporal_attr._errors import ModelError, OptionError
 from temporal_attr._run import RunContext
 from temporal_attr._typing import ClipTensor, Logits, Target
@@ -99,6 +100,20 @@ class NestedMethod:
             # A copy that asks for gradients: some of Captum's methods switch them on, and warn.
             leaf = own.clone().requires_grad_()
             return self.method.attribute(leaf, target=target, **given)
+
+
+def known_activation(method: Attribution, given: Activation | None) -> Activation | None:
+    """What turns the outputs of a method's model into probabilities: as given, or as it knows it.
+
+    Raises:
+        OptionError: If the method was made with another.
+    """
+    own: Activation | None = getattr(method, "activation", None)
+    if None not in (given, own) and given != own:
+        raise OptionError(
+            f"the activation of {method.get_name()}, {own!r}", repr(given), "Give it once."
+        )
+    return own if given is None else given
 
 
 def known_normalization(

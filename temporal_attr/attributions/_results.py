@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor
 
+from temporal_attr._activation import (
+    Activation,
+    activation_note,
+    are_exclusive,
+    output_name,
+    predicted,
+    probabilities,
+    require_activation,
+    resolved_activation,
+)
 from temporal_attr._errors import ModelError
 from temporal_attr._require import require_count
 from temporal_attr._run import Run
@@ -33,9 +43,13 @@ class Result(Stored):
         class_names: What the model's classes are called, in their order; empty if not known. Those
             of the model (`wrap(model, class_names=...)`); give a result others with
             `dataclasses.replace(result, class_names=...)`.
+        activation: What turns the logits into probabilities: `"softmax"`, `"sigmoid"`,
+            `"identity"` (they are probabilities already) or `"none"` (there are none). As stated
+            to the method or by the model, or as found out from the logits; never None.
 
     Raises:
-        ModelError: If there are names, but not one for each class of the logits.
+        ModelError: If there are names, but not one for each class of the logits; or the logits are
+            stated to be probabilities, and are none.
     """
 
     main_table: ClassVar[str] = "clips"
@@ -45,8 +59,12 @@ class Result(Stored):
     target: Target
     run: Run
     class_names: tuple[str, ...] = field(default=(), kw_only=True)
+    activation: Activation | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
+        require_activation(self.activation)
+        found = resolved_activation(self.activation, self.logits)
+        object.__setattr__(self, "activation", found)
         classes = self.logits.shape[1]
         if self.class_names and len(self.class_names) != classes:
             # Here, since only now it is known how many classes the model has.
@@ -66,21 +84,69 @@ class Result(Stored):
             f"{self.class_names[number]} ({number})" if self.class_names else f"{unnamed}{number}"
         )
 
+    @property
+    def probabilities(self) -> Logits | None:
+        """`(batch, classes)`, in [0, 1]; None where the outputs have none (activation "none")."""
+        if self.activation == "none":
+            return None
+        return probabilities(self.logits, self.activation)
+
+    def top_classes(self, example: int = 0, count: int = 5) -> list[str]:
+        """The best classes of a clip with their probabilities, or with their outputs, as text.
+
+        Args:
+            example: Which one of the batch.
+            count: How many at most.
+
+        Example:
+            >>> import torch
+            >>> from temporal_attr import LRP
+            >>> from temporal_attr.relevance import Composite
+            >>> method = LRP(lambda clip: clip.mean((1, 3, 4)), Composite(input=None))
+            >>> method.explain(torch.zeros(1, 2, 3, 4, 4), target=0).top_classes(count=2)
+            ['0 (33.3%)', '1 (33.3%)']
+        """
+        require_count("example", example, 0, len(self.target) - 1)
+        require_count("count", count, 1)
+        chances = self.probabilities
+        values = (self.logits if chances is None else chances)[example]
+        order = values.argsort(descending=True, stable=True)[:count].tolist()
+        names = [f"{number} {self.class_names[number]}" for number in order if self.class_names]
+        shown = [
+            f"output {values[number]:.3f}" if chances is None else f"{values[number]:.1%}"
+            for number in order
+        ]
+        return [f"{name} ({value})" for name, value in zip(names or order, shown, strict=True)]
+
     def summary(self) -> str:
         """The result in a few lines of text."""
+        return self._summary(self._details)
+
+    def _summary(self, details: Callable[[int], list[str]]) -> str:
+        """The lines that all methods have, and those on each clip that only this one has."""
         lines = [f"{type(self).__name__.removesuffix('Result')}: {self.run.describe()}"]
-        probabilities = self.logits.softmax(1)
-        for example, target in enumerate(self.target.tolist()):
-            top = int(self.logits[example].argmax())
-            best = f"{self._label(top, '')}, with {probabilities[example, top]:.1%}"
-            says = "the top class" if top == target else f"the top class is {best}"
-            lines.append(
-                f"clip {example}: target {self._label(target, '')}, "
-                f"logit {self.logits[example, target]:.3f}, "
-                f"probability {probabilities[example, target]:.1%}; {says}"
-            )
-            lines.extend(f"  {line}" for line in self._details(example))
+        note = activation_note(self.logits, self.activation)
+        lines += [] if note is None else [f"note: {note}"]
+        for example in range(len(self.target)):
+            lines.append(f"clip {example}: {self._prediction(example)}")
+            lines.extend(f"  {line}" for line in details(example))
         return "\n".join(lines)
+
+    def _prediction(self, example: int) -> str:
+        """What the model says of the target, and which class it predicts."""
+        target, chances = int(self.target[example]), self.probabilities
+        said = f"target {self._label(target, '')}"
+        if self.activation != "identity":
+            said += f", {output_name(self.activation)} {self.logits[example, target]:.3f}"
+        if chances is None:
+            return said
+        said += f", probability {chances[example, target]:.1%}"
+        if not are_exclusive(self.logits[example], self.activation):
+            above = predicted(self.logits[example], self.target[example], self.activation)
+            return f"{said}; {'predicted' if above else 'not predicted'}"
+        top = int(self.logits[example].argmax())
+        best = f"{self._label(top, '')}, with {chances[example, top]:.1%}"
+        return f"{said}; " + ("the top class" if top == target else f"the top class is {best}")
 
     def to_dataframe(
         self, clip: Clip | Sequence[Clip] | None = None, *, table: str | None = None
@@ -91,9 +157,10 @@ class Result(Stored):
 
         - `"frames"`: a row for each frame of each clip. `frame`, its number in the clip, and a
           column for every field that is `(batch, time)`, by its name, such as `frame_scores`.
-        - `"clips"`: a row for each clip. `logit` and `probability` of the target, `top_class`, and
-          a column for every field that is `(batch,)`; of one with an interval also its ends, such
-          as `mrr_low` and `mrr_high`.
+        - `"clips"`: a row for each clip. `logit` of the target (`output`, where it is a probability
+          already or no score of a class), its `probability` and the `top_class`, where there are
+          probabilities, and a column for every field that is `(batch,)`; of one with an interval
+          also its ends, such as `mrr_low` and `mrr_high`.
         - The name of any other field that is a tensor, such as `"influence"` or `"matrix"`: a row
           for each of its entries, with their places in columns `frame`, `timestep`, `order` and so
           on, and the entry in a column of the field's name. In a matrix of timesteps `timestep` is
@@ -173,8 +240,12 @@ class PixelResult(Result):
         raise NotImplementedError(f"{type(self).__name__} must say what it scores")
 
     def _top_frames(self, example: int) -> str:
-        """The three frames with the largest scores, and their shares of the sum."""
-        scores = self.frame_scores[example]
+        """The three frames with the largest scores, and their shares of the sum of magnitudes.
+
+        A share has the sign of the score. Of the sum itself, which scores of either sign can cancel
+        to next to nothing, it could be any number.
+        """
+        scores = self.frame_scores[example].double()
         order = scores.abs().argsort(descending=True, stable=True)[:3].tolist()
-        total = scores.sum().item()
+        total = scores.abs().sum().item()
         return ", ".join(f"{frame} ({scores[frame].item() / total:.0%})" for frame in order)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from temporal_attr._activation import output_name
 from temporal_attr._errors import ClipError, OptionError
 from temporal_attr.clips import Clip
 
@@ -102,10 +103,13 @@ def _clip_columns(result: Result, axes: Mapping[str, tuple[str, ...]]) -> Column
     chosen = result.target[:, None].to(result.logits.device)
     columns: Columns = {
         "clip": np.arange(len(chosen)),
-        "logit": array_of(result.logits.gather(1, chosen)[:, 0]),
-        "probability": array_of(result.logits.softmax(1).gather(1, chosen)[:, 0]),
-        "top_class": array_of(result.logits.argmax(1)),
+        output_name(result.activation): array_of(result.logits.gather(1, chosen)[:, 0]),
     }
+    if result.probabilities is not None:
+        columns |= {
+            "probability": array_of(result.probabilities.gather(1, chosen)[:, 0]),
+            "top_class": array_of(result.logits.argmax(1)),
+        }
     intervals: Mapping[str, Tensor] = getattr(result, "intervals", {})
     for name in (name for name, of in axes.items() if of == ("batch",) and name != "target"):
         columns |= interval_columns(name, getattr(result, name), intervals.get(name))

@@ -8,7 +8,7 @@ from temporal_attr import synthetic, views, zoo
 from temporal_attr.attributions import TemporalGradientResult
 from temporal_attr.cli._explain import explain_video
 from temporal_attr.cli._settings import Settings
-from temporal_attr.cli._write import make_folder, top_classes
+from temporal_attr.cli._write import make_folder
 
 DEMO = {
     "a model that looks": "mixed-appearance-late-fusion",
@@ -32,7 +32,7 @@ def run_demo(out: Path) -> None:
         print(f"\n{role} ({name})")
         explained = explain_video(Settings(video, f"zoo:{name}", out / name))
         assert isinstance(explained.result, TemporalGradientResult)
-        rows[f"{role}: {top_classes(explained.result)[0]}"] = explained.result
+        rows[f"{role}: {explained.result.top_classes()[0]}"] = explained.result
     views.side_by_side(rows, explained.clip).savefig(out / "side_by_side.png", dpi=120)
     print(f"\nthe shape supports: {shown['appearance']}")
     print(f"the motion supports: {shown['motion']}")

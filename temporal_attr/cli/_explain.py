@@ -14,7 +14,7 @@ from temporal_attr.attributions import Result, require_free
 from temporal_attr.cli._methods import Chosen, methods
 from temporal_attr.cli._options import values_of
 from temporal_attr.cli._settings import Settings
-from temporal_attr.cli._write import draw, make_folder, top_classes, write
+from temporal_attr.cli._write import draw, make_folder, write
 from temporal_attr.clips import Clip, load_clip
 from temporal_attr.models import VideoModel, check_logits, class_names, load_model
 from temporal_attr.zoo import load_pretrained
@@ -106,7 +106,7 @@ def explain_one(ready: Ready, settings: Settings, video: Path, out: Path) -> Exp
     say("drawing the pictures")
     draw(result, clip, out)
     print(result.summary())
-    print("top classes: " + ", ".join(top_classes(result)))
+    print("top classes: " + ", ".join(result.top_classes()))
     return Explained(result, clip)
 
 

@@ -54,7 +54,7 @@ def write(result: Result, clip: Clip, settings: Settings, out: Path) -> None:
             "indices": list(clip.indices),
             "timestamps": list(clip.timestamps),
         },
-        "top_classes": top_classes(result),
+        "top_classes": result.top_classes(),
         "pictures": [*views.pictures(result, clip), *_videos(result, clip)],
         "result": result.to_dict(),
     }
@@ -69,16 +69,6 @@ def draw(result: Result, clip: Clip, out: Path) -> None:
         figure().savefig(out / name, dpi=120)
     for name, make in _videos(result, clip).items():
         make(out / name)
-
-
-def top_classes(result: Result) -> list[str]:
-    """The five best classes with their probabilities."""
-    names, probabilities = result.class_names, result.logits[0].softmax(0)
-    order = probabilities.argsort(descending=True, stable=True)[:5].tolist()
-    return [
-        f"{number}{' ' + names[number] if names else ''} ({probabilities[number]:.1%})"
-        for number in order
-    ]
 
 
 def _videos(result: Result, clip: Clip) -> dict[str, Callable[[Path], Any]]:

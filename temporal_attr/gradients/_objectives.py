@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from temporal_attr._activation import (
+    Activation,
+    log_probabilities,
+    probabilities,
+    require_some,
+)
 from temporal_attr._errors import ModelError, OptionError, TargetError
 from temporal_attr._typing import Logits, PerExample, Target
 
@@ -28,19 +34,42 @@ def logit(logits: Logits, target: Target) -> PerExample:
     return logits.gather(1, target[:, None]).squeeze(1)
 
 
-def probability(logits: Logits, target: Target) -> PerExample:
-    """The target's softmax probability, in [0, 1]."""
-    return logit(logits.softmax(1), target)
+def probability(logits: Logits, target: Target, activation: Activation | None = None) -> PerExample:
+    """The target's probability, in [0, 1]; see `Activation` for how outputs become one.
+
+    Example:
+        >>> import torch
+        >>> probability(torch.tensor([[0.0]]), torch.tensor([0]))  # of one output, by a sigmoid
+        tensor([0.5000])
+    """
+    return logit(probabilities(logits, activation), target)
 
 
-def log_probability(logits: Logits, target: Target) -> PerExample:
-    """The natural logarithm of the target's softmax probability, at most 0."""
-    return logit(logits.log_softmax(1), target)
+def log_probability(
+    logits: Logits, target: Target, activation: Activation | None = None
+) -> PerExample:
+    """The natural logarithm of the target's probability, at most 0.
+
+    Raises:
+        ModelError: If the model's outputs are probabilities already, and the target's is 0.
+    """
+    found = logit(log_probabilities(logits, activation), target)
+    if bool((found == -torch.inf).any()):
+        raise ModelError(
+            "a probability of the target that has a logarithm",
+            "0",
+            "Explain the model's logits, before it makes them probabilities; or the probability.",
+        )
+    return found
 
 
-def loss(logits: Logits, target: Target) -> PerExample:
-    """The cross-entropy against the target, in nats; rises as the prediction gets worse."""
-    return F.cross_entropy(logits, target, reduction="none")
+def loss(logits: Logits, target: Target, activation: Activation | None = None) -> PerExample:
+    """The cross-entropy against the target, in nats; rises as the prediction gets worse.
+
+    Where each class is by itself (a sigmoid), the binary cross-entropy against the target being
+    right, whatever else is. Either is the target's log-probability with the other sign.
+    """
+    return -log_probability(logits, target, activation)
 
 
 OBJECTIVES: dict[str, Objective] = {
@@ -51,11 +80,18 @@ OBJECTIVES: dict[str, Objective] = {
 }
 
 
-def resolve_objective(objective: ObjectiveName | Objective) -> Objective:
+def resolve_objective(
+    objective: ObjectiveName | Objective, activation: Activation | None = None
+) -> Objective:
     """The function of a named objective; a callable is checked at each call.
 
+    Args:
+        objective: The name, or a function.
+        activation: What turns the model's outputs into probabilities, for the objectives that are
+            made of one; None finds it out at each call.
+
     Raises:
-        OptionError: If the name is unknown.
+        OptionError: If the name is unknown, or needs a probability where there is none.
 
     Example:
         >>> import torch
@@ -73,7 +109,10 @@ def resolve_objective(objective: ObjectiveName | Objective) -> Objective:
                 repr(objective),
                 "Choose one of them.",
             )
-        return OBJECTIVES[objective]
+        if objective == "logit":
+            return logit
+        require_some(activation)
+        return partial(OBJECTIVES[objective], activation=activation)
     return lambda logits, target: _per_example(objective(logits, target), logits)
 
 

@@ -40,6 +40,7 @@ from temporal_attr.measures._keyframes import (
     histogram_changes,
     keyframe_agreement,
     keyframes,
+    stand_out,
 )
 from temporal_attr.measures._score_ratios import (
     flow_correlations,
@@ -52,6 +53,7 @@ from temporal_attr.measures._score_ratios import (
 from temporal_attr.measures._shuffle_measures import (
     SHUFFLE_MEASURES,
     ShuffleMeasure,
+    measure_label,
     shuffle_samples,
 )
 from temporal_attr.measures._temporal_range import (
@@ -95,6 +97,7 @@ __all__ = [
     "keyframe_agreement",
     "keyframes",
     "maximum_range",
+    "measure_label",
     "median_log_ratio",
     "motion_reliance_ratio",
     "natural_order_p_value",
@@ -111,6 +114,7 @@ __all__ = [
     "score_ratios",
     "shortest_runs",
     "shuffle_samples",
+    "stand_out",
     "temporal_overlap",
     "tracking_category",
     "window_bounds",

@@ -58,7 +58,11 @@ def need_category(probability_drop: float, probability: float) -> str:
         'the prediction hardly depends on the order'
     """
     if not 0 <= probability <= 1:
-        raise DataError("a probability from 0 to 1", f"{probability}", "Apply softmax to logits.")
+        raise DataError(
+            "a probability from 0 to 1",
+            f"{probability}",
+            "Apply softmax, or a sigmoid, to logits.",
+        )
     if abs(probability_drop) < 0.01:
         return _named(0.0, _NEED)
     return _named(probability_drop / probability if probability else -math.inf, _NEED)

@@ -127,6 +127,9 @@ def keyframes(
     A frame is one if its change is at least a share of the largest change of the clip, so that a
     clip with any change has two or more, and a still one only its first frame.
 
+    The rule is for frames as they follow each other in a video. Where a clip takes a few of them,
+    or all of it moves alike, nearly all frames are found, which says nothing: see `stand_out`.
+
     Args:
         pixels: `(batch, time, channel, height, width)`, RGB or grey in [0, 1]; what is beyond is
             clamped.
@@ -151,6 +154,23 @@ def keyframes(
     changes = frame_changes(pixels, algorithm)
     found = (changes >= threshold * changes.amax(1, keepdim=True)) & (changes > 0)
     found[:, 0] = True
+    return found
+
+
+def stand_out(keyframes: Bool[Tensor, "batch time"]) -> Bool[Tensor, "batch"]:
+    """Whether the keyframes of a clip are some of its frames: at most half, the first aside.
+
+    Otherwise the clip changes throughout, and not at some of its frames.
+
+    Args:
+        keyframes: `(batch, time)`, true for keyframes, as `keyframes` finds them.
+
+    Example:
+        >>> stand_out(torch.tensor([[True, False, True, False], [True, True, True, True]]))
+        tensor([ True, False])
+    """
+    changed = keyframes[:, 1:]
+    found: Tensor = 2 * changed.sum(1) <= changed.shape[1]
     return found
 
 

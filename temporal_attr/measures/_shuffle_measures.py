@@ -10,6 +10,12 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from temporal_attr._activation import (
+    Activation,
+    output_name,
+    probabilities,
+    resolved_activation,
+)
 from temporal_attr._typing import (
     FrameScores,
     Logits,
@@ -76,6 +82,18 @@ SHUFFLE_MEASURES: Mapping[str, ShuffleMeasure] = {
 """The measures that have an interval over shuffles, the drop of the probability first."""
 
 
+def measure_label(name: str, activation: Activation | None) -> str:
+    """What a measure is called, where the model's outputs are what an activation says.
+
+    Example:
+        >>> measure_label("logit_drop", "softmax"), measure_label("logit_drop", "none")
+        ("drop of the target's logit", "drop of the target's output")
+    """
+    if name == "logit_drop":
+        return f"drop of the target's {output_name(activation)}"
+    return SHUFFLE_MEASURES[name].label
+
+
 def shuffle_samples(
     ordered: FrameScores,
     shuffled: ShuffledScores,
@@ -83,6 +101,7 @@ def shuffle_samples(
     shuffled_logits: ShuffledLogits,
     target: Target,
     flow: Float[Tensor, "batch pairs"] | None = None,
+    activation: Activation | None = None,
 ) -> dict[str, Samples]:
     """What each measure is computed from, by the measure's name.
 
@@ -93,6 +112,8 @@ def shuffle_samples(
         shuffled_logits: `(batch, shuffles, classes)`.
         target: `(batch,)`.
         flow: OF, `(batch, time - 1)`; without it there is no flow correlation drop.
+        activation: What turns logits into probabilities; None finds it out from those in order.
+            With `"none"` there is no drop of the probability.
 
     Returns:
         `(batch, shuffles, time)` for what is a median or share of ratios, `(batch, shuffles)` for
@@ -110,7 +131,10 @@ def shuffle_samples(
     samples = dict.fromkeys(("mrr", "relative_drop", "median_log_ratio", "rising_share"), ratios)
     samples["rank_correlation"] = profile_correlations(ordered, shuffled)
     samples["logit_drop"] = _drop(natural, others, target)
-    samples["probability_drop"] = _drop(natural.softmax(1), others.softmax(2), target)
+    known = resolved_activation(activation, logits)
+    if known != "none":
+        chances = probabilities(natural, known), probabilities(others, known)
+        samples["probability_drop"] = _drop(*chances, target)
     if flow is not None:
         in_order = flow_correlations(flow, ordered.unsqueeze(1))
         samples["flow_correlation_drop"] = in_order - flow_correlations(flow, shuffled)

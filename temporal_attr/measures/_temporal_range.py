@@ -266,7 +266,7 @@ def _sure(matrices: Tensor, scores: Tensor, threshold: float) -> Tensor:
         raise OptionError(
             "scores that are probabilities, in [0, 1]",
             f"{scores.min():.3g} to {scores.max():.3g}",
-            "Use logits.softmax(1) at the explained class.",
+            "Use result.probabilities at the explained class.",
         )
     return scores > threshold
 

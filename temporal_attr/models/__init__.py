@@ -1,5 +1,6 @@
 """Wrappers that make every family of video model look alike."""
 
+from temporal_attr._activation import Activation
 from temporal_attr.models._base import (
     Exactness,
     FrameLogits,
@@ -16,6 +17,7 @@ from temporal_attr.models._recurrent import FrameRecurrent
 from temporal_attr.models._wrap import wrap
 
 __all__ = [
+    "Activation",
     "Conv3D",
     "EarlyFusion",
     "Exactness",

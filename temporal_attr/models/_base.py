@@ -11,6 +11,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from temporal_attr._activation import Activation
 from temporal_attr._errors import ModelError
 from temporal_attr._run import counted
 from temporal_attr._typing import ClipTensor, Features, Frames, Logits, StepLogits, StepWeights
@@ -66,6 +67,9 @@ class VideoModel(nn.Module, ABC):
         preprocessing: What turns decoded frames into the model's input values, if known.
         class_names: What its classes are called, in their order; empty if not known. Results carry
             them into summaries, pictures and tables.
+        activation: What turns its outputs into probabilities: `"softmax"`, `"sigmoid"`,
+            `"identity"` (they are probabilities already) or `"none"` (there are none). None is
+            found out from the outputs; see `Activation`.
 
     Example:
         >>> import torch
@@ -86,6 +90,7 @@ class VideoModel(nn.Module, ABC):
 
     layout: ClassVar[str]
     class_names: tuple[str, ...] = ()
+    activation: Activation | None = None
     exactness: Exactness = "linear"
     frames_per_step: int = 1
     merged_steps: int = 1

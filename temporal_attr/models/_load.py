@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from temporal_attr._activation import Activation, require_activation
 from temporal_attr._errors import ModelError, OptionError, UnsupportedModelError, printable
 from temporal_attr.clips import Preprocessing
 from temporal_attr.models._weights import load_weights
@@ -23,6 +24,7 @@ def load_model(
     classes: int | None = None,
     seed: int = 0,
     class_names: Sequence[str] | Path = (),
+    activation: Activation | None = None,
 ) -> nn.Module:
     """Build a model by name, load its weights, and wrap it.
 
@@ -39,6 +41,8 @@ def load_model(
         seed: Of random weights; the global random state is left as it was.
         class_names: What the classes are called, in their order, or a text file with one a line.
             A `VideoModel` that a factory returns keeps its own without them.
+        activation: What turns the model's outputs into probabilities; a `VideoModel` that a factory
+            returns keeps its own without it.
 
     Returns:
         A `VideoModel` in evaluation mode; or the factory's own module, if `wrap` does not know it,
@@ -46,7 +50,8 @@ def load_model(
 
     Raises:
         ModelError: If there is no such model, or the weights do not fit.
-        OptionError: If the names are not one for each of `classes`, or cannot be read.
+        OptionError: If the names are not one for each of `classes`, or cannot be read; or an
+            activation is given for a factory's own module, which cannot carry it.
 
     Warns:
         WeightsWarning: If something was removed from the names of the weights.
@@ -56,6 +61,7 @@ def load_model(
         >>> model.frames_per_step, model.class_names, model.model.fc.out_features
         (1, ('walk', 'run', 'jump'), 3)
     """
+    require_activation(activation)
     names = _names(class_names, classes)
     classes = len(names) or None if classes is None else classes
     library, _, rest = name.partition(":")
@@ -83,9 +89,21 @@ def load_model(
         # A user's own model may take canonical clips itself; a library's certainly does not.
         if library in ("torchvision", "timm"):
             raise
-        return model
+        return _own_module(model, activation)
     wrapped.class_names = names or wrapped.class_names
+    wrapped.activation = activation or wrapped.activation
     return wrapped
+
+
+def _own_module(model: nn.Module, activation: Activation | None) -> nn.Module:
+    """A factory's own module, which cannot carry an activation."""
+    if activation is not None:
+        raise OptionError(
+            "a VideoModel, or one that wrap() knows, with an activation",
+            f"a {type(model).__name__}",
+            "Give it to the method: TemporalGradient(model, activation=...).",
+        )
+    return model
 
 
 def _names(class_names: Sequence[str] | Path, classes: int | None) -> tuple[str, ...]:

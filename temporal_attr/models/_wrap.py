@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from torch import nn
 
+from temporal_attr._activation import Activation, require_activation
 from temporal_attr._errors import OptionError, UnsupportedModelError
 from temporal_attr.clips import Preprocessing
 from temporal_attr.models._base import VideoModel
@@ -22,6 +23,7 @@ def wrap(
     model: nn.Module,
     preprocessing: Preprocessing | None = None,
     class_names: Sequence[str] = (),
+    activation: Activation | None = None,
 ) -> VideoModel:
     """The wrapper for a model of a known library.
 
@@ -38,14 +40,16 @@ def wrap(
         class_names: What its classes are called, in their order, such as torchvision's
             `weights.meta["categories"]`; they become the wrapper's `class_names`. That there are as
             many as classes is checked when the first result is made.
+        activation: What turns its outputs into probabilities; becomes the wrapper's `activation`.
+            None is found out from the outputs.
 
     Returns:
         A `VideoModel`.
 
     Raises:
         UnsupportedModelError: If the model is not recognised; the message says what was looked at.
-        OptionError: If the names are not a list of text, or are given for a `VideoModel`, which has
-            its own.
+        OptionError: If the names are not a list of text, there is no such activation, or either is
+            given for a `VideoModel`, which has its own.
 
     Example:
         >>> import torchvision
@@ -56,18 +60,21 @@ def wrap(
         ('Conv3D', 'linear', 1, 'archery')
     """
     names = checked_names(class_names)
+    require_activation(activation)
     if isinstance(model, VideoModel):
-        if names:
-            raise OptionError(
-                "class_names with a model that is yet to be wrapped",
-                f"a {type(model).__name__}",
-                "Set its own: model.class_names = (...).",
-            )
+        for name, given in (("class_names", names), ("activation", activation)):
+            if given:
+                raise OptionError(
+                    f"{name} with a model that is yet to be wrapped",
+                    f"a {type(model).__name__}",
+                    f"Set its own: model.{name} = {'(...)' if name == 'class_names' else '...'}.",
+                )
         return model
     for recognise in RECOGNISERS:
         wrapper = recognise(model, preprocessing)
         if wrapper is not None:
             wrapper.class_names = names
+            wrapper.activation = activation
             return wrapper
     kind = type(model)
     raise UnsupportedModelError(

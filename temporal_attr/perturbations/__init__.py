@@ -13,6 +13,7 @@ from temporal_attr.perturbations._effects import (
     EffectsSoFar,
     MaskQuery,
     OnStop,
+    at_least_single,
     require_on_stop,
     stopping,
 )
@@ -51,6 +52,7 @@ __all__ = [
     "Superpixels",
     "Supervoxels",
     "as_feature_mask",
+    "at_least_single",
     "baseline_of",
     "check_baselines",
     "feature_masks",

@@ -69,7 +69,7 @@ class EffectsSoFar:
 
     Args:
         masks: How many there are.
-        like: The clips, in whose precision it is kept.
+        like: The clips, in whose precision it is kept, but for half, whose range is too small.
 
     Example:
         >>> found = EffectsSoFar(3, torch.zeros(1, 2, 3, 4, 4))
@@ -80,7 +80,7 @@ class EffectsSoFar:
 
     def __init__(self, masks: int, like: ClipTensor) -> None:
         # Made once: small results lying between what is freed would fragment the heap.
-        self._change = like.new_zeros(masks)
+        self._change = like.new_zeros(masks, dtype=at_least_single(like.dtype))
         self._logits: Tensor | None = None
         self.count = 0
 
@@ -99,6 +99,16 @@ class EffectsSoFar:
         """What is known by now."""
         places = torch.arange(len(self._change), device=self._change.device)
         return Effects(self._change, self._logits, places < self.count)
+
+
+def at_least_single(dtype: torch.dtype) -> torch.dtype:
+    """Single precision for half, where small differences and their products underflow to 0.
+
+    Example:
+        >>> at_least_single(torch.float16), at_least_single(torch.float64)
+        (torch.float32, torch.float64)
+    """
+    return torch.promote_types(dtype, torch.float32)
 
 
 @contextmanager

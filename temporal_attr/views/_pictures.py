@@ -24,6 +24,7 @@ from temporal_attr.views._influence import influence_map
 from temporal_attr.views._overlay import overlay_grid
 from temporal_attr.views._relevance import relevance_heatmap
 from temporal_attr.views._shuffle import flow_profile, ratio_distribution, shuffle_profile
+from temporal_attr.views._shuffle_common import drop_measure
 from temporal_attr.views._shuffle_sets import clip_overview, segment_timeline
 from temporal_attr.views._strip import frame_strip
 from temporal_attr.views._tsr import keyframe_strip
@@ -146,4 +147,4 @@ def pictures_of_set(clips: object) -> Pictures:
 
 @pictures_of_set.register(ShuffleSet)
 def _of_clips(clips: ShuffleSet) -> Pictures:
-    return {"clips.png": lambda: clip_overview(clips, "probability_drop")}
+    return {"clips.png": lambda: clip_overview(clips, drop_measure(clips.values))}

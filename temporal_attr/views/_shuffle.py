@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from temporal_attr._errors import DataError
 from temporal_attr.attributions import ShuffleProbeResult
 from temporal_attr.clips import Clip
-from temporal_attr.measures import SHUFFLE_MEASURES, flow_correlations
+from temporal_attr.measures import flow_correlations, measure_label
 from temporal_attr.views._common import (
     BAR_COLOUR,
     MUTED_COLOUR,
@@ -27,6 +27,7 @@ from temporal_attr.views._shuffle_common import (
     FLOW_COLOUR,
     SHUFFLED_COLOUR,
     draw_frame_axis,
+    drop_measure,
     headline,
     legend_below,
 )
@@ -81,8 +82,8 @@ def shuffle_profile(
         axes.plot(times[~known], place, "x", **style, transform=at_zero, label="no ratio")
     legend_below(figure, [axes])
     shown = [
-        f"{SHUFFLE_MEASURES[name].label} {result.interval(name, example)}"
-        for name in ("mrr", "probability_drop")
+        f"{measure_label(name, result.activation)} {result.interval(name, example)}"
+        for name in ("mrr", drop_measure(result.intervals))
     ]
     headline(figure, f"Frames in order and shuffled, {class_text(result, example)}", *shown)
     return figure
@@ -291,7 +292,7 @@ def _ratio_headline(
     figure: Figure, result: ShuffleProbeResult, example: int, ratios: np.ndarray, beyond: int
 ) -> None:
     mrr, rising, change = (
-        f"{SHUFFLE_MEASURES[name].label} {result.interval(name, example)}"
+        f"{measure_label(name, result.activation)} {result.interval(name, example)}"
         for name in ("mrr", "rising_share", "median_log_ratio")
     )
     counts = {
@@ -311,7 +312,7 @@ def _correlation_lines(result: ShuffleProbeResult, example: int) -> list[str]:
     """The flow correlation drop, and the correlations that it is the difference of."""
     one = slice(example, example + 1)
     found = result.interval("flow_correlation_drop", example)
-    label = SHUFFLE_MEASURES["flow_correlation_drop"].label
+    label = measure_label("flow_correlation_drop", result.activation)
     if result.flow is None or np.isnan(found.value):
         return [f"{label} not defined: the flow or a profile of scores is constant"]
     scores = torch.cat([result.ordered_scores[one], result.shuffled_scores[example]])

@@ -33,6 +33,11 @@ NARROWEST = 0.1
 """An axis shows at least so much: rounding is not enlarged until it looks like a finding."""
 
 
+def drop_measure(known: Iterable[str]) -> str:
+    """The drop of the probability, or of the output where there are no probabilities."""
+    return "probability_drop" if "probability_drop" in known else "logit_drop"
+
+
 def require_measures(measures: Sequence[str], known: Iterable[str]) -> None:
     """Raise unless there is at least one measure, and each is known."""
     known = list(known)

@@ -12,10 +12,11 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from temporal_attr._errors import DataError
 from temporal_attr.attributions import ShuffleCurve
-from temporal_attr.measures import SHUFFLE_MEASURES
+from temporal_attr.measures import measure_label
 from temporal_attr.views._common import MUTED_COLOUR, Picture, require_index
 from temporal_attr.views._shuffle_common import (
     UNCHANGED,
+    drop_measure,
     headline,
     legend_below,
     limits,
@@ -23,7 +24,7 @@ from temporal_attr.views._shuffle_common import (
 )
 from temporal_attr.views._window_accuracy import CURVE_COLOURS
 
-RANGE_MEASURES = ("mrr", "median_log_ratio", "probability_drop")
+RANGE_MEASURES = ("mrr", "median_log_ratio")
 
 MARKERS = "osD^vP"
 
@@ -44,7 +45,7 @@ def range_curve(
     curve: ShuffleCurve | Mapping[str, ShuffleCurve],
     *,
     example: int = 0,
-    measures: Sequence[str] = RANGE_MEASURES,
+    measures: Sequence[str] | None = None,
 ) -> Figure:
     r"""At which range order matters: measures over block lengths or radii.
 
@@ -55,7 +56,8 @@ def range_curve(
     Args:
         curve: Of `ShuffleProbe.curve`; or one for each model, by name.
         example: Which one of the batch.
-        measures: Names of `measures.SHUFFLE_MEASURES`, one axis each.
+        measures: Names of `measures.SHUFFLE_MEASURES`, one axis each; by default MRR, the median
+            |log R| and the drop of the probability (of the output, where there is none).
 
     Returns:
         A figure; it is neither shown nor saved.
@@ -77,6 +79,9 @@ def range_curve(
         ['1', '2', '4\n(1)']
     """
     curves = {"": curve} if isinstance(curve, ShuffleCurve) else dict(curve)
+    if measures is None:
+        known = set.intersection(*(set(one.values) for one in curves.values()), set(UNCHANGED))
+        measures = (*RANGE_MEASURES, drop_measure(known))
     _require_curves(curves, example, measures)
     kind = next(iter(curves.values())).kind
     figure = Picture(figsize=(max(6.4, 0.6 + 2.9 * len(measures)), 3.9), layout="constrained")
@@ -89,7 +94,7 @@ def range_curve(
             for place, (model, one) in enumerate(curves.items())
         ]
         axes.set_ylim(limits(UNCHANGED[name], *shown))
-        axes.set_title(SHUFFLE_MEASURES[name].label, fontsize=9, wrap=True)
+        axes.set_title(_label(name, curves), fontsize=9, wrap=True)
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8)
         fewer = _length_ticks(axes, curves)
@@ -98,6 +103,12 @@ def range_curve(
     legend_below(figure, parts)
     headline(figure, *READING[kind])
     return figure
+
+
+def _label(name: str, curves: Mapping[str, ShuffleCurve]) -> str:
+    """What a measure is called; an output is no logit if it is none of one of the models."""
+    labels = {measure_label(name, one.activation) for one in curves.values()}
+    return max(labels)  # "drop of the target's output" comes after that of the logit
 
 
 def _require_curves(

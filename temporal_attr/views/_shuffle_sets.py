@@ -12,19 +12,20 @@ from matplotlib.figure import Figure
 from temporal_attr._errors import ClipError, DataError
 from temporal_attr.attributions import ShuffleSet
 from temporal_attr.clips import Clip
-from temporal_attr.measures import SHUFFLE_MEASURES
+from temporal_attr.measures import measure_label
 from temporal_attr.views._common import BAR_COLOUR, MUTED_COLOUR, Picture
 from temporal_attr.views._shuffle_common import (
     SHUFFLED_COLOUR,
     UNCHANGED,
     draw_frame_axis,
+    drop_measure,
     headline,
     legend_below,
     limits,
     require_measures,
 )
 
-SEGMENT_MEASURES = ("mrr", "flow_correlation_drop", "probability_drop")
+SEGMENT_MEASURES = ("mrr", "flow_correlation_drop")
 
 
 def segment_timeline(
@@ -40,7 +41,8 @@ def segment_timeline(
         segments: Of one clip: an entry of `segments` of a result of `explain(segments=True)`.
         clip: The clip that was explained, for its times; without it frames are numbered.
         measures: Names of `measures.SHUFFLE_MEASURES`, one axis each; by default MRR, the flow
-            correlation drop if known, and the drop of the probability.
+            correlation drop if known, and the drop of the probability (of the output, where there
+            is none).
 
     Returns:
         A figure; it is neither shown nor saved.
@@ -69,6 +71,7 @@ def segment_timeline(
         )
     if measures is None:
         measures = [name for name in SEGMENT_MEASURES if name in segments.values]
+        measures = [*measures, drop_measure(segments.values)]
     require_measures(measures, segments.values)
     last = max(starts) + size
     if clip is not None and clip.tensor.shape[1] < last:
@@ -144,9 +147,9 @@ def clip_overview(clips: ShuffleSet, measure: str = "mrr") -> Figure:
     axes.get_yticklabels()[-1].set_color(BAR_COLOUR)
     axes.tick_params(left=False)
     axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.set_xlabel(SHUFFLE_MEASURES[measure].label)
+    axes.set_xlabel(measure_label(measure, clips.activation))
     legend_below(figure, [axes])
-    headline(figure, f"{SHUFFLE_MEASURES[measure].label}, clip by clip", f"mean {mean}")
+    headline(figure, f"{measure_label(measure, clips.activation)}, clip by clip", f"mean {mean}")
     return figure
 
 
@@ -190,7 +193,7 @@ def _draw_segments(
     axes.tick_params(labelsize=8)
     count = segments.defined[name]
     short = "" if count == len(values) else f", over {count} of {len(values)} segments"
-    title = f"{SHUFFLE_MEASURES[name].label}: mean {mean}{short}"
+    title = f"{measure_label(name, segments.activation)}: mean {mean}{short}"
     axes.set_title(title, fontsize=9, loc="left")
 
 

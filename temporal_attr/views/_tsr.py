@@ -10,7 +10,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from temporal_attr.attributions import FrameMaskingTSRResult
 from temporal_attr.clips import Clip
-from temporal_attr.measures import keyframe_agreement
+from temporal_attr.measures import keyframe_agreement, stand_out
 from temporal_attr.views._common import BAR_COLOUR, MUTED_COLOUR, Picture, require_example, subject
 from temporal_attr.views._shuffle_common import (
     FLOW_COLOUR,
@@ -36,12 +36,15 @@ def keyframe_strip(
 
     The upper bars are the time relevance :math:`\Delta_t`, how far the attribution changes without
     the frame; muted ones are of frames that were not kept, and lie below the dashed line. The lower
-    bars are the time contribution, the drop of the target's probability without the frame. Red
-    triangles between the two mark the keyframes, also those without a picture.
+    bars are the time contribution, the drop of the target's probability without the frame (of its
+    output, where there are no probabilities). Red triangles between the two mark the keyframes,
+    also those without a picture.
 
     The title says how many of the k most relevant frames are keyframes, k being the number of
-    keyframes, and how many of k frames drawn at random would be: where most of a clip are
-    keyframes, so are most of any k frames.
+    keyframes, and how many of k frames drawn at random would be.
+
+    Keyframes are of frames as they follow each other. They are left out, and the title says why,
+    where the clip leaves out frames of its video, and where most of its frames are keyframes.
 
     Args:
         result: Of `FrameMaskingTSR.explain`.
@@ -71,7 +74,10 @@ def keyframe_strip(
     require_example(example, batch, clip, frames)
     shown = shown_frames(frames, thumbnails)
     times = np.asarray(clip.timestamps)
-    keyframes = None if result.keyframes is None else result.keyframes[example].cpu().numpy()
+    missing = _why_no_keyframes(result, clip, example)
+    keyframes = None
+    if missing is None and result.keyframes is not None:
+        keyframes = result.keyframes[example].cpu().numpy()
     framed = None if keyframes is None else keyframes[shown]
     figure = Picture(figsize=(max(7.5, 1.05 * len(shown)), 5.4), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
@@ -84,7 +90,8 @@ def keyframe_strip(
     if any(axes.get_legend_handles_labels()[1] for axes in (upper, lower)):
         legend_below(figure, (upper, lower))
     title = f"{subject(result, example)}: {result.meaning}"
-    headline(figure, title, *_agreement_lines(result, example), *_open_ends(result))
+    lines = [missing] if missing else _agreement_lines(result, example)
+    headline(figure, title, *lines, *_open_ends(result))
     return figure
 
 
@@ -119,9 +126,10 @@ def _draw_contribution(
     axes.axhline(0, color="black", linewidth=0.8)
     low, high = min(0, 1.08 * drop.min()), max(0, 1.08 * drop.max())
     axes.set_ylim(low, max(high, low + SMALLEST_DROP))
-    axes.set_ylabel("drop of the target's\nprobability")
+    axes.set_ylabel(f"drop of the target's\n{result.explained_drop}")
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.4g} %"))
+    if result.explained_drop == "probability":
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.4g} %"))
     axes.spines[["top", "right"]].set_visible(False)
 
 
@@ -139,10 +147,24 @@ def _mark(axes: Axes, times: Times) -> None:
     )
 
 
+def _why_no_keyframes(result: FrameMaskingTSRResult, clip: Clip, example: int) -> str | None:
+    """Why keyframes would say nothing; None where they do."""
+    if result.keyframes is None:
+        return "keyframes not known: pixels are not known, or frames are too small for flow"
+    gaps = np.diff(clip.indices)
+    if (gaps != 1).any():
+        share = f"one frame in {gaps[0]}" if (gaps == gaps[0]).all() else "some of the frames"
+        return f"no keyframes: they are of frames in a row, and the clip has {share} of its video"
+    keyframes = result.keyframes[example : example + 1]
+    if not stand_out(keyframes):
+        found, frames = int(keyframes.sum()), keyframes.shape[1]
+        return f"no keyframes: {found} of {frames} frames would be, as the clip changes throughout"
+    return None
+
+
 def _agreement_lines(result: FrameMaskingTSRResult, example: int) -> list[str]:
     """How many of the most relevant frames are keyframes, and how many would be by chance."""
-    if result.keyframes is None:
-        return ["keyframes not known: pixels are not known, or frames are too small for flow"]
+    assert result.keyframes is not None
     one = slice(example, example + 1)
     keyframes = result.keyframes[one]
     found = keyframe_agreement(result.time_relevance[one], keyframes)

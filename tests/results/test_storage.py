@@ -242,7 +242,7 @@ def test_a_field_that_is_new_and_has_a_default_gets_it(tmp_path):
     edit(folder, lambda record: record["fields"].pop("note"))
     assert load_result(folder).note == ""
     edit(folder, lambda record: record["fields"].pop("frame_scores"))
-    refused("the fields of a Own: attribution, class_names, ", load_result, folder)
+    refused("the fields of a Own: activation, attribution, class_names, ", load_result, folder)
 
 
 # What is not written over.

@@ -8,6 +8,7 @@ from typing import Any
 from captum.attr import GradientAttribution
 from captum.log import log_usage
 
+from temporal_attr._activation import Activation
 from temporal_attr._errors import FrameLogitsError
 from temporal_attr._require import require_count, require_flag, require_within
 from temporal_attr._run import started
@@ -53,6 +54,8 @@ class ContrastiveLRPTemporal(VideoMethod, GradientAttribution):  # type: ignore[
             as have a million values of the clip between them, and at least one. More is faster for
             small clips, and takes that many times the memory of a row; a single row skips what its
             timestep cannot reach.
+        activation: What turns the model's outputs into the probabilities that a result shows; see
+            `TemporalGradient`.
 
     A row whose logit is 0, or where R' outweighs R at every pixel, is all zeros, and has no range
     (NaN). A negative logit is distributed like a
@@ -100,8 +103,9 @@ class ContrastiveLRPTemporal(VideoMethod, GradientAttribution):  # type: ignore[
         contrastive: bool = True,
         sigma: float = 0.975,
         rows_per_backward: int | None = None,
+        activation: Activation | None = None,
     ) -> None:
-        super().__init__(model)
+        super().__init__(model, activation)
         require_within("sigma", sigma, 1e-6, 1)
         if rows_per_backward is not None:
             require_count("rows_per_backward", rows_per_backward, 1)
@@ -178,6 +182,7 @@ class ContrastiveLRPTemporal(VideoMethod, GradientAttribution):  # type: ignore[
             target=found.target,
             run=run.finished(frames),
             class_names=self.class_names,
+            activation=self.activation,
             matrix=found.matrix,
             frame_matrix=found.frame_matrix,
             step_logits=found.step_logits,

@@ -8,6 +8,7 @@ from typing import ClassVar
 from jaxtyping import Float
 from torch import Tensor
 
+from temporal_attr._activation import output_name
 from temporal_attr._typing import PerExample, StepMatrix, StepScores, StepWeights
 from temporal_attr.attributions._relevance import ratio_lines
 from temporal_attr.attributions._results import Result
@@ -83,7 +84,7 @@ class ContrastiveLRPTemporalResult(Result):
         if self.avg_atr[example].isnan():
             said = (
                 f"ATR: at most {largest:.0f} of {steps} timesteps; no timestep supports this "
-                "class (all logits are 0 or less), so there is no average"
+                f"class (all {output_name(self.activation)}s are 0 or less), so there is no average"
             )
         lost = self.row_error[example].abs().max().item()
         held = f"a range holds {self.sigma:.1%} of a row; relevance lost: {lost:.1g}"

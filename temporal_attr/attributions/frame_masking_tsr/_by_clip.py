@@ -21,6 +21,7 @@ from temporal_attr.perturbations import (
     EffectsSoFar,
     Mask,
     MaskQuery,
+    at_least_single,
     masked_clips,
     seeded,
     stopping,
@@ -138,7 +139,8 @@ def _chunk_effects(
     rows = torch.tensor([mask.example for mask in masks], device=request.clip.device)
     masked = masked_clips(request.clip, masks, request.baseline)
     found = _attribution(request, masked, rows, run)
-    change = (found - base[rows]).abs().sum((1, 2, 3, 4))
+    precise = at_least_single(found.dtype)
+    change = (found.to(precise) - base[rows]).abs().sum((1, 2, 3, 4))
     return ChunkEffects(change, _logits(request, masked, rows, run) if predict else None)
 
 

@@ -37,6 +37,7 @@ from temporal_attr.perturbations import (
     Labels,
     MaskQuery,
     OnStop,
+    at_least_single,
     baseline_of,
     feature_masks,
     frame_masks,
@@ -247,8 +248,9 @@ def _effects(prepared: _Prepared, query: MaskQuery, run: RunContext) -> Effects:
 
 def _require_repeatable(clips: ClipRequest, base: ClipTensor, run: RunContext) -> None:
     """Raise if the same clip gets another attribution the second time."""
-    change = (attributed(clips, run) - base).abs().sum().item()
-    if change > 100 * torch.finfo(base.dtype).eps * base.abs().sum().item():
+    precise = base.to(at_least_single(base.dtype))
+    change = (attributed(clips, run) - precise).abs().sum().item()
+    if change > 100 * torch.finfo(base.dtype).eps * precise.abs().sum().item():
         raise ModelError(
             "a method that gives the same clip the same attribution",
             f"{clips.nested.method.get_name()}, which draws random numbers",
@@ -267,7 +269,8 @@ def _feature_changes(
 
     A run that is stopped has done the first of them.
     """
-    change = prepared.clips.clip.new_zeros(labels.shape)
+    clip = prepared.clips.clip
+    change = clip.new_zeros(labels.shape, dtype=at_least_single(clip.dtype))
     done = torch.zeros(labels.shape[:2], dtype=torch.bool, device=change.device)
     by_frame = [feature_masks(labels, *place) for place in order]
     masks = [mask for own in by_frame for mask in own]
@@ -291,7 +294,10 @@ def _product(
     above: Bool[Tensor, "batch time"],
     features: _FeatureChanges | None,
 ) -> ClipTensor:
-    """The attribution, or the changes by feature, times the time relevance of kept frames."""
+    """The attribution, or the changes by feature, times the time relevance of kept frames.
+
+    In single precision at least, as the time relevance is.
+    """
     by_frame = scaled(time_relevance, (1,)) if request.normalize else time_relevance
     weight = torch.where(above, by_frame, 0)[:, :, None, None, None]
     if features is None:

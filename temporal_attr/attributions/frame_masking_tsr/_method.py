@@ -9,6 +9,7 @@ from captum.attr import Attribution, PerturbationAttribution
 from captum.log import log_usage
 from torch import Tensor
 
+from temporal_attr._activation import Activation
 from temporal_attr._errors import ClipError, OptionError
 from temporal_attr._require import require_count, require_flag, require_within
 from temporal_attr._run import started
@@ -17,23 +18,23 @@ from temporal_attr.attributions._method import VideoMethod, as_given
 from temporal_attr.attributions._nested import (
     NestedMethod,
     as_method,
+    known_activation,
     known_normalization,
     model_of,
 )
 from temporal_attr.attributions._traits import CLIP_AXES, Traits
 from temporal_attr.attributions.frame_masking_tsr._compute import RescalingRequest, rescaled
-from temporal_attr.attributions.frame_masking_tsr._result import (
-    FrameMaskingTSRResult,
-    Steps,
+from temporal_attr.attributions.frame_masking_tsr._notes import (
+    block_notes,
+    found_keyframes,
     notes_of,
 )
+from temporal_attr.attributions.frame_masking_tsr._result import FrameMaskingTSRResult, Steps
 from temporal_attr.attributions.frame_masking_tsr._scores import contributions
 from temporal_attr.clips import Normalization
-from temporal_attr.measures import keyframes
 from temporal_attr.models import VideoModel
 from temporal_attr.perturbations import (
     Baselines,
-    Blocks,
     FeatureMask,
     Labels,
     OnStop,
@@ -85,6 +86,8 @@ class FrameMaskingTSR(VideoMethod, PerturbationAttribution):  # type: ignore[mis
         seed: For methods that draw random numbers: all masked clips see the same ones, one at a
             time. Without it such a method is refused, as its noise would be taken for relevance.
         method_arguments: Handed to the method's `attribute` by name, such as `n_steps`.
+        activation: What makes probabilities of the model's outputs, as in `TemporalGradient`; by
+            default that of the method given.
 
     Costs (A = one attribution): T + 2 A for one step (one of them to see that the method repeats
     itself) and a forward pass, T more in `explain`; and one more A for every feature of a kept
@@ -138,9 +141,10 @@ class FrameMaskingTSR(VideoMethod, PerturbationAttribution):  # type: ignore[mis
         perturbations_per_eval: int | None = None,
         seed: int | None = None,
         method_arguments: Mapping[str, Any] | None = None,
+        activation: Activation | None = None,
     ) -> None:
         self.method = as_method(method)
-        super().__init__(model_of(self.method))
+        super().__init__(model_of(self.method), known_activation(self.method, activation))
         _require_steps(steps, feature_mask)
         check_baselines(baselines)
         require_count("window", window, 1)
@@ -179,7 +183,7 @@ class FrameMaskingTSR(VideoMethod, PerturbationAttribution):  # type: ignore[mis
 
         Returns:
             A tensor (or tuple) shaped like `inputs`; 0 or more in two steps, with the sign of the
-            attribution in one.
+            attribution in one. Of half precision clips in float32: products would underflow.
 
         Raises:
             ClipError: If `inputs` is not a clip of finite floats longer than the window, or the
@@ -223,15 +227,21 @@ class FrameMaskingTSR(VideoMethod, PerturbationAttribution):  # type: ignore[mis
             found = rescaled(request, run)
         assert found.masked_logits is not None
         dropped = contributions(
-            found.logits, found.masked_logits, found.target, found.time_relevance, self.window
+            found.logits,
+            found.masked_logits,
+            found.target,
+            found.time_relevance,
+            self.window,
+            self.activation,
         )
-        listed, remark = self._keyframes(request.clip)
+        listed, remark = found_keyframes(request.clip, self.normalization)
         notes = notes_of(found.above, found.done, found.masks)
         return FrameMaskingTSRResult(
             logits=found.logits,
             target=found.target,
             run=run.finished(request.clip.shape[0] * request.clip.shape[1]),
             class_names=self.class_names,
+            activation=self.activation,
             attribution=found.attribution,
             frame_scores=found.time_relevance,
             base=found.base,
@@ -242,7 +252,7 @@ class FrameMaskingTSR(VideoMethod, PerturbationAttribution):  # type: ignore[mis
             steps=self.steps,
             masks=found.done,
             complete=found.done == found.masks,
-            notes=(*remark, *notes, *self._block_notes(request.clip)),
+            notes=(*remark, *notes, *block_notes(self.feature_mask, request.clip)),
             method_name=self.method.get_name(),
         )
 
@@ -283,22 +293,6 @@ class FrameMaskingTSR(VideoMethod, PerturbationAttribution):  # type: ignore[mis
     def _labels(self, clip: Tensor) -> Labels | None:
         """The features of every frame, found before the work, as they may not fit the frames."""
         return self.feature_mask.labels(clip, self.normalization) if self.steps == "two" else None
-
-    def _keyframes(self, clip: Tensor) -> tuple[Tensor | None, tuple[str, ...]]:
-        """Keyframes, or None and the reason."""
-        if self.normalization is None:
-            return None, ("no keyframes, as nothing says how pixels became input values",)
-        try:
-            return keyframes(self.normalization.invert(clip)).to(clip.device), ()
-        except ClipError as error:
-            return None, (f"no keyframes: expected {error.expected}, got {error.got}",)
-
-    def _block_notes(self, clip: Tensor) -> tuple[str, ...]:
-        blocks = self.feature_mask
-        if not isinstance(blocks, Blocks) or blocks.divide(clip):
-            return ()
-        size = f"{blocks.height} x {blocks.width}"
-        return (f"blocks of {size} do not divide the frame; the last are smaller",)
 
 
 def _require_steps(steps: object, feature_mask: object) -> None:

@@ -19,16 +19,21 @@ class FrameMaskingTSRResult(PixelResult):
     """What `FrameMaskingTSR.explain` found.
 
     Attributes:
-        attribution: `(batch, time, channel, height, width)`, the rescaled attribution.
+        attribution: `(batch, time, channel, height, width)`, the rescaled attribution; of half
+            precision clips in float32, like all that is made of differences.
         frame_scores: `(batch, time)`, the time relevance Delta_t.
         base: `(batch, time, channel, height, width)`, R(X), the attribution that was rescaled.
         time_contribution: `(batch, time)`, the drop of the target's probability when the frame is
-            masked, in [-1, 1].
-        accuracy_contribution: `(batch, time)`, 1 where the target was the top class and is not
-            without the frame, -1 the other way round, 0 otherwise; of windows a mean.
+            masked, in [-1, 1]; where there are no probabilities (activation "none"), the drop of
+            its output.
+        accuracy_contribution: `(batch, time)`, 1 where the target was predicted and is not without
+            the frame, -1 the other way round, 0 otherwise; of windows a mean. The top class is
+            predicted, or, where each class is by itself, one whose probability is above one half;
+            NaN where there are no probabilities.
         kept: `(batch, time)`, frames whose Delta_t is at least the threshold.
         keyframes: `(batch, time)`, frames at which the clip changes: see
             `temporal_attr.measures.keyframes`; None where it cannot be told, and a note says why.
+            Where nearly all frames are found they say nothing, which is noted too.
         steps: `"one"` or `"two"`.
         masks: How many masked clips there were.
         complete: False if the run was stopped; frames that were not done by then are not kept.
@@ -55,6 +60,11 @@ class FrameMaskingTSRResult(PixelResult):
         return self.frame_scores
 
     @property
+    def explained_drop(self) -> str:
+        """What the time contribution is a drop of: "probability", or "output" if there is none."""
+        return "output" if self.activation == "none" else "probability"
+
+    @property
     def meaning(self) -> str:
         """The rescaled attribution, or the changes that it is made of."""
         if self.steps == "one":
@@ -74,27 +84,6 @@ class FrameMaskingTSRResult(PixelResult):
             lines.append(f"frames without which the attribution changes most: {top}")
         worst = int(self.time_contribution[example].argmax())
         drop = self.time_contribution[example, worst].item()
-        lines.append(f"the probability drops most, by {drop:.1%}, without frame {worst}")
+        shown = f"{drop:.3f}" if self.activation == "none" else f"{drop:.1%}"
+        lines.append(f"the {self.explained_drop} drops most, by {shown}, without frame {worst}")
         return [*lines, *(f"note: {note}" for note in self.notes)]
-
-
-def notes_of(above: Bool[Tensor, "batch time"], done: int, masks: int) -> tuple[str, ...]:
-    """What a reader should know of a run.
-
-    Args:
-        above: Frames whose Delta_t is large enough.
-        done: How many masks were applied.
-        masks: How many there were.
-
-    Example:
-        >>> import torch
-        >>> notes_of(torch.tensor([[True], [False]]), done=2, masks=2)
-        ('the threshold keeps no frame of clip(s) 1',)
-    """
-    notes = []
-    if done < masks:
-        notes.append(f"stopped after {done} of {masks} masked clips; frames not done are 0")
-    empty = (~above.any(1)).nonzero().flatten().tolist()
-    if empty:
-        notes.append(f"the threshold keeps no frame of clip(s) {', '.join(map(str, empty))}")
-    return tuple(notes)

@@ -8,8 +8,14 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from temporal_attr._activation import (
+    Activation,
+    predicted,
+    probabilities,
+    resolved_activation,
+)
 from temporal_attr._typing import FrameScores, Logits, Target
-from temporal_attr.perturbations import mean_over_windows
+from temporal_attr.perturbations import at_least_single, mean_over_windows
 
 
 @dataclass(frozen=True)
@@ -17,8 +23,10 @@ class Contributions:
     """What the model says without a frame; for windows the means over those that mask it.
 
     Attributes:
-        time: `(batch, time)`, the drop of the target's probability.
-        accuracy: `(batch, time)`, the drop of being right about it, which is 1 or 0.
+        time: `(batch, time)`, the drop of the target's probability, or of its output where there
+            are no probabilities.
+        accuracy: `(batch, time)`, the drop of being right about it, which is 1 or 0; NaN where
+            there are no probabilities.
     """
 
     time: FrameScores
@@ -31,6 +39,7 @@ def contributions(
     target: Target,
     like: FrameScores,
     window: int,
+    activation: Activation | None = None,
 ) -> Contributions:
     """How far the target's probability, and being right about it, drop without each frame.
 
@@ -40,8 +49,13 @@ def contributions(
         target: The class of each clip.
         like: Scores of frames, of whose shape and precision these are.
         window: Frames that are masked at once.
+        activation: What turns logits into probabilities; None finds it out from those of the clips
+            as they are.
     """
-    drops = _drops(logits, masked, target)
+    known = resolved_activation(activation, logits)
+    # A difference of half precision numbers has no digits left.
+    logits, masked = (one.to(at_least_single(one.dtype)) for one in (logits, masked))
+    drops = _drops(logits, masked, target, known)
     time, accuracy = (mean_over_windows(one.double(), like.shape[1], window) for one in drops)
     return Contributions(time.to(like.dtype), accuracy.to(like.dtype))
 
@@ -71,12 +85,17 @@ def scaled(values: Tensor, dims: tuple[int, ...]) -> Tensor:
 
 
 def _drops(
-    logits: Logits, masked: Float[Tensor, "batch windows classes"], target: Target
+    logits: Logits,
+    masked: Float[Tensor, "batch windows classes"],
+    target: Target,
+    activation: Activation,
 ) -> tuple[Float[Tensor, "batch windows"], Float[Tensor, "batch windows"]]:
-    """How far the target's probability, and being right about it (1 or 0), drop."""
-    index = target[:, None, None].expand(-1, masked.shape[1], 1)
-    before = logits.softmax(1).gather(1, target[:, None])
-    after = masked.softmax(2).gather(2, index).squeeze(2)
-    right = (logits.argmax(1) == target).to(logits.dtype)[:, None]
-    still = (masked.argmax(2) == target[:, None]).to(logits.dtype)
+    """How far the target's probability (or output), and being right about it (1 or 0), drop."""
+    of_target = target[:, None].expand(-1, masked.shape[1])
+    right = predicted(logits, target, activation)[:, None]
+    still = predicted(masked, of_target, activation)
+    if activation != "none":
+        logits, masked = probabilities(logits, activation), probabilities(masked, activation)
+    before = logits.gather(1, target[:, None])
+    after = masked.gather(2, of_target[..., None]).squeeze(2)
     return before - after, right - still

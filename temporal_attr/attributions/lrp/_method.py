@@ -10,6 +10,7 @@ from captum.attr import GradientAttribution
 from captum.log import log_usage
 from torch import Tensor
 
+from temporal_attr._activation import Activation
 from temporal_attr._run import started
 from temporal_attr._typing import ClipTensor, PerExample, TargetLike
 from temporal_attr.attributions._method import VideoMethod, as_given
@@ -43,6 +44,8 @@ class LRP(VideoMethod, GradientAttribution):  # type: ignore[misc]
             :cite:t:`fan2022`. Their rule at the input, z^B, takes its bounds from the model's
             normalization; for a model without one, give them
             (`Composite(input=Box(low=..., high=...))`) or do without (`Composite(input=None)`).
+        activation: What turns the model's outputs into the probabilities that a result shows; see
+            `TemporalGradient`.
 
     Costs: about two forward passes and one backward pass.
 
@@ -71,9 +74,12 @@ class LRP(VideoMethod, GradientAttribution):  # type: ignore[misc]
     )
 
     def __init__(
-        self, model: VideoModel | Callable[..., Any], composite: Composite | None = None
+        self,
+        model: VideoModel | Callable[..., Any],
+        composite: Composite | None = None,
+        activation: Activation | None = None,
     ) -> None:
-        super().__init__(model)
+        super().__init__(model, activation)
         self.composite = require_composite(composite)
 
     @property
@@ -172,6 +178,7 @@ class LRP(VideoMethod, GradientAttribution):  # type: ignore[misc]
             target=found.target,
             run=run.finished(found.relevance.shape[0] * found.relevance.shape[1]),
             class_names=self.class_names,
+            activation=self.activation,
             attribution=found.relevance,
             frame_scores=frame_scores(found.relevance, "sum"),
             convergence_delta=self.compute_convergence_delta(found.relevance, explained),

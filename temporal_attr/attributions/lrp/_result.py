@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from temporal_attr._activation import output_name
 from temporal_attr._typing import PerExample
 from temporal_attr.attributions._relevance import ratio_lines
 from temporal_attr.attributions._results import PixelResult
@@ -39,17 +40,18 @@ class LRPResult(PixelResult):
     @property
     def meaning(self) -> str:
         """Relevance."""
-        return "relevance for the logit"
+        return f"relevance for the {output_name(self.activation)}"
 
     @property
     def frame_meaning(self) -> str:
         """The relevance of a frame."""
-        return "relevance of the\nframe for the logit"
+        return f"relevance of the\nframe for the {output_name(self.activation)}"
 
     def _details(self, example: int) -> list[str]:
-        total = self.frame_scores[example].sum().item()
+        scores = self.frame_scores[example]
+        total = scores.sum().item()
         lines = [f"relevance sums to {total:.4g}; lost {self.convergence_delta[example]:.2g}"]
         lines += ratio_lines(self.relevance_ratio[example].item())
-        if total:
+        if scores.any():
             lines.append(f"frames with most relevance: {self._top_frames(example)}")
         return lines

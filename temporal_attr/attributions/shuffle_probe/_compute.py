@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from temporal_attr._activation import Activation, resolved_activation
 from temporal_attr._errors import ClipError, OptionError
 from temporal_attr._run import Run, RunContext
 from temporal_attr._typing import ClipTensor, FrameScores, Orders, Target, TargetLike
@@ -21,6 +22,7 @@ from temporal_attr.attributions.shuffle_probe._scores import (
     ScoreRequest,
 )
 from temporal_attr.attributions.shuffle_probe._statistics import (
+    Asked,
     ShuffleNumbers,
     explained_target,
     frame_ratios,
@@ -47,6 +49,7 @@ class ProbeRequest:
         shuffles: How many of them.
         seed: Of the orders and of the statistics.
         chunk_size: Frames that go through the model at a time.
+        activation: What turns logits into probabilities; None if that is to be found out.
         flow: Mean magnitudes between neighbouring frames, if known.
         repeat: Whether the clip in order is scored twice, to find out whether the scorer draws
             random numbers.
@@ -59,6 +62,7 @@ class ProbeRequest:
     shuffles: int
     seed: int
     chunk_size: int | None
+    activation: Activation | None = None
     flow: Float[Tensor, "batch pairs"] | None = None
     repeat: bool = False
 
@@ -90,6 +94,7 @@ class CurveOutcome:
     values: dict[str, Float[Tensor, "batch shufflings"]]
     intervals: dict[str, Float[Tensor, "batch shufflings 2"]]
     target: Target
+    activation: Activation
 
 
 def median_ratios(request: ProbeRequest, run: RunContext) -> FrameScores:
@@ -105,7 +110,8 @@ def probe(request: ProbeRequest, run: RunContext) -> ProbeOutcome:
     still = clip[:, middle : middle + 1].expand_as(clip)
     scored = scores_of_orders(request.scores_of(clip, orders), run)
     static = scores_of_orders(request.scores_of(still, natural), run)
-    numbers = shuffle_numbers(scored, static, request.target, request.flow, request.seed)
+    asked = Asked(request.target, request.activation, request.seed)
+    numbers = shuffle_numbers(scored, static, asked, request.flow)
     change = 0.0
     if request.repeat:
         again = scores_of_orders(request.scores_of(clip, natural), run)
@@ -153,11 +159,14 @@ def probe_curve(
     orders = _with_natural(request.clip.shape[1], shufflings, counts, request.seed)
     scored = scores_of_orders(request.scores_of(request.clip, orders), run)
     target = explained_target(request.target, scored)
-    parts = measured_by_group(scored, target, tuple(counts), request.seed)
+    activation = resolved_activation(request.activation, scored.logits[:, 0])
+    asked = Asked(request.target, activation, request.seed)
+    parts = measured_by_group(scored, asked, tuple(counts))
     return CurveOutcome(
         {name: torch.stack([one.values[name] for one in parts], 1) for name in parts[0].values},
         {name: torch.stack([one.intervals[name] for one in parts], 1) for name in parts[0].values},
         target,
+        activation,
     )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jaxtyping import Float
 from torch import Tensor
 
+from temporal_attr._activation import Activation
 from temporal_attr._errors import OptionError
 from temporal_attr._run import Run
 from temporal_attr._typing import Target
@@ -42,6 +43,8 @@ class ShuffleCurve(Stored):
         intervals: By the name of a measure: `(batch, shufflings, 2)`, 95 % over shuffles.
         run: How the run went.
         class_names: What the model's classes are called, in their order; empty if not known.
+        activation: What turned the model's outputs into probabilities; with `"none"` there is no
+            drop of the probability.
 
     Example:
         >>> import torch
@@ -62,6 +65,7 @@ class ShuffleCurve(Stored):
     intervals: dict[str, Float[Tensor, "batch shufflings 2"]]
     run: Run
     class_names: tuple[str, ...] = ()
+    activation: Activation = "softmax"
 
     def summary(self) -> str:
         """A table for each clip of the batch: a line for each length."""
@@ -160,6 +164,7 @@ def curve_of(
         intervals=found.intervals,
         run=run,
         class_names=class_names,
+        activation=found.activation,
     )
 
 

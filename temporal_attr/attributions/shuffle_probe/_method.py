@@ -9,6 +9,7 @@ from captum.attr import Attribution, PerturbationAttribution
 from captum.log import log_usage
 from torch import Tensor
 
+from temporal_attr._activation import Activation
 from temporal_attr._errors import ClipError, OptionError
 from temporal_attr._require import require_count, require_share
 from temporal_attr._run import started
@@ -17,6 +18,7 @@ from temporal_attr.attributions._method import VideoMethod, as_given
 from temporal_attr.attributions._nested import (
     NestedMethod,
     as_method,
+    known_activation,
     known_normalization,
     model_of,
 )
@@ -33,20 +35,15 @@ from temporal_attr.attributions.shuffle_probe._curve import (
     curve_of,
     curve_shufflings,
 )
+from temporal_attr.attributions.shuffle_probe._labels import labels_of
 from temporal_attr.attributions.shuffle_probe._result import (
     ShuffleProbeResult,
-    labels_of,
     result_of,
     segment_sets,
 )
 from temporal_attr.attributions.shuffle_probe._scores import scorer_of
 from temporal_attr.attributions.temporal_gradient import TemporalGradient
-from temporal_attr.clips import (
-    FullShuffle,
-    Normalization,
-    Shuffling,
-    window_starts,
-)
+from temporal_attr.clips import FullShuffle, Normalization, Shuffling, window_starts
 from temporal_attr.measures import FlowAlgorithm, require_reduction
 from temporal_attr.models import VideoModel
 
@@ -99,6 +96,8 @@ class ShuffleProbe(VideoMethod, PerturbationAttribution):  # type: ignore[misc]
             beyond the features of 64 clips.
         method_arguments: Handed to the method's `attribute` by name, such as `baselines` or
             `sliding_window_shapes`.
+        activation: What makes probabilities of the model's outputs, as in `TemporalGradient`; by
+            default that of a method given. With `"none"` there is no drop of the probability.
 
     Costs (S shuffles; P = forward and backward pass): S + 1 P, one more for the static ratio. A
     `FramewiseModel` encodes each frame once; where orders give a frame the same gradient bit for
@@ -148,9 +147,10 @@ class ShuffleProbe(VideoMethod, PerturbationAttribution):  # type: ignore[misc]
         segment_overlap: float = 0.5,
         chunk_size: int | None = None,
         method_arguments: Mapping[str, Any] | None = None,
+        activation: Activation | None = None,
     ) -> None:
         method = as_method(model)
-        super().__init__(model_of(method))
+        super().__init__(model_of(method), known_activation(method, activation))
         require_count("shuffles", shuffles, 1)
         require_count("seed", seed, 0)
         require_count("segment", segment, SHORTEST)
@@ -183,8 +183,7 @@ class ShuffleProbe(VideoMethod, PerturbationAttribution):  # type: ignore[misc]
     ) -> FrameScores | tuple[FrameScores]:
         """The median ratio of each frame's score, shuffled over in order.
 
-        Not shaped like the input: `NoiseTunnel` and `sensitivity_max` take it, `infidelity` does
-        not.
+        Not shaped like the input: `NoiseTunnel` and `sensitivity_max` take it, `infidelity` not.
 
         Args:
             inputs: `(batch, time, channel, height, width)`, or a tuple of one such tensor.
@@ -314,6 +313,7 @@ class ShuffleProbe(VideoMethod, PerturbationAttribution):  # type: ignore[misc]
             shuffles=self.shuffles,
             seed=self.seed,
             chunk_size=self.chunk_size,
+            activation=self.activation,
             flow=None if flow is None else clip_flow(clip, self.normalization, flow),
             repeat=not isinstance(self.method, TemporalGradient),
         )

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
-from captum.attr import Attribution
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from temporal_attr._activation import output_name
 from temporal_attr._errors import OptionError
+from temporal_attr._require import require_flag
 from temporal_attr._run import Run, RunContext
 from temporal_attr._typing import (
     FrameScores,
@@ -26,11 +28,15 @@ from temporal_attr.attributions.shuffle_probe._compute import (
     ProbeRequest,
     probe_segments,
 )
-from temporal_attr.attributions.shuffle_probe._notes import categories_of, notes_of
+from temporal_attr.attributions.shuffle_probe._labels import ProbeLabels
+from temporal_attr.attributions.shuffle_probe._notes import (
+    PUBLISHED,
+    categories_of,
+    leading_sentence,
+    notes_of,
+)
 from temporal_attr.attributions.shuffle_probe._set import ShuffleSet
-from temporal_attr.attributions.temporal_gradient import TemporalGradient
-from temporal_attr.clips import Shuffling
-from temporal_attr.measures import SHUFFLE_MEASURES, Interval, shuffle_samples
+from temporal_attr.measures import Interval, measure_label, shuffle_samples
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +61,8 @@ class ShuffleProbeResult(Result):
         median_log_ratio: `(batch,)`, the median of `|log R|`: how much scores change, up or down.
         rising_share: `(batch,)`, the share of ratios above 1, in [0, 1].
         logit_drop: `(batch,)`, the target's logit in order less its mean over shuffles.
-        probability_drop: `(batch,)`, the same of its probability, in [-1, 1].
+        probability_drop: `(batch,)`, the same of its probability, in [-1, 1]; NaN, and without an
+            interval, where there are no probabilities (activation "none").
         rank_correlation: `(batch,)`, mean over shuffles of Spearman's correlation of the frames'
             scores with those in order, in [-1, 1].
         p_value: `(batch,)`, the probability that an order drawn at random has a mean score as far
@@ -68,7 +75,8 @@ class ShuffleProbeResult(Result):
         intervals: By the name of a field: `(batch, 2)`, the ends of its 95 % bootstrap interval
             over shuffles.
         categories: For each clip of the batch, the categories of its probability drop, MRR, RD and
-            FCD, by field.
+            FCD, by field. Those of the last three are published, and did not tell which models use
+            motion; a summary has them where they are asked for.
         notes: For each clip of the batch, what a reader should know before believing the numbers.
         segments: For each clip of the batch, the same measures segment by segment; None if not
             asked for.
@@ -137,6 +145,7 @@ class ShuffleProbeResult(Result):
             self.shuffled_logits[one],
             self.target[one],
             None if self.flow is None else self.flow[one],
+            self.activation,
         )
 
     def levels(self, example: int) -> Float[Tensor, "orders"]:
@@ -165,51 +174,46 @@ class ShuffleProbeResult(Result):
         low, high = self.intervals[name][example].tolist()
         return Interval(getattr(self, name)[example].item(), low, high, 0.95)
 
-    def _details(self, example: int) -> list[str]:
+    def summary(self, *, categories: bool = False) -> str:
+        """The result in a few lines of text: first what the drop of the probability says.
+
+        That is the measure that was found to tell which models need the order. All others are
+        given as numbers.
+
+        Args:
+            categories: Also give the published categories of MRR, RD and FCD. They may contradict
+                the first sentence, and each other.
+        """
+        require_flag("categories", categories)
+        return self._summary(partial(self._details, categories=categories))
+
+    def _details(self, example: int, categories: bool = False) -> list[str]:
         frames, shuffles = self.ratios.shape[2], self.ratios.shape[1]
-        lines = [f"{frames} frames, {shuffles} orders by {self.shuffling}, {self.scored_by}"]
-        categories = self.categories[example]
+        lines = [
+            self._leading_sentence(example),
+            f"{frames} frames, {shuffles} orders by {self.shuffling}, {self.scored_by}",
+        ]
+        words = {name: self.categories[example][name] for name in PUBLISHED} if categories else {}
         for name in self.intervals:
-            line = f"{SHUFFLE_MEASURES[name].label}: {self.interval(name, example)}"
-            lines.append(f"{line}: {categories[name]}" if name in categories else line)
+            line = f"{measure_label(name, self.activation)}: {self.interval(name, example)}"
+            lines.append(f"{line}; category: {words[name]}" if name in words else line)
         lines.append(f"static ratio: {self.static_ratio[example]:.2f}")
         lines.append(
             "natural against random orders: "
             f"p = {self.p_value[example]:.2g} for the sensitivity, "
-            f"{self.logit_p_value[example]:.2g} for the logit"
+            f"{self.logit_p_value[example]:.2g} for the {output_name(self.activation)}"
         )
         lines += [f"note: {note}" for note in self.notes[example]]
         if self.segments is not None:
             lines += self.segments[example].summary().splitlines()
         return lines
 
-
-@dataclass(frozen=True)
-class ProbeLabels:
-    """What a result says of the probe that it is of.
-
-    Attributes:
-        shuffling: The family of orders, as text.
-        scored_by: What the scores of frames are.
-        method: The name of the method that scores them.
-        class_names: Of the model, as far as it knows.
-    """
-
-    shuffling: str
-    scored_by: str
-    method: str
-    class_names: tuple[str, ...]
-
-
-def labels_of(
-    method: Attribution, shuffling: Shuffling, class_names: tuple[str, ...]
-) -> ProbeLabels:
-    """What results say of a probe of a method."""
-    name: str = method.get_name()
-    by = name
-    if isinstance(method, TemporalGradient):
-        by = f"the gradient of the {method.objective_name}"
-    return ProbeLabels(repr(shuffling), f"scored by {by}", name, class_names)
+    def _leading_sentence(self, example: int) -> str:
+        known = self.probabilities
+        drops = self.logit_drop if known is None else self.probability_drop
+        values = self.logits if known is None else known.clamp(0, 1)
+        in_order = values[example, self.target[example]].item()
+        return leading_sentence(in_order, drops[example].item(), self.activation)
 
 
 def result_of(
@@ -229,7 +233,6 @@ def result_of(
         remarks: Notes on the call, after those on the numbers.
     """
     numbers = outcome.numbers
-    values = numbers.measured.values
     remarks = (*_on_noise(outcome, labels), *remarks)
     examples = range(len(numbers.target))
     return ShuffleProbeResult(
@@ -237,21 +240,22 @@ def result_of(
         target=numbers.target,
         run=run,
         class_names=labels.class_names,
+        activation=numbers.activation,
         frame_ratios=numbers.frame_ratios,
         ratios=numbers.ratios,
         ordered_scores=numbers.ordered_scores,
         shuffled_scores=numbers.shuffled_scores,
         permutations=outcome.permutations,
         shuffled_logits=numbers.shuffled_logits,
-        mrr=values["mrr"],
-        relative_drop=values["relative_drop"],
-        flow_correlation_drop=numbers.flow_correlation_drop,
+        mrr=numbers.value("mrr"),
+        relative_drop=numbers.value("relative_drop"),
+        flow_correlation_drop=numbers.value("flow_correlation_drop"),
         static_ratio=numbers.static_ratio,
-        median_log_ratio=values["median_log_ratio"],
-        rising_share=values["rising_share"],
-        logit_drop=values["logit_drop"],
-        probability_drop=values["probability_drop"],
-        rank_correlation=values["rank_correlation"],
+        median_log_ratio=numbers.value("median_log_ratio"),
+        rising_share=numbers.value("rising_share"),
+        logit_drop=numbers.value("logit_drop"),
+        probability_drop=numbers.value("probability_drop"),
+        rank_correlation=numbers.value("rank_correlation"),
         p_value=numbers.p_value,
         logit_p_value=numbers.logit_p_value,
         left_out=numbers.left_out,
@@ -261,7 +265,7 @@ def result_of(
         notes=tuple((*notes_of(numbers, example), *remarks) for example in examples),
         segments=segments,
         shuffling=labels.shuffling,
-        scored_by=labels.scored_by,
+        scored_by=labels.scored_by(numbers.activation),
     )
 
 

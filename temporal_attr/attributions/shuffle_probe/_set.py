@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from temporal_attr._activation import Activation, output_name
 from temporal_attr._errors import DataError
 from temporal_attr.attributions._storage import Stored
 from temporal_attr.attributions._tables import frame_of, interval_columns
@@ -18,6 +19,7 @@ from temporal_attr.measures import (
     SHUFFLE_MEASURES,
     Interval,
     hierarchical_bootstrap,
+    measure_label,
     natural_order_p_value,
 )
 
@@ -51,6 +53,10 @@ class ShuffledClips(Protocol):
     @property
     def notes(self) -> tuple[tuple[str, ...], ...]:
         """For each clip of the batch."""
+
+    @property
+    def activation(self) -> Activation | None:
+        """What turned the model's outputs into probabilities."""
 
     @property
     def shuffling(self) -> str:
@@ -88,6 +94,7 @@ class ShuffleSet(Stored):
         notes: The notes of the clips, and how many clips have each.
         starts: Where each segment begins, in frames of the clip; None for clips.
         size: Frames in a segment; None for clips.
+        activation: What turned the model's outputs into probabilities.
 
     Example:
         >>> from temporal_attr import ShuffleProbe
@@ -109,6 +116,7 @@ class ShuffleSet(Stored):
     notes: tuple[str, ...]
     starts: tuple[int, ...] | None = None
     size: int | None = None
+    activation: Activation | None = "softmax"
 
     @classmethod
     def of(
@@ -164,21 +172,24 @@ class ShuffleSet(Stored):
             notes=_counted([result.notes[example] for result, example in entries]),
             starts=None if starts is None else tuple(starts),
             size=size,
+            activation=entries[0][0].activation,
         )
 
     def summary(self) -> str:
         """The means in a few lines of text."""
         what = "clips" if self.size is None else f"segments of {self.size} frames"
         lines = [f"mean over {len(self.names)} {what}"]
-        lines += [f"  {SHUFFLE_MEASURES[name].label}: {mean}" for name, mean in self.means.items()]
+        labels = {name: measure_label(name, self.activation) for name in self.means}
+        lines += [f"  {labels[name]}: {mean}" for name, mean in self.means.items()]
         short = {name: count for name, count in self.defined.items() if count < len(self.names)}
         lines += [
-            f"  note: {SHUFFLE_MEASURES[name].label} is defined for {count} of {len(self.names)}"
+            f"  note: {labels[name]} is defined for {count} of {len(self.names)}"
             for name, count in short.items()
         ]
         lines.append(
             "  natural against random orders: "
-            f"p = {self.p_value:.2g} for the sensitivity, {self.logit_p_value:.2g} for the logit"
+            f"p = {self.p_value:.2g} for the sensitivity, {self.logit_p_value:.2g} for the "
+            f"{output_name(self.activation)}"
         )
         lines += [f"  note: {note}" for note in self.notes]
         if self.size is not None:
@@ -229,12 +240,14 @@ def _entries(
 def _require_alike(results: Sequence[ShuffledClips]) -> None:
     """Raise unless numbers of all results mean the same."""
     kinds = {
-        (one.shuffling, one.scored_by, "without" if one.flow is None else "with") for one in results
+        f"{one.shuffling}, {one.scored_by}, {'without' if one.flow is None else 'with'} flow, "
+        f"activation {one.activation}"
+        for one in results
     }
     if len(kinds) > 1:
         raise DataError(
             "clips that were shuffled and scored in the same way",
-            "; ".join(f"{how}, {scored}, {flow} flow" for how, scored, flow in sorted(kinds)),
+            "; ".join(sorted(kinds)),
             "Put together those that are alike.",
         )
 

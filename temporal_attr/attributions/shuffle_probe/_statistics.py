@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from temporal_attr._activation import Activation, resolved_activation
 from temporal_attr._typing import (
     FrameScores,
     Logits,
@@ -31,6 +32,21 @@ from temporal_attr.measures import (
 
 
 @dataclass(frozen=True)
+class Asked:
+    """What is asked of scores and logits.
+
+    Attributes:
+        target: The class explained, in any of Captum's forms.
+        activation: What turns logits into probabilities; None if that is to be found out.
+        seed: Of the bootstrap.
+    """
+
+    target: TargetLike
+    activation: Activation | None
+    seed: int
+
+
+@dataclass(frozen=True)
 class Measured:
     """Measures by name, with their 95 % bootstrap intervals over shuffles.
 
@@ -50,6 +66,8 @@ class ShuffleNumbers:
     The names are those of `ShuffleProbeResult`; `measured` has the measures that have an interval.
     """
 
+    activation: Activation
+
     measured: Measured
     frame_ratios: FrameScores
     ratios: ShuffledScores
@@ -64,12 +82,10 @@ class ShuffleNumbers:
     left_out: Int[Tensor, "batch"]
     flow: Float[Tensor, "batch pairs"] | None
 
-    @property
-    def flow_correlation_drop(self) -> PerExample:
-        """As measured; NaN without flow."""
+    def value(self, name: str) -> PerExample:
+        """A measure by name; NaN where it was not measured, as without flow or probabilities."""
         values = self.measured.values
-        unknown = torch.full_like(values["mrr"], torch.nan)
-        return values.get("flow_correlation_drop", unknown)
+        return values.get(name, torch.full_like(values["mrr"], torch.nan))
 
 
 def frame_ratios(scored: OrderScores) -> FrameScores:
@@ -88,25 +104,27 @@ def explained_target(target: TargetLike, scored: OrderScores) -> Target:
 def shuffle_numbers(
     scored: OrderScores,
     static: OrderScores,
-    target: TargetLike,
+    asked: Asked,
     flow: Float[Tensor, "batch pairs"] | None,
-    seed: int,
 ) -> ShuffleNumbers:
     """The numbers of clips.
 
     Args:
         scored: Of the clips: the natural order first.
         static: Of the clips made of one frame.
-        target: The class explained.
+        asked: Of which class, and how its probability is made.
         flow: Mean magnitudes, if known.
-        seed: Of the bootstrap.
     """
     scores, logits = scored.scores.cpu(), scored.logits.cpu()
-    classes = explained_target(target, scored)
+    classes = explained_target(asked.target, scored)
+    activation = resolved_activation(asked.activation, logits[:, 0])
     ordered, shuffled = scores[:, 0], scores[:, 1:]
-    samples = shuffle_samples(ordered, shuffled, logits[:, 0], logits[:, 1:], classes, flow)
+    samples = shuffle_samples(
+        ordered, shuffled, logits[:, 0], logits[:, 1:], classes, flow, activation
+    )
     return ShuffleNumbers(
-        measured=measured(samples, seed),
+        activation=activation,
+        measured=measured(samples, asked.seed),
         frame_ratios=frame_ratios(OrderScores(scores, logits)),
         ratios=samples["mrr"],
         ordered_scores=ordered,
@@ -133,16 +151,16 @@ def measured(samples: dict[str, Tensor], seed: int) -> Measured:
     return Measured(values, intervals)
 
 
-def measured_by_group(
-    scored: OrderScores, target: Target, counts: tuple[int, ...], seed: int
-) -> list[Measured]:
+def measured_by_group(scored: OrderScores, asked: Asked, counts: tuple[int, ...]) -> list[Measured]:
     """The measures of each group of orders; the natural order comes first, then the groups."""
     scores, logits = scored.scores.cpu(), scored.logits.cpu()
     groups = zip(scores[:, 1:].split(counts, 1), logits[:, 1:].split(counts, 1), strict=True)
-    return [
-        measured(shuffle_samples(scores[:, 0], shuffled, logits[:, 0], others, target), seed)
+    target, activation = explained_target(asked.target, scored), asked.activation
+    samples = (
+        shuffle_samples(scores[:, 0], shuffled, logits[:, 0], others, target, None, activation)
         for shuffled, others in groups
-    ]
+    )
+    return [measured(one, asked.seed) for one in samples]
 
 
 def repeat_change(scored: OrderScores, again: OrderScores) -> float:

@@ -8,6 +8,7 @@ from typing import Any
 from captum.attr import GradientAttribution
 from captum.log import log_usage
 
+from temporal_attr._activation import Activation
 from temporal_attr._errors import ClipError
 from temporal_attr._require import require_count
 from temporal_attr._run import started
@@ -52,8 +53,9 @@ class TemporalGradient(VideoMethod, GradientAttribution):  # type: ignore[misc]
         model: A `VideoModel` (see `temporal_attr.wrap`), or a function of clips
             `(batch, time, channel, height, width)` that returns logits `(batch, classes)`; then
             without `influence`.
-        objective: `"logit"` of the target, `"probability"`, `"log_probability"`, `"loss"`
-            (cross-entropy against the target), or a function `(logits, target) -> (batch,)`.
+        objective: `"logit"` of the target (its output as it is), `"probability"`,
+            `"log_probability"`, `"loss"` (cross-entropy against the target), or a function
+            `(logits, target) -> (batch,)`.
         memory: How the gradient is computed. All but the last give the same numbers:
             `"whole"` keeps the whole graph; `"framewise"` (a `FramewiseModel`) keeps the features
             and the graph of one chunk of frames, whatever the length; `"checkpoint"` (a model
@@ -62,6 +64,10 @@ class TemporalGradient(VideoMethod, GradientAttribution):  # type: ignore[misc]
             `"auto"` tries them in this order and moves on only when memory runs out.
         chunk_size: Frames encoded at a time on the framewise path; by default 16, and fewer if
             those do not fit.
+        activation: What turns the model's outputs into probabilities: `"softmax"`, `"sigmoid"`
+            (each class by itself), `"identity"` (they are probabilities already) or `"none"` (there
+            are none, as in regression). By default the model's, or else found out: one output has a
+            sigmoid, rows that are probabilities are taken as they are, all others have a softmax.
 
     Costs (P = forward and backward pass): `attribute` 1 P; `explain` adds a forward pass and one
     backward pass for each timestep, where timesteps of a framewise model that read different frames
@@ -104,12 +110,13 @@ class TemporalGradient(VideoMethod, GradientAttribution):  # type: ignore[misc]
         objective: ObjectiveName | Objective = "logit",
         memory: Memory = "auto",
         chunk_size: int | None = None,
+        activation: Activation | None = None,
     ) -> None:
-        super().__init__(model)
+        super().__init__(model, activation)
         if chunk_size is not None:
             require_count("chunk_size", chunk_size, 1)
         require_memory(memory)
-        self.objective = resolve_objective(objective)
+        self.objective = resolve_objective(objective, self.activation)
         self.objective_name = (
             getattr(objective, "__name__", "objective") if callable(objective) else objective
         )
@@ -188,6 +195,7 @@ class TemporalGradient(VideoMethod, GradientAttribution):  # type: ignore[misc]
             target=found.target,
             run=run.finished(attribution.shape[0] * attribution.shape[1]),
             class_names=self.class_names,
+            activation=self.activation,
             attribution=attribution,
             frame_scores=frame_scores(attribution),
             influence=reach.influence if reach else None,

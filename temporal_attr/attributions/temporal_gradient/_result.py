@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from temporal_attr._activation import objective_text
 from temporal_attr._typing import Influence, StepLogits, StepWeights
 from temporal_attr.attributions._results import PixelResult
 
@@ -43,20 +44,24 @@ class TemporalGradientResult(PixelResult):
     @property
     def meaning(self) -> str:
         """The gradient of the objective."""
-        return f"gradient of the {self.objective}"
+        return f"gradient of the {self._explained}"
 
     @property
     def frame_meaning(self) -> str:
         """G_t."""
         return f"$G_t$: {self.meaning},\nL2 norm"
 
+    @property
+    def _explained(self) -> str:
+        return objective_text(self.objective, self.activation)
+
     def _details(self, example: int) -> list[str]:
         scores = self.frame_scores[example]
         total = scores.sum().item()
         if not total:
-            return [f"the gradient of the {self.objective} is zero for every frame"]
+            return [f"the gradient of the {self._explained} is zero for every frame"]
         top = self._top_frames(example)
-        lines = [f"frames with most of the {self.objective}'s sensitivity: {top}"]
+        lines = [f"frames with most of the {self._explained}'s sensitivity: {top}"]
         if self.influence is not None:
             lines.append(_reach(self.influence[example]))
         return lines
