@@ -158,9 +158,9 @@ class Result(Stored):
         - `"frames"`: a row for each frame of each clip. `frame`, its number in the clip, and a
           column for every field that is `(batch, time)`, by its name, such as `frame_scores`.
         - `"clips"`: a row for each clip. `logit` of the target (`output`, where it is a probability
-          already or no score of a class), its `probability` and the `top_class`, where there are
-          probabilities, and a column for every field that is `(batch,)`; of one with an interval
-          also its ends, such as `mrr_low` and `mrr_high`.
+          already or no score of a class), its `probability` and, of several, the `top_class`, where
+          there are probabilities, and a column for every field that is `(batch,)`; of one with an
+          interval also its ends, such as `mrr_low` and `mrr_high`.
         - The name of any other field that is a tensor, such as `"influence"` or `"matrix"`: a row
           for each of its entries, with their places in columns `frame`, `timestep`, `order` and so
           on, and the entry in a column of the field's name. In a matrix of timesteps `timestep` is

@@ -106,10 +106,9 @@ def _clip_columns(result: Result, axes: Mapping[str, tuple[str, ...]]) -> Column
         output_name(result.activation): array_of(result.logits.gather(1, chosen)[:, 0]),
     }
     if result.probabilities is not None:
-        columns |= {
-            "probability": array_of(result.probabilities.gather(1, chosen)[:, 0]),
-            "top_class": array_of(result.logits.argmax(1)),
-        }
+        columns["probability"] = array_of(result.probabilities.gather(1, chosen)[:, 0])
+        if result.logits.shape[1] > 1:
+            columns["top_class"] = array_of(result.logits.argmax(1))
     intervals: Mapping[str, Tensor] = getattr(result, "intervals", {})
     for name in (name for name, of in axes.items() if of == ("batch",) and name != "target"):
         columns |= interval_columns(name, getattr(result, name), intervals.get(name))

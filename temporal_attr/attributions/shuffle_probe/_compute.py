@@ -68,7 +68,14 @@ class ProbeRequest:
 
     def scores_of(self, clip: ClipTensor, orders: Orders) -> ScoreRequest:
         """What that asks of one clip in some orders."""
-        return ScoreRequest(self.scorer, clip, self.target, orders.to(clip.device), self.chunk_size)
+        return ScoreRequest(
+            scorer=self.scorer,
+            clip=clip,
+            target=self.target,
+            orders=orders.to(clip.device),
+            chunk_size=self.chunk_size,
+            activation=self.activation,
+        )
 
 
 @dataclass(frozen=True)
@@ -94,7 +101,7 @@ class CurveOutcome:
     values: dict[str, Float[Tensor, "batch shufflings"]]
     intervals: dict[str, Float[Tensor, "batch shufflings 2"]]
     target: Target
-    activation: Activation
+    activation: Activation | None
 
 
 def median_ratios(request: ProbeRequest, run: RunContext) -> FrameScores:
@@ -110,7 +117,7 @@ def probe(request: ProbeRequest, run: RunContext) -> ProbeOutcome:
     still = clip[:, middle : middle + 1].expand_as(clip)
     scored = scores_of_orders(request.scores_of(clip, orders), run)
     static = scores_of_orders(request.scores_of(still, natural), run)
-    asked = Asked(request.target, request.activation, request.seed)
+    asked = Asked(request.target, scored.activation, request.seed)
     numbers = shuffle_numbers(scored, static, asked, request.flow)
     change = 0.0
     if request.repeat:
@@ -159,14 +166,13 @@ def probe_curve(
     orders = _with_natural(request.clip.shape[1], shufflings, counts, request.seed)
     scored = scores_of_orders(request.scores_of(request.clip, orders), run)
     target = explained_target(request.target, scored)
-    activation = resolved_activation(request.activation, scored.logits[:, 0])
-    asked = Asked(request.target, activation, request.seed)
+    asked = Asked(request.target, scored.activation, request.seed)
     parts = measured_by_group(scored, asked, tuple(counts))
     return CurveOutcome(
         {name: torch.stack([one.values[name] for one in parts], 1) for name in parts[0].values},
         {name: torch.stack([one.intervals[name] for one in parts], 1) for name in parts[0].values},
         target,
-        activation,
+        asked.activation,
     )
 
 
@@ -206,9 +212,12 @@ def scores_of_orders(request: ScoreRequest, run: RunContext) -> OrderScores:
         and scorer.memory in ("auto", "framewise")
     )
     found = scores_by_frame(request, run) if by_frame else scores_by_clip(request, run)
+    # In the model's own precision, whose rounding says whether rows sum to 1.
+    activation = resolved_activation(request.activation, found.logits[:, 0])
+    found = replace(found, activation=activation)
     if torch.finfo(found.scores.dtype).bits < SINGLE:
         # Statistics are of single precision at least.
-        return OrderScores(found.scores.float(), found.logits.float())
+        return OrderScores(found.scores.float(), found.logits.float(), activation)
     return found
 
 

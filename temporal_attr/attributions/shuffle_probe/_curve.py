@@ -65,7 +65,7 @@ class ShuffleCurve(Stored):
     intervals: dict[str, Float[Tensor, "batch shufflings 2"]]
     run: Run
     class_names: tuple[str, ...] = ()
-    activation: Activation = "softmax"
+    activation: Activation | None = "softmax"
 
     def summary(self) -> str:
         """A table for each clip of the batch: a line for each length."""

@@ -27,7 +27,7 @@ class ProbeLabels:
     objective: str | None
     class_names: tuple[str, ...]
 
-    def scored_by(self, activation: Activation) -> str:
+    def scored_by(self, activation: Activation | None) -> str:
         """What the scores of frames are."""
         if self.objective is None:
             return f"scored by {self.method}"

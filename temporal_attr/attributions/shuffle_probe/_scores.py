@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from temporal_attr._activation import Activation
 from temporal_attr._errors import ModelError
 from temporal_attr._typing import (
     ClipTensor,
@@ -85,6 +86,7 @@ class ScoreRequest:
         target: The class that is explained, in any of Captum's forms.
         orders: `(orders, time)`.
         chunk_size: Frames that go through the model at a time.
+        activation: What turns logits into probabilities; None if that is to be found out.
     """
 
     scorer: Scorer
@@ -92,6 +94,7 @@ class ScoreRequest:
     target: TargetLike
     orders: Orders
     chunk_size: int | None
+    activation: Activation | None = None
 
 
 @dataclass(frozen=True)
@@ -101,10 +104,12 @@ class OrderScores:
     Attributes:
         scores: `(batch, orders, time)`; a column is a frame, wherever it stood.
         logits: `(batch, orders, classes)`.
+        activation: What turns the logits into probabilities; None if that is not found out yet.
     """
 
     scores: ShuffledScores
     logits: ShuffledLogits
+    activation: Activation | None = None
 
 
 def target_of_copies(request: ScoreRequest, examples: Tensor, logits: Logits) -> Target:
