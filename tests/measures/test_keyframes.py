@@ -18,6 +18,7 @@ from temporal_attr.measures import (
     histogram_changes,
     keyframe_agreement,
     keyframes,
+    stand_out,
     temporal_overlap,
 )
 from tests.helpers.checks import NAN, assert_refused, examples, seeds
@@ -525,3 +526,16 @@ def test_more_frames_than_there_are(k):
     text = f"k a whole number from 1 to 2, got {k!r}"
     marks = torch.tensor([[True, False]])
     assert_refused(OptionError, text, keyframe_agreement, torch.rand(1, 2), marks, k)
+
+
+def test_keyframes_that_stand_out_are_at_most_half_of_the_frames_after_the_first():
+    rows = [[1, 0, 0, 0, 0], [1, 1, 1, 0, 0], [1, 1, 1, 1, 0], [1, 1, 1, 1, 1]]
+    assert stand_out(torch.tensor(rows).bool()).tolist() == [True, True, False, False]
+
+
+def test_steady_motion_stands_out_nowhere_and_a_cut_does():
+    picture = texture()
+    steps = [np.roll(picture, shift, 1) for shift in range(8)]
+    cut = [picture] * 4 + [255 - picture] * 4
+    clip = torch.cat([clip_of_frames(steps), clip_of_frames(cut)])
+    assert stand_out(keyframes(clip)).tolist() == [False, True]

@@ -384,3 +384,40 @@ def test_late_fusion_changes_in_the_masked_frame_only():
     empty = TemporalGradient(model).attribute(torch.zeros_like(clip), 1)
     expected = (base - empty).abs().sum((2, 3, 4))
     torch.testing.assert_close(found.time_relevance, expected, rtol=1e-12, atol=0)
+
+
+class Faint(nn.Module):
+    """Quadratic in the clip; half precision can tell its gradient, and not the square of that."""
+
+    def __init__(self, scale=2.0**-13):
+        super().__init__()
+        self.scale = scale
+        self.mix = nn.Parameter(torch.tensor([1.0, 0.5, 0.25]))
+
+    def forward(self, clip):
+        seen = (clip * self.mix[:, None, None].to(clip.dtype)).cumsum(1)
+        score = (seen * clip * self.scale).sum((1, 2, 3, 4))
+        return torch.stack([score, -score], 1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(("steps", "features"), [("one", None), ("two", Blocks(4, 4))])
+def test_half_precision_does_not_underflow(dtype, steps, features):
+    model, clip = Faint().eval(), clips(2, torch.float32).to(dtype)
+    exact = FrameMaskingTSR(model, steps, features).explain(clip.float(), 0)
+    found = FrameMaskingTSR(model.to(dtype), steps, features).explain(clip, 0)
+    # What is made of differences is in single precision.
+    made = ("attribution", "time_relevance", "time_contribution")
+    assert {getattr(found, name).dtype for name in made} == {torch.float32}
+    assert found.base.dtype is dtype
+    if dtype is torch.float16 and steps == "one":
+        # Products so small are 0 in float16, or denormal.
+        small = exact.attribution.abs() < torch.finfo(dtype).tiny
+        assert small.float().mean() > 0.3
+    assert ((found.attribution == 0) <= (found.base == 0).any()).all()
+    # R itself is rounded to so many digits, and twice in a product.
+    size = exact.attribution.abs().amax()
+    error = (found.attribution - exact.attribution).abs().amax() / size
+    assert error < 20 * torch.finfo(dtype).eps
+    relevance = (found.time_relevance / exact.time_relevance - 1).abs().amax()
+    assert relevance < 20 * torch.finfo(dtype).eps

@@ -148,12 +148,12 @@ def test_the_attribution_alone_takes_no_pass_more_than_it_needs():
 
 
 def test_the_attribution_alone_looks_for_no_keyframes(monkeypatch):
-    from temporal_attr.attributions.frame_masking_tsr import _method
+    from temporal_attr.attributions.frame_masking_tsr import _notes
 
     def refused(*_):
         raise AssertionError("keyframes are no part of an attribution")
 
-    monkeypatch.setattr(_method, "keyframes", refused)
+    monkeypatch.setattr(_notes, "keyframes", refused)
     torch.manual_seed(0)
     tsr = FrameMaskingTSR(build_model("late-fusion", CLASSES, widths=(4,)))
     tsr.attribute(clips(torch.float32), 1)

@@ -66,6 +66,17 @@ def test_a_summary_names_the_classes(results):
     ]
 
 
+def test_shares_of_relevance_that_cancels_are_of_its_magnitudes(results):
+    # Their sum is 0.001, of which the first would be 500,000 %.
+    scores = torch.tensor([[5.0, -4.999, 0, 0, 0, 0], [1.0, 1, 2, 0, 0, 0]])
+    lines = replace(results["lrp"], frame_scores=scores).summary().splitlines()
+    shares = [line.split(": ")[1] for line in lines if "frames with most relevance" in line]
+    assert shares == ["0 (50%), 1 (-50%), 2 (0%)", "2 (50%), 0 (25%), 1 (25%)"]
+    # Exactly nothing is left of it, and there are shares all the same.
+    none = replace(results["lrp"], frame_scores=torch.tensor([[1.0, -1, 0, 0, 0, 0]] * 2))
+    assert none.summary().count("0 (50%), 1 (-50%), 2 (0%)") == 2
+
+
 @pytest.mark.parametrize("count", [1, 3, 5])
 def test_as_many_names_as_classes(count):
     model = model_of(names=("a",) * count)

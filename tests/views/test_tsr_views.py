@@ -166,20 +166,41 @@ def test_the_title_gives_the_agreement_beside_chance():
     assert chance == "by chance 1.1, as 3 of 8 frames are keyframes (p = 0.29)"
 
 
-def test_where_every_frame_is_a_keyframe_chance_says_that_this_means_nothing():
-    result = tsr_result(keyframes=torch.ones(2, 8, dtype=torch.bool))
-    title = views.keyframe_strip(result, random_clip()).get_suptitle()
-    assert "keyframes among the 8 most relevant frames: 8\nby chance 8.0, as 8 of 8" in title
-    assert "(p = 1)" in title
+@pytest.mark.parametrize("found", [8, 6])
+def test_where_most_frames_are_keyframes_they_are_left_out_and_it_is_said(found):
+    keyframes = (torch.arange(8) < found).expand(2, -1)
+    figure = views.keyframe_strip(tsr_result(keyframes=keyframes), random_clip())
+    said = figure.get_suptitle().splitlines()[1]
+    assert said == f"no keyframes: {found} of 8 frames would be, as the clip changes throughout"
+    assert_nothing_is_red(figure)
+
+
+def test_of_a_clip_that_leaves_frames_out_there_are_no_keyframes():
+    whole = random_clip()
+    for indices, share in (
+        ([2, 20, 38, 56, 74, 92, 110, 128], "one frame in 18"),
+        ([0, 1, 2, 3, 4, 5, 6, 8], "some of the frames"),
+    ):
+        figure = views.keyframe_strip(
+            tsr_result(), dataclasses.replace(whole, indices=tuple(indices))
+        )
+        said = figure.get_suptitle().splitlines()[1]
+        expected = f"they are of frames in a row, and the clip has {share} of its video"
+        assert said == f"no keyframes: {expected}"
+        assert_nothing_is_red(figure)
+
+
+def assert_nothing_is_red(figure):
+    upper, lower = figure.axes
+    assert [frame for _, _, frame in thumbnails_of(upper)] == [None] * 8
+    assert "keyframe" not in legend_of(figure)
+    assert all(to_hex(one.get_color()) != RED for one in (*upper.lines, *lower.lines))
 
 
 def test_unknown_keyframes_are_said_and_nothing_is_red():
     figure = views.keyframe_strip(tsr_result(keyframes=None), random_clip())
-    upper, lower = figure.axes
     assert "keyframes not known: pixels are not known" in figure.get_suptitle()
-    assert [frame for _, _, frame in thumbnails_of(upper)] == [None] * 8
-    assert "keyframe" not in legend_of(figure)
-    assert all(to_hex(one.get_color()) != RED for one in (*upper.lines, *lower.lines))
+    assert_nothing_is_red(figure)
 
 
 def test_the_threshold_is_drawn_at_the_least_that_is_kept():
