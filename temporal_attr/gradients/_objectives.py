@@ -72,12 +72,12 @@ def loss(logits: Logits, target: Target, activation: Activation | None = None) -
     return -log_probability(logits, target, activation)
 
 
-OBJECTIVES: dict[str, Objective] = {
-    "logit": logit,
+_OF_PROBABILITIES: dict[str, Callable[..., Tensor]] = {
     "probability": probability,
     "log_probability": log_probability,
     "loss": loss,
 }
+OBJECTIVES: dict[str, Objective] = {"logit": logit, **_OF_PROBABILITIES}
 
 
 def resolve_objective(
@@ -109,10 +109,10 @@ def resolve_objective(
                 repr(objective),
                 "Choose one of them.",
             )
-        if objective == "logit":
-            return logit
+        if objective not in _OF_PROBABILITIES:
+            return OBJECTIVES[objective]
         require_some(activation)
-        return partial(OBJECTIVES[objective], activation=activation)
+        return partial(_OF_PROBABILITIES[objective], activation=activation)
     return lambda logits, target: _per_example(objective(logits, target), logits)
 
 

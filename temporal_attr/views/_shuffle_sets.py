@@ -70,8 +70,8 @@ def segment_timeline(
             "the segments of a clip", "a set of clips", "Draw clips with views.clip_overview()."
         )
     if measures is None:
-        measures = [name for name in SEGMENT_MEASURES if name in segments.values]
-        measures = [*measures, drop_measure(segments.values)]
+        asked = (*SEGMENT_MEASURES, drop_measure(segments.values))
+        measures = [name for name in asked if name in segments.values]
     require_measures(measures, segments.values)
     last = max(starts) + size
     if clip is not None and clip.tensor.shape[1] < last:
