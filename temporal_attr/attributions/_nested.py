@@ -16,7 +16,7 @@ from temporal_attr._run import RunContext
 from temporal_attr._typing import ClipTensor, Logits, Target
 from temporal_attr.attributions.temporal_gradient import TemporalGradient
 from temporal_attr.clips import Normalization
-from temporal_attr.gradients import isolated_autograd, native_recurrence
+from temporal_attr.gradients import OBJECTIVES, isolated_autograd, native_recurrence
 from temporal_attr.models import FramewiseModel, VideoModel, check_logits
 
 
@@ -106,13 +106,14 @@ def known_activation(method: Attribution, given: Activation | None) -> Activatio
     """What turns the outputs of a method's model into probabilities: as given, or as it knows it.
 
     Raises:
-        OptionError: If the method was made with another.
+        OptionError: If the method was made with another, or explains a probability made by another.
     """
     own: Activation | None = getattr(method, "activation", None)
-    if None not in (given, own) and given != own:
-        raise OptionError(
-            f"the activation of {method.get_name()}, {own!r}", repr(given), "Give it once."
-        )
+    objective = getattr(getattr(method, "objective", None), "func", None)
+    bound = own is not None or objective in OBJECTIVES.values()
+    if given is not None and bound and given != own:
+        remedy = "Give it to that method."
+        raise OptionError(f"the activation of {method.get_name()}, {own!r}", repr(given), remedy)
     return own if given is None else given
 
 

@@ -409,6 +409,10 @@ def test_a_wrapper_carries_the_activation_into_every_method():
     assert ShuffleProbe(TemporalGradient(Scores(3), activation="none")).activation == "none"
     with pytest.raises(OptionError, match="activation of Temporal Gradient, 'sigmoid', got 'none'"):
         ShuffleProbe(TemporalGradient(network), activation="none")
+    # What the gradient is of was decided when that method was made.
+    with pytest.raises(OptionError, match="activation of Temporal Gradient, None, got 'sigmoid'"):
+        FrameMaskingTSR(TemporalGradient(Scores(3), "loss"), activation="sigmoid")
+    assert ShuffleProbe(TemporalGradient(Scores(3)), activation="sigmoid").activation == "sigmoid"
 
 
 def test_wrap_and_load_model_take_an_activation():
