@@ -389,7 +389,7 @@ def test_late_fusion_changes_in_the_masked_frame_only():
 class Faint(nn.Module):
     """Quadratic in the clip; half precision can tell its gradient, and not the square of that."""
 
-    def __init__(self, scale=2.0**-13):
+    def __init__(self, scale=2.0**-16):
         super().__init__()
         self.scale = scale
         self.mix = nn.Parameter(torch.tensor([1.0, 0.5, 0.25]))
@@ -410,11 +410,13 @@ def test_half_precision_does_not_underflow(dtype, steps, features):
     made = ("attribution", "time_relevance", "time_contribution")
     assert {getattr(found, name).dtype for name in made} == {torch.float32}
     assert found.base.dtype is dtype
+    if steps == "one":
+        # Only what was 0 before it was rescaled.
+        assert torch.equal(found.attribution == 0, found.base == 0)
     if dtype is torch.float16 and steps == "one":
         # Products so small are 0 in float16, or denormal.
         small = exact.attribution.abs() < torch.finfo(dtype).tiny
         assert small.float().mean() > 0.3
-    assert ((found.attribution == 0) <= (found.base == 0).any()).all()
     # R itself is rounded to so many digits, and twice in a product.
     size = exact.attribution.abs().amax()
     error = (found.attribution - exact.attribution).abs().amax() / size
