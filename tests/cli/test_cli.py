@@ -109,7 +109,7 @@ def test_lrp_draws_what_the_gradient_draws(grey_video, tmp_path, capsys):
     drawn = {"frame_strip": views.frame_strip, "overlay_grid": views.overlay_grid}
     assert_pictures_of(tmp_path, grey_video, load_pretrained(name), **drawn)
     assert main(["explain", str(grey_video), *arguments, "--objective=loss"]) == 2
-    assert "expected options of lrp: none, got --objective" in capsys.readouterr().err
+    assert "expected options of lrp: --activation, got --objective" in capsys.readouterr().err
 
 
 def test_a_trained_model_by_name(grey_video, tmp_path, capsys):

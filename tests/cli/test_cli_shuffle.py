@@ -129,7 +129,7 @@ def test_a_folder_by_a_method_that_says_nothing_of_several(folder, tmp_path, cap
         (["VIDEO", "--segment=2"], "expected segment a whole number at least 3, got 2"),
         (
             ["VIDEO", "--sigma=0.5"],
-            "options of shuffle-probe: --base, --chunk-size, .* got --sigma",
+            "options of shuffle-probe: --activation, --base, --chunk-size, .* got --sigma",
         ),
         (["VIDEO", "--frames=2"], "expected at least 3 frames to shuffle, got 2"),
     ],

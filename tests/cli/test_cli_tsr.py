@@ -259,8 +259,11 @@ def test_superpixels_of_a_model_that_is_not_wrapped(tmp_path, monkeypatch):
         (["--quantile=2"], "quantile from 0 to 1, got 2"),
         (["--quantile=0.5", "--threshold=1"], "a threshold or a quantile, got threshold=1.0 and"),
         (["--perturbations-per-eval=0"], "perturbations_per_eval a whole number at least 1, got 0"),
-        (["--shuffles=3"], "options of frame-masking-tsr: --base, .*--window, got --shuffles"),
-        (["--method=lrp", "--base=lrp"], "options of lrp: none, got --base"),
+        (
+            ["--shuffles=3"],
+            "options of frame-masking-tsr: --activation, --base, .*--window, got --shuffles",
+        ),
+        (["--method=lrp", "--base=lrp"], "options of lrp: --activation, got --base"),
     ],
 )
 def test_bad_options_are_one_line_and_exit_code_2(options, text, folder, tmp_path, capsys):
