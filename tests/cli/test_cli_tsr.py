@@ -261,7 +261,7 @@ def test_superpixels_of_a_model_that_is_not_wrapped(tmp_path, monkeypatch):
         (["--perturbations-per-eval=0"], "perturbations_per_eval a whole number at least 1, got 0"),
         (
             ["--shuffles=3"],
-            "options of frame-masking-tsr: --activation, --base, .*--window, got --shuffles",
+            "options of frame-masking-tsr: --activation, .*--window, got --shuffles",
         ),
         (["--method=lrp", "--base=lrp"], "options of lrp: --activation, got --base"),
     ],
