@@ -14,7 +14,7 @@ from temporal_attr._errors import ResultError, TemporalAttrError
 from temporal_attr._run import Run
 from temporal_attr.attributions._encoding import DAMAGED, Encoder, decoded, plain, record_of
 from temporal_attr.attributions._notebook import notebook_html
-from temporal_attr.attributions._result_files import RECORD, read_record, read_tensors, write_files
+from temporal_attr.attributions._result_files import RECORD, read_files, write_files
 from temporal_attr.measures import Interval
 
 S = TypeVar("S", bound="Stored")
@@ -79,8 +79,9 @@ class Stored:
 
         The folder gets two files: `result.json`, strict JSON with the name of the type, versions,
         the run and all numbers and text; and `tensors.safetensors`. They are written beside their
-        places and renamed when they are whole, so that a run that is killed leaves no half of a
-        result. Other files of the folder, such as pictures, are left alone.
+        places and renamed when they are whole: at every moment, also after a kill, the folder holds
+        the old result or the new one, and `load` finds it. Other files of the folder, such as
+        pictures, are left alone.
 
         Args:
             folder: Where to; made if need be.
@@ -113,11 +114,10 @@ class Stored:
                 missing or damaged.
         """
         where = Path(folder)
-        record = read_record(where)
+        record, tensors = read_files(where)
         kind = _class_named(cls, record["type"], record["module"])
         if kind is None:
             raise _other_type(cls, where, record)
-        tensors = read_tensors(where, record["sha256"])
         try:
             values = decoded(record["fields"], tensors, _record_class)
             loaded: S = record_of(kind, values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,6 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+
+_CUDNN_OFF = threading.Lock()
+"""Held while the flag of the process is off: of two threads, the second would note "off" as what
+the user had, and leave it so."""
 
 _RECURRENT_CALLS = {torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu}
 
@@ -49,12 +54,13 @@ class _NativeRecurrence(TorchFunctionMode):
             return func(*args, **(kwargs or {}))
         # This one flag only: PyTorch's own context manager also reads the precision flags, and
         # refuses where the newer ones have been set.
-        enabled = torch.backends.cudnn.enabled
-        torch.backends.cudnn.enabled = False
-        try:
-            return func(*args, **(kwargs or {}))
-        finally:
-            torch.backends.cudnn.enabled = enabled
+        with _CUDNN_OFF:
+            enabled = torch.backends.cudnn.enabled
+            torch.backends.cudnn.enabled = False
+            try:
+                return func(*args, **(kwargs or {}))
+            finally:
+                torch.backends.cudnn.enabled = enabled
 
 
 @contextmanager
@@ -64,7 +70,9 @@ def native_recurrence(on_cuda: bool) -> Iterator[None]:
     cuDNN keeps what its backward pass needs in training mode only, and otherwise fails with "cudnn
     RNN backward can only be called in training mode". PyTorch's own kernels have no such limit.
     Which kernel runs is settled in the forward pass, so only that is wrapped, and convolutions
-    keep cuDNN. Layers inside `torch.jit.script` are out of reach.
+    keep cuDNN. Layers inside `torch.jit.script` are out of reach. The flag that says so is one for
+    the process: a convolution that another thread starts in that moment runs without cuDNN, too,
+    with the same numbers to rounding.
 
     Example:
         >>> from torch import nn

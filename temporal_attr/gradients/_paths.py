@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from temporal_attr._run import RunContext
+from temporal_attr._seeding import streams_to_itself
 from temporal_attr.gradients._autograd import native_recurrence
 from temporal_attr.gradients._framewise import gradients_in_chunks
 from temporal_attr.gradients._query import (
@@ -60,7 +61,8 @@ def checkpointed(
     def output(leaves: tuple[Tensor, ...]) -> Output:
         return query.of_features(query.wrapper.features(leaves[0], run=again))
 
-    found = _differentiated(query, clips, output, run, recomputes=True)
+    with streams_to_itself():
+        found = _differentiated(query, clips, output, run, recomputes=True)
     run.took("checkpoint")
     return found
 

@@ -13,6 +13,7 @@ from torch import nn
 
 from temporal_attr._activation import Activation, require_activation
 from temporal_attr._errors import ModelError, OptionError, UnsupportedModelError, printable
+from temporal_attr._seeding import seeded_weights
 from temporal_attr.clips import Preprocessing
 from temporal_attr.models._weights import load_weights
 from temporal_attr.models._wrap import checked_names, wrap
@@ -71,9 +72,7 @@ def load_model(
             repr(name),
             "Put a colon between the two parts.",
         )
-    with torch.random.fork_rng(devices=[]):
-        # Of the CPU only: torch.manual_seed would seed the generators of all devices.
-        torch.default_generator.manual_seed(seed)
+    with seeded_weights(seed):
         if library == "torchvision":
             model, preprocessing = _from_torchvision(rest, classes)
         elif library == "timm":

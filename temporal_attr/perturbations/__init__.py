@@ -1,5 +1,6 @@
 """What is masked in a clip, the baseline that replaces it, and what that does."""
 
+from temporal_attr._seeding import seeded
 from temporal_attr.perturbations._baselines import (
     BaselineName,
     Baselines,
@@ -34,7 +35,6 @@ from temporal_attr.perturbations._masks import (
     masked_frames,
     mean_over_windows,
 )
-from temporal_attr.perturbations._seeding import seeded
 
 __all__ = [
     "BaselineName",

@@ -7,9 +7,8 @@ from functools import partial
 from inspect import signature
 from typing import Any
 
-import torch
-
 from temporal_attr._errors import OptionError
+from temporal_attr._seeding import seeded_weights
 from temporal_attr.models import VideoModel
 from temporal_attr.zoo._fusion import early_fusion, late_fusion
 from temporal_attr.zoo._recurrent import recurrent
@@ -67,7 +66,5 @@ def build_model(
                 repr(option),
                 "Choose among them.",
             )
-    with torch.random.fork_rng(devices=[]):
-        # Of the CPU only: torch.manual_seed would seed the generators of all devices.
-        torch.default_generator.manual_seed(seed)
+    with seeded_weights(seed):
         return build(classes=classes, **options).eval()

@@ -5,6 +5,7 @@ import math
 import os
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass, fields, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -375,12 +376,49 @@ def test_a_run_that_is_killed_leaves_no_half_of_a_result(records, saved, tmp_pat
         records[second].save(folder, overwrite=True)
         assert fingerprint(load_result(folder)) == known[1]
         assert sorted(path.name for path in folder.iterdir()) == FILES
-    # The old one lasts until the new one is written completely.
-    assert {name: found[f"{name}-True"] for name in ("writing", "0", "1")} == dict.fromkeys(
-        ("writing", "0", "1"), 0
-    )
-    assert all(found[name] is None for name in found if name.endswith("False"))
+    # The old one lasts until the new one is written completely; the new one lasts from then on.
+    expected = {"writing": 0, "0": 0, "1": 0, "2": 0, "3": 1}
+    assert {name: found[f"{name}-True"] for name in expected} == expected
+    without = {name: kind or None for name, kind in expected.items()}
+    assert {name: found[f"{name}-False"] for name in without} == without
     assert len(found) == 10
+
+
+def test_a_folder_that_is_being_replaced_is_found(records, tmp_path):
+    # As the command line replaces a folder as a whole, and is killed between two renames.
+    folder = records["lrp, float32"].save(tmp_path / "result")
+    folder.rename(tmp_path / ".result.old")
+    assert fingerprint(load_result(folder)) == fingerprint(records["lrp, float32"])
+    assert [path.name for path in tmp_path.iterdir()] == [".result.old"]  # reading changes nothing
+
+
+def test_saving_in_turn_and_loading_meanwhile_gives_whole_results(records, tmp_path):
+    names = "lrp, float32", "gradient, float32"
+    known = [fingerprint(records[name]) for name in names]
+    folder = records[names[0]].save(tmp_path / "result")
+    found, stopped = [], threading.Event()
+
+    def read():
+        while not stopped.is_set():
+            found.append(known.index(fingerprint(load_result(folder))))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    writers = [
+        threading.Thread(
+            target=lambda name=name: [records[name].save(folder, overwrite=True) for _ in range(8)]
+        )
+        for name in names
+    ]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    stopped.set()
+    reader.join()
+    assert {0, 1} >= set(found)
+    assert len(found) > 3
+    assert sorted(path.name for path in folder.iterdir()) == FILES
 
 
 def test_an_error_on_the_way_leaves_nothing(records, tmp_path, monkeypatch):

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from temporal_attr._run import RunContext
 from temporal_attr._typing import ClipTensor, Target
 from temporal_attr.attributions.frame_masking_tsr._by_clip import require_finite
 from temporal_attr.attributions.frame_masking_tsr._frame_gradient import FrameGradient
+from temporal_attr.attributions.frame_masking_tsr._operations import OperationCount
 from temporal_attr.attributions.frame_masking_tsr._unmasked_frames import (
     UnmaskedFrame,
     frame_changes,
@@ -197,11 +197,11 @@ def _encoded(request: FrameRequest, size: int, run: RunContext) -> EncodedClips:
     """Encode all frames, and see what that costs."""
     model = request.model
     frames = model.to_layout(request.clip)
-    with FlopCounterMode(display=False) as counter:
+    with OperationCount() as operations:
         _features(model, frames[:1], 1, run)
     features = _features(model, frames, size, run).unflatten(0, request.clip.shape[:2])
     at_features, _ = _at_features(request, request.target, features)
-    return EncodedClips(request, features, at_features, counter.get_total_flops(), size)
+    return EncodedClips(request, features, at_features, operations.total, size)
 
 
 @torch.no_grad()
