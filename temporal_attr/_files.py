@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from errno import EEXIST
 from hashlib import sha256
 from pathlib import Path
 from secrets import token_hex
@@ -66,7 +67,8 @@ def whole_folder(place: Path, require_ours: Callable[[Path], None]) -> Iterator[
 
     What stands there is moved aside (`aside`), the new one is moved in, and the old one deleted.
     A process that is killed between the two moves leaves the old one aside: `standing` finds it
-    there, and `settle` moves it back. An exception leaves the old one in its place, and no new one.
+    there, and `settle` moves it back. An exception leaves the old one in its place, and no new one;
+    where the old one turned out to hold something else, the new one stays beside it.
 
     Args:
         place: Of the folder; its parent is there.
@@ -85,11 +87,19 @@ def whole_folder(place: Path, require_ours: Callable[[Path], None]) -> Iterator[
 
 def _exchange(fresh: Path, place: Path, require_ours: Callable[[Path], None]) -> None:
     old = aside(place)
+    if old.exists():
+        raise FileExistsError(EEXIST, f"{old} is in the way")
     try:
         if place.exists():
             place.rename(old)
             require_ours(old)
         fresh.rename(place)
+    except TemporalAttrError as error:
+        # Both are somebody's work: neither goes.
+        kept = place.with_name(f"{place.name}-{os.getpid()}")
+        fresh.rename(kept)
+        remedy = f"The new result is in {kept}, and all else as it was."
+        raise ResultError(error.expected, error.got, remedy) from None
     finally:
         settle(place)
         sync(place.parent)
@@ -122,7 +132,7 @@ def sweep(folder: Path, name: str = "") -> None:
         folder: Which no other process writes to now.
         name: Of the file or folder that was written; all by default.
     """
-    for path in folder.iterdir():
+    for path in list(folder.iterdir()):
         if is_unfinished(path) and path.name.startswith(f".{name}.tmp-" if name else "."):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from temporal_attr._errors import TemporalAttrError
@@ -18,7 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Without the program's name; those of the process by default.
 
     Returns:
-        0 when done, 2 when something is wrong with what was asked, 130 when stopped by Ctrl-C.
+        0 when done, 2 when something is wrong with what was asked or nothing can be written, 130
+        when stopped by Ctrl-C, 143 when stopped by SIGTERM.
     """
     # FFmpeg and OpenCV write their own notes about damaged files; ours say what to do.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
@@ -26,15 +31,60 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = vars(_parser(given).parse_args(given))
     run: Callable[..., None] = options.pop("run")
-    try:
-        run(**options)
-    except TemporalAttrError as error:
-        print(f"temporal-attr: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("temporal-attr: stopped; what was written so far is kept", file=sys.stderr)
-        return 130
+    with _stopped_by_sigterm() as terminated:
+        try:
+            run(**options)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _let_go_of_output()
+            _complain("the program that read the output has ended; what was written is whole")
+            return 2
+        except TemporalAttrError as error:
+            _complain(str(error))
+            return 2
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
+            _let_go_of_output()
+            _complain(f"{error.strerror}; what was written is whole")
+            return 2
+        except KeyboardInterrupt:
+            _complain("stopped; what was written so far is kept")
+            return 128 + (signal.SIGTERM if terminated else signal.SIGINT)
     return 0
+
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+"""Why printing may fail; what is written to folders is told by name."""
+
+
+def _complain(line: str) -> None:
+    print(f"temporal-attr: {line}", file=sys.stderr)
+
+
+def _let_go_of_output() -> None:
+    """Print to nowhere from now on, or Python fails once more when it ends."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextmanager
+def _stopped_by_sigterm() -> Iterator[list[int]]:
+    """Let SIGTERM stop a run as Ctrl-C does; the list says whether it has."""
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received  # only the main thread may say what a signal does
+        return
+
+    def stop(number: int, frame: object) -> None:
+        received.append(number)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield received
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _parser(given: Sequence[str]) -> argparse.ArgumentParser:

@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser, given: Sequence[str]) -> None
     known = methods()
     _add_input(parser, known)
     _add_sampling(parser)
+    _add_preprocessing(parser)
     parser.add_argument("--method", choices=known, help=_questions(known))
     chosen = _method_of(given)
     shown = {chosen: known[chosen]} if chosen in known else known
@@ -54,7 +55,8 @@ def _add_input(parser: argparse.ArgumentParser, known: Mapping[str, type[VideoMe
     parser.add_argument(
         "--video-dir",
         type=Path,
-        help="a folder of videos instead of one: each is explained in a folder of its own, and "
+        help="a folder of videos instead of one, with the folders in it: each is explained in a "
+        "folder of its own, those that are done already are not done again, and "
         f"some methods ({gathering}) add a table with a row for each, their means, and a picture",
     )
     parser.add_argument(
@@ -64,7 +66,18 @@ def _add_input(parser: argparse.ArgumentParser, known: Mapping[str, type[VideoMe
         "package.module:factory, a function without arguments that returns a model (a VideoModel, "
         "one that wrap() recognises, or any module from clips to logits)",
     )
-    parser.add_argument("--out", type=Path, required=True, help="folder to write to")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        help="folder to write to: a new or an empty one, or one with an earlier result, which is "
+        "replaced as a whole once the new one is there; one with anything else is refused",
+    )
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="with --video-dir: explain finished videos again",
+    )
     parser.add_argument("--weights", type=Path, help="state dict: .safetensors or torch.save")
     parser.add_argument(
         "--classes",
@@ -91,10 +104,28 @@ def _add_sampling(parser: argparse.ArgumentParser) -> None:
         choices=("uniform", "dense"),
         help=f"over the whole video, or one after another (default: {Settings.sampling})",
     )
-    parser.add_argument(
-        "--stride", type=int, help=f"for dense sampling (default: {Settings.stride})"
+    parser.add_argument("--stride", type=int, help="for dense sampling (default: 1)")
+    parser.add_argument("--start", type=int, help="for dense sampling (default: 0)")
+
+
+def _add_preprocessing(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "preprocessing", "in place of the model's own, or where it knows none"
     )
-    parser.add_argument("--start", type=int, help=f"for dense sampling (default: {Settings.start})")
+    group.add_argument(
+        "--resize",
+        metavar="SIDE|HEIGHTxWIDTH|none",
+        help="size of the short side, or of both; none leaves the video's own",
+    )
+    group.add_argument(
+        "--crop", metavar="SIDE|HEIGHTxWIDTH|none", help="what is cut from the centre afterwards"
+    )
+    group.add_argument(
+        "--mean",
+        metavar="NUMBER|R,G,B",
+        help="subtracted from pixels in [0, 1]; one number is for every channel",
+    )
+    group.add_argument("--std", metavar="NUMBER|R,G,B", help="divided by; likewise")
 
 
 def _questions(known: Mapping[str, type[VideoMethod]]) -> str:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from temporal_attr._errors import OptionError
-from temporal_attr.attributions import Result, require_free
+from temporal_attr.attributions import Result
+from temporal_attr.cli._made_from import made_from, video_stamp
 from temporal_attr.cli._methods import Chosen, methods
 from temporal_attr.cli._options import values_of
+from temporal_attr.cli._output import claimed, placed
+from temporal_attr.cli._preprocessing import NAMES, described, preprocessing_for
 from temporal_attr.cli._settings import Settings
-from temporal_attr.cli._write import draw, make_folder, write
-from temporal_attr.clips import Clip, load_clip
+from temporal_attr.cli._write import draw, write
+from temporal_attr.clips import Clip, Preprocessing, load_clip
 from temporal_attr.models import VideoModel, check_logits, class_names, load_model
 from temporal_attr.zoo import load_pretrained
 
@@ -36,6 +41,8 @@ class Ready:
     model: nn.Module
     names: tuple[str, ...]
     device: torch.device
+    preprocessing: Preprocessing
+    made_from: Mapping[str, Any]
 
 
 def explain_video(settings: Settings) -> Explained:
@@ -46,8 +53,11 @@ def explain_video(settings: Settings) -> Explained:
             "both" if settings.video else "neither",
             "Name one of them.",
         )
-    ready = prepare(settings)
-    explained = explain_one(ready, settings, settings.video, settings.out)
+    if settings.overwrite:
+        raise OptionError("--overwrite with --video-dir", "one video", "Leave it out.")
+    with claimed(settings.out.resolve()):
+        ready = prepare(settings)
+        explained = explain_one(ready, settings, settings.video, settings.out)
     finish(settings)
     stop_if_asked(explained.result)
     return explained
@@ -67,7 +77,7 @@ def finish(settings: Settings) -> None:
 
 
 def prepare(settings: Settings) -> Ready:
-    """Check the options, make the folder and load the model: what can fail before the work."""
+    """Check the options and load the model: what can fail before the work."""
     method = methods()[settings.method]
     values = values_of(method, settings.options)
     chosen = Chosen(
@@ -77,34 +87,42 @@ def prepare(settings: Settings) -> Ready:
         constructor=values["constructor"],
         explain=values["explain"],
     )
-    make_folder(settings.out)
     device = _device(settings.device)
     model, names = _model_and_names(settings)
-    return Ready(chosen, model.to(device), names, device)
+    preprocessing = preprocessing_for(model, settings)
+    if any(getattr(settings, name) is not None for name in NAMES):
+        say(f"preprocessing as given: {described(preprocessing)}")
+    numbers_from = made_from(settings, model, names, preprocessing)
+    return Ready(chosen, model.to(device), names, device, preprocessing, numbers_from)
 
 
 def explain_one(ready: Ready, settings: Settings, video: Path, out: Path) -> Explained:
-    """Explain one video, and write what was found to a folder."""
+    """Explain one video, and have what was found take its place as a whole."""
     model = ready.model
-    require_free(out, overwrite=True)
     say(f"decoding {settings.frames} frames of {video}")
     clip = load_clip(
         video,
         settings.frames,
         settings.sampling,
-        stride=settings.stride,
-        start=settings.start,
-        preprocessing=model.preprocessing if isinstance(model, VideoModel) else None,
+        **{
+            name: value
+            for name in ("stride", "start")
+            if (value := getattr(settings, name)) is not None
+        },
+        preprocessing=ready.preprocessing,
         show_progress=True,
     ).to(ready.device)
     target = _target(settings, model, clip, ready.names)
     say("explaining the prediction")
     found = ready.method.run(model, clip, target)
     result = replace(found, class_names=found.class_names or ready.names)
-    make_folder(out)
-    write(result, clip, replace(settings, video=video, out=out), out)
-    say("drawing the pictures")
-    draw(result, clip, out)
+    numbers_from = {**ready.made_from, "video": video_stamp(video)}
+    with placed(out.resolve(), "explain", numbers_from) as draft:
+        shown = replace(settings, video=video, out=out)
+        write(result, clip, shown, ready.preprocessing, draft)
+        say("drawing the pictures")
+        draw(result, clip, draft)
+        draft.manifest.complete = bool(getattr(result, "complete", True))
     print(result.summary())
     print("top classes: " + ", ".join(result.top_classes()))
     return Explained(result, clip)

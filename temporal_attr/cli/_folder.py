@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from temporal_attr import views
-from temporal_attr._errors import OptionError, TargetError, TemporalAttrError
-from temporal_attr.attributions import Result
+from temporal_attr._errors import OptionError, ResultError, TargetError, TemporalAttrError
+from temporal_attr.attributions import Result, load_result
 from temporal_attr.cli._explain import (
     Ready,
     explain_one,
@@ -19,10 +19,15 @@ from temporal_attr.cli._explain import (
     say,
     stop_if_asked,
 )
+from temporal_attr.cli._made_from import difference, is_same_video
+from temporal_attr.cli._output import Collection, Manifest, collected
 from temporal_attr.cli._settings import Settings
 
-SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
-TABLE, RECORD, PICTURE = "clips.csv", "clips.json", "clips.png"
+SUFFIXES = (
+    ".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg",
+    ".mts", ".ogv", ".ts", ".webm", ".wmv",
+)  # fmt: skip
+TABLE, RECORD = "clips.csv", "clips.json"
 
 
 @runtime_checkable
@@ -54,83 +59,165 @@ class Gathers(Protocol):
 def explain_folder(settings: Settings, folder: Path) -> None:
     """Explain every video of a folder, as `temporal-attr explain --video-dir` does.
 
-    A video that cannot be explained is named and left out. Each that is done has its folder, and
-    its row in the table, before the next one starts.
+    A video that cannot be explained is named and left out, and one that an earlier run finished is
+    not explained again. Each that is done has its folder, and its row in the table, before the next
+    one starts.
     """
-    videos = _videos(folder)
     if settings.out.resolve() == folder.resolve():
         raise OptionError(
             "--out to be another folder than that of the videos", str(folder), "Try out."
         )
-    ready = prepare(settings)
-    for name in (TABLE, RECORD, PICTURE):
-        (settings.out / name).unlink(missing_ok=True)
-    done, failed = _explain_each(ready, settings, videos)
-    if not done:
-        raise OptionError(
-            f"a video that can be explained in {folder}", f"{len(failed)} that cannot", "See above."
-        )
-    _write_together(done, settings.out)
-    if failed:
-        print(f"left out, as they could not be explained: {', '.join(failed)}")
+    videos = videos_in(folder, settings.out)
+    with collected(settings.out, "folder") as collection:
+        ready = prepare(settings)
+        finished = {} if settings.overwrite else _finished(ready, settings.out, videos)
+        run = _FolderRun(ready, settings, collection, finished)
+        for number, (name, video) in enumerate(videos.items(), 1):
+            print(f"\n{name} ({number} of {len(videos)})")
+            run.explain(name, video)
+        run.end(folder)
     finish(settings)
 
 
-def _explain_each(
-    ready: Ready, settings: Settings, videos: Sequence[Path]
-) -> tuple[dict[str, Result], list[str]]:
-    """The results by the names of their videos, and the videos that were left out."""
-    done: dict[str, Result] = {}
-    failed: list[str] = []
-    for number, video in enumerate(videos, 1):
-        print(f"\n{video.name} ({number} of {len(videos)})")
+class _FolderRun:
+    """What is known of the videos of a folder, one after another."""
+
+    def __init__(
+        self, ready: Ready, settings: Settings, collection: Collection, finished: Container[str]
+    ) -> None:
+        self._ready = ready
+        self._settings = settings
+        self._collection = collection
+        self._finished = finished
+        self._done: dict[str, Result] = {}
+        self._rows: dict[str, dict[str, float]] = {}
+        self._failed: list[str] = []
+
+    def explain(self, name: str, video: Path) -> None:
+        """Explain a video, or leave it out, and write the table anew."""
+        out = self._settings.out / name
         try:
-            result = explain_one(ready, settings, video, settings.out / video.name).result
-        except (OptionError, TargetError):
-            raise  # the same for every video
+            if name in self._finished:
+                print("finished before; --overwrite explains it again")
+                result: Result = load_result(out)
+            else:
+                result = explain_one(self._ready, self._settings, video, out).result
+        except ResultError:
+            raise  # what cannot be written cannot be written for the next one either
         except TemporalAttrError as error:
+            if isinstance(error, (OptionError, TargetError)) and not self._done:
+                raise  # of an option, and the first video had it: so will the others
             say(f"left out: {error}")
-            failed.append(video.name)
-            continue
-        done[video.name] = result
+            self._failed.append(name)
+            return
+        self._done[name] = result
         if isinstance(result, Gathers):
-            _append_row(settings.out / TABLE, video.name, result)
+            self._rows[name] = result.row()
+            with self._collection.file(TABLE) as path:
+                _write_table(path, self._rows)
         stop_if_asked(result)
-    return done, failed
+
+    def end(self, folder: Path) -> None:
+        """Write what the videos say together, if anything: numbers, a picture and text."""
+        if not self._done:
+            raise OptionError(
+                f"a video that can be explained in {folder}",
+                f"{len(self._failed)} that cannot",
+                "See above.",
+            )
+        first = next(iter(self._done.values()))
+        if isinstance(first, Gathers):
+            self._write_together(first.gather(list(self._done.values()), list(self._done)))
+        if self._failed:
+            print(f"left out, as they could not be explained: {', '.join(self._failed)}")
+
+    def _write_together(self, clips: Gathered) -> None:
+        text = json.dumps(clips.to_dict(), indent=1, allow_nan=False)
+        with self._collection.file(RECORD) as path:
+            path.write_text(text + "\n", encoding="utf-8")
+        for name, figure in views.pictures_of_set(clips).items():
+            with self._collection.file(name) as path:
+                figure().savefig(path, dpi=120)
+        print("\n" + clips.table())
+        print(clips.summary())
 
 
-def _videos(folder: Path) -> list[Path]:
+def _finished(ready: Ready, out: Path, videos: Mapping[str, Path]) -> set[str]:
+    """The videos that an earlier run has explained to the end, as they are to be now.
+
+    Raises:
+        OptionError: If it has explained some otherwise.
+    """
+    found, otherwise = set(), []
+    for name, video in videos.items():
+        manifest = Manifest.read(out / name)
+        if manifest is None or not manifest.complete:
+            continue
+        other = difference(manifest.made_from, ready.made_from)
+        if other is None and not is_same_video(video, manifest.made_from.get("video", {})):
+            other = "another video of that name"
+        if other is None:
+            found.add(name)
+        else:
+            otherwise.append(f"{name} ({other})")
+    if otherwise:
+        more = f" and {len(otherwise) - 1} more" if len(otherwise) > 1 else ""
+        raise OptionError(
+            f"results in {out} that were made as is asked for now",
+            f"{otherwise[0]}{more}",
+            "Choose another folder, or pass --overwrite to explain them again.",
+        )
+    return found
+
+
+def videos_in(folder: Path, out: Path) -> dict[str, Path]:
+    """The videos in a folder and the folders in it, by their way from there.
+
+    Files whose names do not end like those of videos are named on the error stream, and so are
+    folders that this program wrote: the videos in them are pictures of results.
+
+    Args:
+        folder: Where they are.
+        out: Where results go, which may be inside.
+
+    Raises:
+        OptionError: If there are none.
+    """
     if not folder.is_dir():
         raise OptionError("--video-dir to be a folder", str(folder), "Name one that is there.")
-    videos = sorted(
-        path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in SUFFIXES
-    )
-    if not videos:
+    found: dict[str, Path] = {}
+    skipped: list[str] = []
+    for path in sorted(_below(folder, out.resolve(), set())):
+        name = str(path.relative_to(folder))
+        if path.is_file() and path.suffix.lower() in SUFFIXES:
+            found[name] = path
+        else:
+            skipped.append(name)
+    if skipped:
+        more = f" and {len(skipped) - 10} more" if len(skipped) > 10 else ""
+        say(f"skipped, which are not called like videos: {', '.join(skipped[:10])}{more}")
+    if not found:
         raise OptionError(
             f"videos ({', '.join(SUFFIXES)}) in {folder}", "none", "Name another folder."
         )
-    return videos
+    return found
 
 
-def _append_row(table: Path, name: str, result: Gathers) -> None:
-    """A clip's numbers, under a line of headings."""
-    row, fresh = result.row(), not table.exists()
-    with table.open("a", newline="", encoding="utf-8") as file:
+def _below(folder: Path, out: Path, seen: set[Path]) -> Iterator[Path]:
+    """The files in a folder and the folders in it, and those folders that hold results."""
+    seen.add(folder.resolve())
+    for path in folder.iterdir():
+        if not path.is_dir() or path.resolve() == out or Manifest.read(path) is not None:
+            yield path
+        # A link may lead back to where it is.
+        elif path.resolve() not in seen:
+            yield from _below(path, out, seen)
+
+
+def _write_table(path: Path, rows: Mapping[str, Mapping[str, float]]) -> None:
+    """The clips' numbers, under a line of headings."""
+    headings = ["clip", *next(iter(rows.values()))]
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        if fresh:
-            writer.writerow(["clip", *row])
-        writer.writerow([name, *row.values()])
-
-
-def _write_together(done: Mapping[str, Result], out: Path) -> None:
-    """What the clips say together, if anything: numbers, a picture and text."""
-    first = next(iter(done.values()))
-    if not isinstance(first, Gathers):
-        return
-    clips = first.gather(list(done.values()), list(done))
-    text = json.dumps(clips.to_dict(), indent=1, allow_nan=False)
-    (out / RECORD).write_text(text + "\n", encoding="utf-8")
-    for name, figure in views.pictures_of_set(clips).items():
-        figure().savefig(out / name, dpi=120)
-    print("\n" + clips.table())
-    print(clips.summary())
+        writer.writerow(headings)
+        writer.writerows([name, *row.values()] for name, row in rows.items())

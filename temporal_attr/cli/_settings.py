@@ -14,6 +14,9 @@ class Settings:
     """What `explain` was asked for; the names are those of its own options.
 
     Attributes:
+        stride: None for what `load_clip` does without; likewise `start`.
+        resize: As it was written, in place of what the model knows; likewise `crop`, `mean`, `std`.
+        overwrite: Whether finished videos of a folder are explained again.
         options: Of the method: what was given, by the parameter's name.
     """
 
@@ -27,8 +30,13 @@ class Settings:
     target: str = "top"
     frames: int = 16
     sampling: Sampling = "uniform"
-    stride: int = 1
-    start: int = 0
+    stride: int | None = None
+    start: int | None = None
+    resize: str | None = None
+    crop: str | None = None
+    mean: str | None = None
+    std: str | None = None
     device: str = "cpu"
     seed: int = 0
+    overwrite: bool = False
     options: Mapping[str, str | bool] = field(default_factory=dict)

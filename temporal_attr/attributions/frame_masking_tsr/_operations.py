@@ -27,9 +27,7 @@ class OperationCount(TorchDispatchMode):
         60
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.total = 0
+    total = 0
 
     def __torch_dispatch__(
         self,
