@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from temporal_attr._errors import ModelError, OptionError
+from temporal_attr._files import is_unfinished, named_errors, whole_file
 from temporal_attr.models import VideoModel
 from temporal_attr.zoo._architectures import build_model
 
@@ -66,7 +67,8 @@ def pretrained_names(folder: Path | str | None = None) -> tuple[str, ...]:
         >>> "mixed-appearance-late-fusion" in pretrained_names()
         True
     """
-    return tuple(sorted(path.stem for path in _place(folder).glob("*.json")))
+    found = (path for path in _place(folder).glob("*.json") if not is_unfinished(path))
+    return tuple(sorted(path.stem for path in found))
 
 
 def _place(folder: Path | str | None) -> Path:
@@ -165,7 +167,8 @@ def _model_of(card: Card) -> VideoModel:
 def save_checkpoint(model: VideoModel, card: Card, folder: Path | str) -> Path:
     """Write weights and card to a folder, under the card's name.
 
-    The same weights give the same bytes. The card is written last, so that what is listed is whole.
+    The same weights give the same bytes. Both are written beside their places and renamed when they
+    are whole, the card last: a checkpoint is there whole, or is not listed.
 
     Args:
         model: Built by `build_model(card.architecture, ..., **card.options)`.
@@ -177,6 +180,7 @@ def save_checkpoint(model: VideoModel, card: Card, folder: Path | str) -> Path:
 
     Raises:
         ModelError: If the model is not what the card says.
+        ResultError: If nothing can be written there; an earlier checkpoint is then still there.
 
     Example:
         >>> import tempfile
@@ -186,7 +190,6 @@ def save_checkpoint(model: VideoModel, card: Card, folder: Path | str) -> Path:
         'mixed-appearance-late-fusion.safetensors'
     """
     where = Path(folder)
-    where.mkdir(parents=True, exist_ok=True)
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     wanted = {key: value.shape for key, value in _model_of(card).state_dict().items()}
     if {key: value.shape for key, value in state.items()} != wanted:
@@ -197,9 +200,13 @@ def save_checkpoint(model: VideoModel, card: Card, folder: Path | str) -> Path:
         )
     weights = save(state)
     path = where / f"{card.name}.safetensors"
-    path.with_suffix(".json").unlink(missing_ok=True)
-    path.write_bytes(weights)
     entries = {**asdict(card), "sha256": sha256(weights).hexdigest()}
     text = json.dumps(entries, indent=1, sort_keys=True) + "\n"
-    path.with_suffix(".json").write_text(text, encoding="utf-8")
+    with named_errors(where):
+        where.mkdir(parents=True, exist_ok=True)
+        with whole_file(path.with_suffix(".json")) as listed, whole_file(path) as partial:
+            listed.write_text(text, encoding="utf-8")
+            partial.write_bytes(weights)
+            # What is listed is whole: an old card goes before its weights do.
+            path.with_suffix(".json").unlink(missing_ok=True)
     return path

@@ -89,24 +89,6 @@ def test_a_folder_of_videos(folder, tmp_path, capsys):
     assert_file_shows(tmp_path / "clips.png", overview)
 
 
-def test_a_folder_that_is_stopped_keeps_what_is_done(folder, tmp_path, capsys, monkeypatch):
-    from temporal_attr.cli import _folder
-
-    done = _folder.explain_one
-
-    def stop_at_the_second(ready, settings, video, out):
-        if video.name == "1.webm":
-            raise KeyboardInterrupt
-        return done(ready, settings, video, out)
-
-    monkeypatch.setattr(_folder, "explain_one", stop_at_the_second)
-    assert main(["explain", f"--video-dir={folder}", *FEW, f"--out={tmp_path}"]) == 130
-    assert "what was written so far is kept" in capsys.readouterr().err
-    with (tmp_path / "clips.csv").open() as file:
-        assert [row["clip"] for row in csv.DictReader(file)] == ["0.webm"]
-    assert (tmp_path / "0.webm" / "explained.json").exists()
-
-
 def test_a_folder_by_a_method_that_says_nothing_of_several(folder, tmp_path, capsys):
     options = ["--method=lrp", f"--model=zoo:{NAME}", "--frames=4", f"--out={tmp_path}"]
     assert main(["explain", f"--video-dir={folder}", *options]) == 0

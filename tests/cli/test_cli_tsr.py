@@ -56,7 +56,7 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def undrawn(monkeypatch):
     """Leave the pictures out, which take longer than all else here."""
-    monkeypatch.setattr("temporal_attr.cli._explain.draw", lambda *_: None)
+    monkeypatch.setattr("temporal_attr.cli._explain.draw", lambda result, clip, draft: None)
 
 
 def explain(folder, out, *options):
@@ -219,6 +219,7 @@ def test_superpixels_of_a_model_that_is_not_wrapped(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     synthetic.Mixed(frames=4, size=48).sample(0).write(tmp_path / "0.webm")
     options = ["--model=mine:Net", "--feature-mask=superpixels", "--quantile=1"]
+    options += ["--resize=none", "--mean=0", "--std=1"]
     assert explain(tmp_path, tmp_path / "out", *options) == 0
     tensors, record = written(tmp_path / "out")
     method = TemporalGradient(load_model("mine:Net"))
@@ -348,7 +349,8 @@ def test_ctrl_c_in_a_folder_ends_with_the_clip_at_hand(folder, tmp_path, capsys,
     stop_after(FIRST_STEP + FRAMES * PARTS + FIRST_STEP + PARTS + 1)
     arguments = ["explain", f"--video-dir={folder}", *FEW, *BLOCKS, f"--out={tmp_path}"]
     assert main(arguments) == 130
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.webm", "1.webm"]
+    found = sorted(path.name for path in tmp_path.iterdir())
+    assert found == ["0.webm", "1.webm", "manifest.json"]
     complete = [written(tmp_path / f"{number}.webm")[1]["complete"] for number in range(2)]
     assert complete == [True, False]
     for number in range(2):

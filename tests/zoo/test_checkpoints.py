@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from temporal_attr import ModelError, OptionError, synthetic
+from temporal_attr import ModelError, OptionError, ResultError, synthetic
 from temporal_attr.zoo import (
     Card,
     build_model,
@@ -55,6 +55,24 @@ def test_what_is_saved_comes_back_to_the_bit(tmp_path):
     card = pretrained_card("mine", tmp_path)
     assert card.sha256 == sha256(path.read_bytes()).hexdigest()
     assert (card.class_names, card.options["temporal_kernel"]) == (("a", "b", "c"), 5)
+
+
+def test_a_disk_that_is_full_keeps_the_earlier_checkpoint(tmp_path, monkeypatch):
+    saved(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def full(self, content):
+        self.touch()
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(ResultError, match="a folder to write to at .*, got No space left"):
+            saved(tmp_path, seed=4)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    # What a process that was killed left is no checkpoint.
+    (tmp_path / ".mine.tmp-1-0123abcd.json").write_text("half")
+    assert pretrained_names(tmp_path) == ("mine",)
 
 
 def test_the_same_weights_are_the_same_bytes(tmp_path):
