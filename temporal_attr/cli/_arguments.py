@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser, given: Sequence[str]) -> None
     """
     known = methods()
     _add_input(parser, known)
+    _add_output(parser)
     _add_sampling(parser)
     _add_preprocessing(parser)
     parser.add_argument("--method", choices=known, help=_questions(known))
@@ -66,18 +67,6 @@ def _add_input(parser: argparse.ArgumentParser, known: Mapping[str, type[VideoMe
         "package.module:factory, a function without arguments that returns a model (a VideoModel, "
         "one that wrap() recognises, or any module from clips to logits)",
     )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        required=True,
-        help="folder to write to: a new or an empty one, or one with an earlier result, which is "
-        "replaced as a whole once the new one is there; one with anything else is refused",
-    )
-    parser.add_argument(
-        "--overwrite",
-        action="store_true",
-        help="with --video-dir: explain finished videos again",
-    )
     parser.add_argument("--weights", type=Path, help="state dict: .safetensors or torch.save")
     parser.add_argument(
         "--classes",
@@ -94,6 +83,21 @@ def _add_input(parser: argparse.ArgumentParser, known: Mapping[str, type[VideoMe
         type=int,
         help="of random weights, without --weights, and of methods that draw random numbers "
         f"(default: {Settings.seed})",
+    )
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        help="folder to write to: a new or an empty one, or one with an earlier result, which is "
+        "replaced as a whole once the new one is there; one with anything else is refused",
+    )
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="with --video-dir: explain finished videos again",
     )
 
 

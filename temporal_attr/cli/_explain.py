@@ -55,7 +55,7 @@ def explain_video(settings: Settings) -> Explained:
         )
     if settings.overwrite:
         raise OptionError("--overwrite with --video-dir", "one video", "Leave it out.")
-    with claimed(settings.out.resolve()):
+    with claimed(settings.out):
         ready = prepare(settings)
         explained = explain_one(ready, settings, settings.video, settings.out)
     finish(settings)
@@ -117,7 +117,7 @@ def explain_one(ready: Ready, settings: Settings, video: Path, out: Path) -> Exp
     found = ready.method.run(model, clip, target)
     result = replace(found, class_names=found.class_names or ready.names)
     numbers_from = {**ready.made_from, "video": video_stamp(video)}
-    with placed(out.resolve(), "explain", numbers_from) as draft:
+    with placed(out, "explain", numbers_from) as draft:
         shown = replace(settings, video=video, out=out)
         write(result, clip, shown, ready.preprocessing, draft)
         say("drawing the pictures")

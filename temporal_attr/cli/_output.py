@@ -111,17 +111,17 @@ def require_ours(
     Args:
         folder: Where to look.
         kind: What the folder is of, or is to be of.
-        shown: What the folder is called, where it was moved aside.
+        shown: What the folder is called; it may have been moved aside.
         thorough: As for `files_of_others`.
 
     Raises:
         ResultError: With the names.
     """
-    found, place = files_of_others(folder, thorough), shown or folder
+    found = files_of_others(folder, thorough)
     if found:
         more = f" and {len(found) - 5} more" if len(found) > 5 else ""
         raise ResultError(
-            f"an empty folder, or one that holds an earlier result only, at {place}",
+            f"an empty folder, or one that holds an earlier result only, at {shown}",
             f"{', '.join(found[:5])}{more}, not as listed in a {MANIFEST} of this program",
             "Choose another folder, or move these files away; nothing was changed.",
         )
@@ -129,7 +129,7 @@ def require_ours(
     if manifest is not None and manifest.kind != kind:
         what = {"explain": "one video", "folder": "a folder of videos", "demo": "the demo"}
         raise ResultError(
-            f"an empty folder, or an earlier result of {what[kind]}, at {place}",
+            f"an empty folder, or an earlier result of {what[kind]}, at {shown}",
             f"one of {what.get(manifest.kind, 'something else')}",
             "Choose another folder.",
         )
@@ -168,7 +168,7 @@ class Draft:
 
 
 @contextmanager
-def claimed(place: Path) -> Iterator[None]:
+def claimed(out: Path) -> Iterator[None]:
     """Have a place for the folder of one run, which nobody else writes to meanwhile.
 
     What a run that was killed left behind is brought to an end or deleted.
@@ -177,15 +177,16 @@ def claimed(place: Path) -> Iterator[None]:
         ResultError: If another run writes there, the place holds anything that is not ours, or no
             folder can be put there.
     """
+    place = out.resolve()
     with ExitStack() as stack:
-        with named(place):
+        with named(out):
             place.parent.mkdir(parents=True, exist_ok=True)
-            _require_replaceable(place)
+            _require_replaceable(place, out)
             lock = place.with_name(f".{place.name}{LOCK}")
-            stack.enter_context(_files.held(lock, f"the folder {place}"))
+            stack.enter_context(_files.held(lock, f"the folder {out}"))
             _settle(place)
             _files.sweep(place.parent, place.name)
-            require_ours(place, "explain")
+            require_ours(place, "explain", out)
         yield
 
 
@@ -195,48 +196,46 @@ def _settle(place: Path) -> None:
         _files.settle(place)
 
 
-def _require_replaceable(place: Path) -> None:
+def _require_replaceable(place: Path, out: Path) -> None:
     """Raise if the folder at a place cannot be moved."""
-    remedy = f"Choose one in it, such as {place / 'explained'}."
+    expected = f"a folder that can be replaced as a whole at {out}"
+    remedy = f"Choose one in it, such as {out / 'explained'}."
     if place.exists() and not place.is_dir():
-        raise _files.not_writable(place, "a file")
+        raise _files.not_writable(out, "a file")
     here = Path.cwd()
     if place in (here, *here.parents):
-        raise ResultError(f"a folder that can be replaced as a whole at {place}",
-                          "the one that this program runs in", remedy)  # fmt: skip
+        raise ResultError(expected, "the one that this program runs in", remedy)
     if os.path.ismount(place):
-        raise ResultError(f"a folder that can be replaced as a whole at {place}",
-                          "the root of a disk or volume", remedy)  # fmt: skip
+        raise ResultError(expected, "the root of a disk or volume", remedy)
     # A folder may be there and refuse a file; better known before the work than after it.
     with tempfile.TemporaryFile(dir=place.parent):
         pass
 
 
 @contextmanager
-def placed(place: Path, kind: Kind, made_from: Mapping[str, Any]) -> Iterator[Draft]:
+def placed(out: Path, kind: Kind, made_from: Mapping[str, Any]) -> Iterator[Draft]:
     """A draft that takes a place as a whole when it is finished.
 
     A run that is stopped or fails on the way leaves the earlier result; where there is none that
     came to its end, what is worth keeping takes the place, marked as not complete.
     """
+    place = out.resolve()
     manifest = Manifest(kind, made_from)
     stopped: BaseException | None = None
-    with named(place):
+    with named(out):
         place.parent.mkdir(parents=True, exist_ok=True)
-    with named(place), _files.whole_folder(
-        place, lambda folder: require_ours(folder, kind, place)
-    ) as fresh:  # fmt: skip
-        draft = Draft(fresh, manifest)
-        try:
-            yield draft
-        except BaseException as error:
-            earlier = Manifest.read(place)
-            if not draft.worth_keeping or (earlier is not None and earlier.complete):
-                raise
-            stopped = error
-            manifest.complete = False
-            draft.drop_unlisted()
-        manifest.write(fresh)
+        with _files.whole_folder(place, lambda old: require_ours(old, kind, out)) as fresh:
+            draft = Draft(fresh, manifest)
+            try:
+                yield draft
+            except BaseException as error:
+                earlier = Manifest.read(place)
+                if not draft.worth_keeping or (earlier is not None and earlier.complete):
+                    raise
+                stopped = error
+                manifest.complete = False
+                draft.drop_unlisted()
+            manifest.write(fresh)
     if stopped is not None:
         raise stopped
 
@@ -286,7 +285,7 @@ def collected(folder: Path, kind: Kind) -> Iterator[Collection]:
             folder.mkdir(parents=True, exist_ok=True)
             stack.enter_context(_files.held(folder / LOCK, f"the folder {folder}"))
             _settle_below(folder)
-            require_ours(folder, kind, thorough=False)
+            require_ours(folder, kind, folder, thorough=False)
             collection = Collection(folder, kind)
             collection.write()
         yield collection
