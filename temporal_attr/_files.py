@@ -7,7 +7,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from errno import EEXIST
+from errno import EEXIST, ENOLCK, ENOSYS, ENOTSUP, EOPNOTSUPP
 from hashlib import sha256
 from pathlib import Path
 from secrets import token_hex
@@ -19,6 +19,10 @@ try:
 except ImportError:  # Windows: nothing keeps two processes from writing to one folder there
     fcntl = None  # type: ignore[assignment]
 
+LOCK = ".lock"
+"""What a folder that is written to holds meanwhile."""
+
+_NO_LOCKS = (ENOLCK, ENOSYS, ENOTSUP, EOPNOTSUPP)
 _UNFINISHED = re.compile(r"\..+\.tmp-\d+-[0-9a-f]{8}(\.\w+)?")
 
 
@@ -173,21 +177,18 @@ def digest(path: Path) -> str:
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
     """Wait until no other thread or process is writing to a folder, and keep others waiting."""
-    descriptor = os.open(folder, os.O_RDONLY) if fcntl else None
-    try:
-        if descriptor is not None:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+    descriptor = _locked(folder / LOCK, wait=True)
+    assert descriptor is not None
+    with _until_unlocked(folder / LOCK, descriptor):
         yield
-    finally:
-        if descriptor is not None:
-            os.close(descriptor)
 
 
 @contextmanager
 def held(lock: Path, what: str) -> Iterator[None]:
     """Be the only one that holds a lock file, which is gone afterwards.
 
-    A process that is killed leaves the file, but holds it no longer.
+    A process that is killed leaves the file, but holds it no longer. Where the file system has no
+    locks, and on Windows, nobody is kept away.
 
     Args:
         lock: The file.
@@ -196,13 +197,20 @@ def held(lock: Path, what: str) -> Iterator[None]:
     Raises:
         ResultError: If another process, or another thread, holds it.
     """
-    descriptor = _locked(lock)
+    descriptor = _locked(lock, wait=False)
     if descriptor is None:
         holder = lock.read_text(encoding="ascii", errors="replace").strip() or "unknown"
         raise ResultError(
-            f"{what} to itself", f"another run that writes to it (process {holder})",
+            f"{what} to itself",
+            f"another run that writes to it (process {holder})",
             "Wait until that one has ended, or choose another folder.",
-        )  # fmt: skip
+        )
+    with _until_unlocked(lock, descriptor):
+        yield
+
+
+@contextmanager
+def _until_unlocked(lock: Path, descriptor: int) -> Iterator[None]:
     try:
         os.truncate(descriptor, 0)
         os.write(descriptor, f"{os.getpid()}\n".encode())
@@ -214,16 +222,21 @@ def held(lock: Path, what: str) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _locked(lock: Path) -> int | None:
+def _locked(lock: Path, wait: bool) -> int | None:
     """The open lock file, or None if another holds it."""
     while True:
+        # To be written to: a lock of a file that is only read is none on network file systems.
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             if fcntl:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             os.close(descriptor)
             return None
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                os.close(descriptor)
+                raise
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(descriptor), lock.stat()):
                 return descriptor

@@ -15,8 +15,9 @@ from safetensors import SafetensorError
 
 from temporal_attr import _files
 from temporal_attr._errors import ResultError
+from temporal_attr._files import LOCK
 
-MANIFEST, LOCK = "manifest.json", ".lock"
+MANIFEST = "manifest.json"
 FORMAT, FORMAT_VERSION = "temporal_attr output", 1
 
 Kind = Literal["explain", "folder", "demo"]

@@ -27,7 +27,9 @@ class OperationCount(TorchDispatchMode):
         60
     """
 
-    total = 0
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.total = 0
 
     def __torch_dispatch__(
         self,
