@@ -16,7 +16,7 @@ from temporal_attr._run import RunContext
 from temporal_attr._typing import ClipTensor, Logits, Target
 from temporal_attr.attributions.temporal_gradient import TemporalGradient
 from temporal_attr.clips import Normalization
-from temporal_attr.gradients import OBJECTIVES, isolated_autograd, native_recurrence
+from temporal_attr.gradients import OBJECTIVES, isolated_autograd, reliable_backward
 from temporal_attr.models import FramewiseModel, VideoModel, check_logits
 
 
@@ -95,7 +95,7 @@ class NestedMethod:
         with (
             isolated_autograd((clips,)) as (own,),
             run.counting(),
-            native_recurrence(clips.is_cuda),
+            reliable_backward(clips.is_cuda),
         ):
             # A copy that asks for gradients: some of Captum's methods switch them on, and warn.
             leaf = own.clone().requires_grad_()

@@ -1,6 +1,10 @@
 """Gradients of scalar outputs of a model with respect to frames, in whatever memory there is."""
 
-from temporal_attr.gradients._autograd import isolated_autograd, native_recurrence
+from temporal_attr.gradients._autograd import (
+    isolated_autograd,
+    native_recurrence,
+    reliable_backward,
+)
 from temporal_attr.gradients._halving import DEFAULT_CHUNK, halving, is_out_of_memory
 from temporal_attr.gradients._memory_ladder import Memory, gradients_of, require_memory
 from temporal_attr.gradients._objectives import (
@@ -37,6 +41,7 @@ __all__ = [
     "isolated_autograd",
     "logit",
     "native_recurrence",
+    "reliable_backward",
     "require_memory",
     "resolve_objective",
     "resolve_target",

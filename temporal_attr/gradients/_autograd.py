@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import lru_cache
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
@@ -16,6 +18,7 @@ _CUDNN_OFF = threading.Lock()
 the user had, and leave it so."""
 
 _RECURRENT_CALLS = {torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu}
+_NORM_CALLS = {F.batch_norm, F.instance_norm, torch.batch_norm, torch.instance_norm}
 
 
 @contextmanager
@@ -87,3 +90,60 @@ def native_recurrence(on_cuda: bool) -> Iterator[None]:
         return
     with _NativeRecurrence():
         yield
+
+
+class _ContiguousNormGradients(TorchFunctionMode):
+    """Hand batch and instance norm a gradient in their output's own memory layout."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,  # noqa: ANN401
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401
+        output = func(*args, **(kwargs or {}))
+        if func in _NORM_CALLS and output.requires_grad and output.is_contiguous():
+            # Costs nothing where it is so already.
+            output.register_hook(torch.Tensor.contiguous)
+        return output
+
+
+@lru_cache
+def norm_backward_is_wrong() -> bool:
+    """Whether this PyTorch takes a gradient of batch norm for one in another memory layout.
+
+    So does 2.14.1 on the CPU, for a batch of one whose gradient lies in memory channel by channel,
+    such as that of `flatten(2).transpose(1, 2).mean(1)` after it: every channel gets the mean over
+    others. Tried once a process, on eight numbers.
+
+    Example:
+        >>> isinstance(norm_backward_is_wrong(), bool)
+        True
+    """
+    with isolated_autograd((torch.zeros(1, 2, 2, 2, dtype=torch.float32, device="cpu"),)) as (x,):
+        leaf = x.requires_grad_()
+        zeros = torch.zeros_like(leaf[0, :, 0, 0], requires_grad=False)
+        output = F.batch_norm(leaf, zeros, zeros + 1).flatten(2).transpose(1, 2).mean(1)
+        (found,) = torch.autograd.grad(output[0, 1], leaf)
+    return bool(found[0, 0].any())
+
+
+def reliable_backward(on_cuda: bool) -> AbstractContextManager[None]:
+    """For a forward pass to be differentiated: kernels with a backward pass, and a right one.
+
+    On CUDA that is `native_recurrence`. On the CPU, batch and instance norm get their gradients in
+    the memory layout in which PyTorch differentiates them rightly, as long as it needs that.
+
+    Example:
+        >>> norm = torch.nn.BatchNorm2d(2).eval()
+        >>> x = torch.rand(1, 2, 3, 3, requires_grad=True)
+        >>> with reliable_backward(x.is_cuda):
+        ...     output = norm(x).flatten(2).transpose(1, 2).mean(1)
+        >>> (gradient,) = torch.autograd.grad(output[0, 1], x)  # of the second channel only
+        >>> gradient.sum((2, 3))
+        tensor([[0.0000, 1.0000]])
+    """
+    if on_cuda:
+        return native_recurrence(on_cuda)
+    return _ContiguousNormGradients() if norm_backward_is_wrong() else nullcontext()

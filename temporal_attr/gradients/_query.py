@@ -11,7 +11,7 @@ from torch import Tensor
 
 from temporal_attr._errors import ModelError
 from temporal_attr._run import RunContext
-from temporal_attr.gradients._autograd import native_recurrence
+from temporal_attr.gradients._autograd import reliable_backward
 from temporal_attr.models import FrameLogits, FramewiseModel, VideoModel, check_logits
 
 Output: TypeAlias = Tensor | FrameLogits
@@ -50,7 +50,7 @@ class GradientQuery:
 
     def of_clips(self, clips: tuple[Tensor, ...]) -> Output:
         """The model's output for whole clips."""
-        with native_recurrence(clips[0].is_cuda):
+        with reliable_backward(clips[0].is_cuda):
             if self.of_timesteps:
                 return self.wrapper.frame_logits(clips[0])
             return check_logits(self.model(*clips, *self.arguments), clips[0].shape[0])
@@ -58,7 +58,7 @@ class GradientQuery:
     def of_features(self, features: Tensor) -> Output:
         """The model's output for features of a wrapper's clips."""
         if self.of_timesteps:
-            with native_recurrence(features.is_cuda):
+            with reliable_backward(features.is_cuda):
                 return self.wrapper.frame_head(features)
         return head_logits(self.wrapper, features)
 
@@ -82,7 +82,7 @@ class Gradients:
 
 def head_logits(model: VideoModel, features: Tensor) -> Tensor:
     """Logits of clips from their features, by kernels that can be differentiated."""
-    with native_recurrence(features.is_cuda):
+    with reliable_backward(features.is_cuda):
         return check_logits(model.head(features), features.shape[0])
 
 
@@ -162,7 +162,7 @@ def encode_frames(model: FramewiseModel, frames: Tensor) -> Tensor:
         >>> len(encode_frames(model, torch.rand(3, 3, 16, 16)))
         3
     """
-    with native_recurrence(frames.is_cuda):
+    with reliable_backward(frames.is_cuda):
         return model.encode(frames)
 
 
