@@ -24,6 +24,7 @@ from temporal_attr._errors import (
     DataError,
     FrameLogitsError,
     FrameSizeError,
+    HalfPrecisionWarning,
     ModelError,
     NotAVideoError,
     OptionError,
@@ -48,6 +49,7 @@ from temporal_attr.models import (
     FramewiseModel,
     LateFusion,
     VideoModel,
+    check_wrapper,
     wrap,
 )
 from temporal_attr.perturbations import Blocks, FeatureMask, Pixels, Superpixels, Supervoxels
@@ -92,6 +94,7 @@ __all__ = [
     "FrameRecurrent",
     "FrameSizeError",
     "FramewiseModel",
+    "HalfPrecisionWarning",
     "LRPResult",
     "LateFusion",
     "ModelError",
@@ -121,6 +124,7 @@ __all__ = [
     "VideoNotFoundError",
     "WeightsWarning",
     "attributions",
+    "check_wrapper",
     "clip_windows",
     "clips",
     "evaluation",

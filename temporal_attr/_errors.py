@@ -90,6 +90,10 @@ class FrameLogitsError(ModelError):
     """The model has no prediction for each timestep."""
 
 
+class HalfPrecisionWarning(UserWarning):
+    """A gradient was computed in half precision, as memory ran out on every other path."""
+
+
 class ResultError(TemporalAttrError):
     """A folder does not hold a result as it should, or a result cannot be written to it."""
 

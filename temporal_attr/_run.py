@@ -32,7 +32,8 @@ class Run:
     encoder, over the number of frames that were explained. So a batch that goes through the model
     once is 1 pass, whether in one piece or frame by frame; what a head over time reads again from
     features that are there is not counted. Passes of an attempt that ran out of memory count as far
-    as they came to an end.
+    as they came to an end. What a model is tried on when a method first meets it, once a model, is
+    no part of a run (`temporal_attr.models.require_as_assumed` says what that takes).
 
     Attributes:
         path: The path that was taken, such as a memory path of `TemporalGradient`; where several

@@ -77,6 +77,12 @@ def shapes_checked(as_user):
 
 
 @pytest.fixture
+def without_trials(monkeypatch):
+    """What a model does in runs only, without what it is tried on once, before the first."""
+    monkeypatch.setattr("temporal_attr.attributions._method.require_as_assumed", lambda trial: None)
+
+
+@pytest.fixture
 def real_video():
     """A function from the name of a real clip to its path; skips by name where it is absent."""
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
-from captum.attr import Attribution
+from captum.attr import Attribution, PerturbationAttribution
 from torch import Tensor
 
 from temporal_attr._activation import Activation, require_activation
@@ -14,7 +15,13 @@ from temporal_attr._errors import ClipError, FrameLogitsError, ModelError
 from temporal_attr.attributions._results import Result
 from temporal_attr.attributions._traits import Traits
 from temporal_attr.clips import check_finite, check_layout
-from temporal_attr.models import VideoModel, require_evaluation_mode
+from temporal_attr.models import (
+    Trial,
+    VideoModel,
+    require_as_assumed,
+    require_evaluation_mode,
+    require_wrapped,
+)
 
 
 class VideoMethod(ABC, Attribution):  # type: ignore[misc]  # Captum has no types
@@ -48,12 +55,12 @@ class VideoMethod(ABC, Attribution):  # type: ignore[misc]  # Captum has no type
                 f"the method {model.get_name()}",
                 "Pass the model that this method explains.",
             )
-        if not callable(model) or isinstance(model, type):
-            raise ModelError(
-                "a model, or a function from clips to logits",
-                repr(model) if isinstance(model, type) else type(model).__name__,
-                "Pass the model itself, such as wrap(network).",
-            )
+        require_model(
+            model,
+            "a model, or a function from clips to logits",
+            "Pass the model itself, such as wrap(network).",
+        )
+        require_wrapped(model)
         super().__init__(model)
         self.model = model
         if activation is None and isinstance(model, VideoModel):
@@ -75,6 +82,22 @@ class VideoMethod(ABC, Attribution):  # type: ignore[misc]  # Captum has no type
         """What the model's classes are called, as far as it knows."""
         return tuple(self.model.class_names) if isinstance(self.model, VideoModel) else ()
 
+    def _checked_call(
+        self,
+        inputs: Any,  # noqa: ANN401
+        additional_forward_args: Any = None,  # noqa: ANN401
+    ) -> tuple[tuple[Tensor, ...], tuple[Any, ...]]:
+        """The clips and what the model takes after them; the model is tried on them once."""
+        clips = self._checked_clips(inputs)
+        arguments = self._checked_arguments(additional_forward_args)
+        together = isinstance(self, PerturbationAttribution)
+        require_as_assumed(Trial(self.model, clips, arguments, self._draws, together))
+        return clips, arguments
+
+    def _draws(self) -> AbstractContextManager[Any]:
+        """Where the model runs in a trial; a method that seeds random numbers seeds these too."""
+        return nullcontext()
+
     def _checked_clips(self, inputs: Any) -> tuple[Tensor, ...]:  # noqa: ANN401
         """The clips, of which there may be several; the model must be ready for them."""
         clips = inputs if isinstance(inputs, tuple) else (inputs,)
@@ -88,21 +111,38 @@ class VideoMethod(ABC, Attribution):  # type: ignore[misc]  # Captum has no type
                 "Pass a function of several clips to explain a model with several pathways.",
             )
         for clip in clips:
-            check_layout(clip, channels)
+            self._check_layout(clip, channels)
             check_finite(clip)
         require_evaluation_mode(self.model)
         return clips
 
-    def _checked_clip(self, inputs: Any) -> Tensor:  # noqa: ANN401
-        """The clip, for a method that takes a single one."""
-        clips = self._checked_clips(inputs)
-        if len(clips) != 1:
+    def _check_layout(self, clip: Any, channels: int | None) -> None:  # noqa: ANN401
+        """Raise unless a clip is canonical; the model at hand may be what takes another layout."""
+        try:
+            check_layout(clip, channels)
+        except ClipError as error:
+            if isinstance(self.model, VideoModel) or "looks like" not in error.got:
+                raise
+            remedy = (
+                f"{error.remedy} If it is the model that takes (batch, channel, time, ...), wrap "
+                "it too: wrap(model), or Conv3D(model)."
+            )
+            raise ClipError(error.expected, error.got, remedy) from None
+
+    def _checked_single(
+        self,
+        inputs: Any,  # noqa: ANN401
+        additional_forward_args: Any = None,  # noqa: ANN401
+    ) -> tuple[Tensor, tuple[Any, ...]]:
+        """The same, for a method that takes a single clip."""
+        if isinstance(inputs, tuple) and len(inputs) > 1:
             raise ClipError(
                 "one clip",
-                f"{len(clips)}",
+                f"{len(inputs)}",
                 "Let a function make the other pathways of a model from one canonical clip.",
             )
-        return clips[0]
+        (clip,), arguments = self._checked_call(inputs, additional_forward_args)
+        return clip, arguments
 
     def _checked_arguments(self, additional_forward_args: Any) -> tuple[Any, ...]:  # noqa: ANN401
         """What the model takes after the clips."""
@@ -129,6 +169,22 @@ class VideoMethod(ABC, Attribution):  # type: ignore[misc]  # Captum has no type
                 "TemporalGradient can also do without (influence=False).",
             )
         return self.model
+
+
+def require_model(model: object, expected: str, remedy: str) -> None:
+    """Raise unless something can be called as a model: a class cannot, its instance can.
+
+    Args:
+        model: Whatever came.
+        expected: What the error says was expected.
+        remedy: What it says to do.
+
+    Raises:
+        ModelError: If it is something else.
+    """
+    if not callable(model) or isinstance(model, type):
+        came = repr(model) if isinstance(model, type) else type(model).__name__
+        raise ModelError(expected, came, remedy)
 
 
 def as_given(attribution: Tensor, inputs: Any) -> Any:  # noqa: ANN401 - a tensor or a tuple of one

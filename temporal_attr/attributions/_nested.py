@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from captum.attr import Attribution
 
 from temporal_attr._activation import Activation
-from temporal_attr._errors import ModelError, OptionError
+from temporal_attr._errors import OptionError
 from temporal_attr._run import RunContext
 from temporal_attr._typing import ClipTensor, Logits, Target
+from temporal_attr.attributions._method import require_model
 from temporal_attr.attributions.temporal_gradient import TemporalGradient
 from temporal_attr.clips import Normalization
 from temporal_attr.gradients import OBJECTIVES, isolated_autograd, reliable_backward
-from temporal_attr.models import FramewiseModel, VideoModel, check_logits
+from temporal_attr.models import FramewiseModel, VideoModel, model_logits
 
 
 def as_method(model: Any) -> Attribution:  # noqa: ANN401 - a model or a method
@@ -28,12 +29,11 @@ def as_method(model: Any) -> Attribution:  # noqa: ANN401 - a model or a method
     """
     if isinstance(model, Attribution):
         return model
-    if not callable(model) or isinstance(model, type):
-        raise ModelError(
-            "a model or an attribution method",
-            repr(model) if isinstance(model, type) else type(model).__name__,
-            "Pass a model, or make a method of it first, such as TemporalGradient(model).",
-        )
+    require_model(
+        model,
+        "a model or an attribution method",
+        "Pass a model, or make a method of it first, such as TemporalGradient(model).",
+    )
     return TemporalGradient(model)
 
 
@@ -57,37 +57,24 @@ class NestedMethod:
     arguments: tuple[Any, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
 
-    def in_full_precision(self) -> NestedMethod:
-        """The same, but memory that runs out is an error where it would otherwise cost precision.
-
-        For several clips at a time, of which there can be fewer. A `TemporalGradient` of a model
-        that is not framewise would go down to half precision by itself.
-        """
-        method = self.method
-        if type(method) is not TemporalGradient or method.memory != "auto":
-            return self
-        if isinstance(method.model, FramewiseModel):
-            return self
-        whole = copy.copy(method)
-        whole.memory = "whole"
-        return replace(self, method=whole)
-
     def logits(self, clips: ClipTensor, run: RunContext) -> Logits:
         """The logits of the model that the method explains."""
         with isolated_autograd((clips,)) as (own,), torch.no_grad():
-            logits = check_logits(
-                self.method.forward_func(own.clone(), *self.arguments), len(clips)
-            )
+            logits = model_logits(self.method.forward_func, (own.clone(),), self.arguments)
         run.ran(forward=clips.shape[0] * clips.shape[1])
         return logits.detach()
 
-    def attribute(self, clips: ClipTensor, target: Target, run: RunContext) -> Any:  # noqa: ANN401
+    def attribute(
+        self, clips: ClipTensor, target: Target, run: RunContext, spare: bool = False
+    ) -> Any:  # noqa: ANN401
         """What the method attributes to clips, which are left as they are.
 
         Args:
             clips: `(batch, time, channel, height, width)`.
             target: The class of each that is explained.
             run: Counts what the method does with the model, and takes over what it says of its run.
+            spare: Whether fewer clips can be tried where memory runs out; then that is an error
+                where it would otherwise cost precision.
         """
         given = dict(self.options)
         if self.arguments:
@@ -99,7 +86,18 @@ class NestedMethod:
         ):
             # A copy that asks for gradients: some of Captum's methods switch them on, and warn.
             leaf = own.clone().requires_grad_()
-            return self.method.attribute(leaf, target=target, **given)
+            return self._method(spare).attribute(leaf, target=target, **given)
+
+    def _method(self, spare: bool) -> Attribution:
+        """The method; a gradient that goes to half precision by itself only if it must."""
+        method = self.method
+        if not spare or type(method) is not TemporalGradient or method.memory != "auto":
+            return method
+        if isinstance(method.model, FramewiseModel):
+            return method  # goes down to fewer frames by itself
+        whole = copy.copy(method)
+        whole.memory = "whole"
+        return whole
 
 
 def known_activation(method: Attribution, given: Activation | None) -> Activation | None:

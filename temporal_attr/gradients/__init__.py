@@ -1,11 +1,13 @@
 """Gradients of scalar outputs of a model with respect to frames, in whatever memory there is."""
 
+from temporal_attr._memory import is_out_of_memory
 from temporal_attr.gradients._autograd import (
     isolated_autograd,
+    mended,
     native_recurrence,
     reliable_backward,
 )
-from temporal_attr.gradients._halving import DEFAULT_CHUNK, halving, is_out_of_memory
+from temporal_attr.gradients._halving import DEFAULT_CHUNK, halving
 from temporal_attr.gradients._memory_ladder import Memory, gradients_of, require_memory
 from temporal_attr.gradients._objectives import (
     OBJECTIVES,
@@ -40,6 +42,7 @@ __all__ = [
     "is_out_of_memory",
     "isolated_autograd",
     "logit",
+    "mended",
     "native_recurrence",
     "reliable_backward",
     "require_memory",

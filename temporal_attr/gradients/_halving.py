@@ -7,33 +7,13 @@ from typing import TypeVar
 
 import torch
 
+from temporal_attr._memory import is_out_of_memory
 from temporal_attr._run import RunContext
 
 Found = TypeVar("Found")
 
 DEFAULT_CHUNK = 16
 """Frames that go through a model at a time, unless a chunk size is given."""
-
-_OUT_OF_MEMORY_TEXTS = (
-    "out of memory",
-    "can't allocate memory",  # the CPU's allocator
-    "not enough memory",
-    "status_alloc_failed",  # cuBLAS and cuDNN
-    "unable to find an engine to execute",  # cuDNN, where none fits into what memory is left
-)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that memory ran out, on any device.
-
-    Example:
-        >>> is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory."))
-        True
-    """
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    text = str(error).lower()
-    return isinstance(error, RuntimeError) and any(part in text for part in _OUT_OF_MEMORY_TEXTS)
 
 
 def halving(

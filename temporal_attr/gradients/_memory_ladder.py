@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
 
-from temporal_attr._errors import OptionError
+from temporal_attr._errors import HalfPrecisionWarning, OptionError
+from temporal_attr._memory import is_out_of_memory
 from temporal_attr._run import RunContext
 from temporal_attr.gradients._autograd import isolated_autograd
 from temporal_attr.gradients._framewise import framewise
-from temporal_attr.gradients._halving import is_out_of_memory
 from temporal_attr.gradients._paths import Path, checkpointed, half, offloaded, whole
 from temporal_attr.gradients._query import GradientQuery, Gradients
 from temporal_attr.models import FramewiseModel, VideoModel
@@ -48,7 +49,8 @@ def gradients_of(
     """Gradients by the named path, or with `"auto"` by the first that memory allows.
 
     All paths compute the same numbers, except `"half"`, which computes them in half precision; the
-    run says so. Only running out of memory moves on to the next path; any other error is raised.
+    run says so, and where `"auto"` ends there, a `HalfPrecisionWarning`. Only running out of memory
+    moves on to the next path; any other error is raised.
 
     Args:
         query: The scalar outputs.
@@ -85,7 +87,20 @@ def gradients_of(
             # Only here is the error, which holds the graph, gone.
             run.ran_out(name)
             torch.cuda.empty_cache()
-        return paths[last](query, own, chunk_size, run)
+        found = paths[last](query, own, chunk_size, run)
+        if last == "half":
+            _warn_of_half_precision()
+        return found
+
+
+def _warn_of_half_precision() -> None:
+    warnings.warn(
+        "memory ran out on every path of full precision, so this gradient was computed in "
+        "bfloat16, which keeps 2 to 3 digits. Explain fewer clips, shorter or smaller ones; or "
+        'name a path, such as memory="whole", where memory that runs out is an error.',
+        HalfPrecisionWarning,
+        stacklevel=2,
+    )
 
 
 def _paths_of(query: GradientQuery, clips: tuple[Tensor, ...]) -> dict[str, Path]:

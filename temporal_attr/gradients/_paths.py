@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from temporal_attr._run import RunContext
 from temporal_attr._seeding import streams_to_itself
-from temporal_attr.gradients._autograd import reliable_backward
+from temporal_attr.gradients._autograd import native_recurrence
 from temporal_attr.gradients._framewise import gradients_in_chunks
 from temporal_attr.gradients._query import (
     GradientQuery,
@@ -51,7 +51,7 @@ def checkpointed(
 
     def again(stage: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         def run_stage(x: Tensor) -> Tensor:
-            with reliable_backward(on_cuda):
+            with native_recurrence(on_cuda):
                 # A copy: what is kept for the second run must survive a stage that works in place.
                 return stage(x.clone())
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from temporal_attr._errors import ModelError
 from temporal_attr._run import RunContext
-from temporal_attr.gradients._autograd import reliable_backward
-from temporal_attr.models import FrameLogits, FramewiseModel, VideoModel, check_logits
+from temporal_attr.gradients._autograd import mended, native_recurrence
+from temporal_attr.models import FrameLogits, FramewiseModel, VideoModel, check_logits, model_logits
 
 Output: TypeAlias = Tensor | FrameLogits
 """What a model gives for clips: logits `(batch, classes)`, or those of its timesteps."""
@@ -50,16 +50,16 @@ class GradientQuery:
 
     def of_clips(self, clips: tuple[Tensor, ...]) -> Output:
         """The model's output for whole clips."""
-        with reliable_backward(clips[0].is_cuda):
+        with native_recurrence(clips[0].is_cuda):
             if self.of_timesteps:
-                return self.wrapper.frame_logits(clips[0])
-            return check_logits(self.model(*clips, *self.arguments), clips[0].shape[0])
+                return _mended(self.wrapper.frame_logits(clips[0]))
+            return mended(model_logits(self.model, clips, self.arguments))
 
     def of_features(self, features: Tensor) -> Output:
         """The model's output for features of a wrapper's clips."""
         if self.of_timesteps:
-            with reliable_backward(features.is_cuda):
-                return self.wrapper.frame_head(features)
+            with native_recurrence(features.is_cuda):
+                return _mended(self.wrapper.frame_head(features))
         return head_logits(self.wrapper, features)
 
 
@@ -82,8 +82,8 @@ class Gradients:
 
 def head_logits(model: VideoModel, features: Tensor) -> Tensor:
     """Logits of clips from their features, by kernels that can be differentiated."""
-    with reliable_backward(features.is_cuda):
-        return check_logits(model.head(features), features.shape[0])
+    with native_recurrence(features.is_cuda):
+        return mended(check_logits(model.head(features), features.shape[0]))
 
 
 def gradient_at_features(
@@ -162,8 +162,8 @@ def encode_frames(model: FramewiseModel, frames: Tensor) -> Tensor:
         >>> len(encode_frames(model, torch.rand(3, 3, 16, 16)))
         3
     """
-    with reliable_backward(frames.is_cuda):
-        return model.encode(frames)
+    with native_recurrence(frames.is_cuda):
+        return mended(model.encode(frames))
 
 
 def frame_graph(model: FramewiseModel, frames: Tensor) -> tuple[Tensor, Tensor]:
@@ -184,6 +184,11 @@ def frame_graph(model: FramewiseModel, frames: Tensor) -> tuple[Tensor, Tensor]:
     if not encoded.requires_grad:
         raise no_gradient()
     return leaf, encoded
+
+
+def _mended(steps: FrameLogits) -> FrameLogits:
+    mended(steps.logits)
+    return steps
 
 
 def no_gradient() -> ModelError:

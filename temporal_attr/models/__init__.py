@@ -1,20 +1,23 @@
 """Wrappers that make every family of video model look alike."""
 
 from temporal_attr._activation import Activation
+from temporal_attr.models._agreement import check_wrapper
 from temporal_attr.models._base import (
     Exactness,
     FrameLogits,
     FramewiseModel,
     VideoModel,
     check_logits,
-    require_evaluation_mode,
 )
 from temporal_attr.models._conv3d import Conv3D
 from temporal_attr.models._early_fusion import EarlyFusion
+from temporal_attr.models._evaluation_mode import require_evaluation_mode
 from temporal_attr.models._late_fusion import LateFusion
 from temporal_attr.models._load import class_names, load_model
+from temporal_attr.models._logits import model_logits
 from temporal_attr.models._recurrent import FrameRecurrent
-from temporal_attr.models._wrap import wrap
+from temporal_attr.models._trials import Trial, require_as_assumed, require_framewise
+from temporal_attr.models._wrap import require_wrapped, wrap
 
 __all__ = [
     "Activation",
@@ -25,10 +28,16 @@ __all__ = [
     "FrameRecurrent",
     "FramewiseModel",
     "LateFusion",
+    "Trial",
     "VideoModel",
     "check_logits",
+    "check_wrapper",
     "class_names",
     "load_model",
+    "model_logits",
+    "require_as_assumed",
     "require_evaluation_mode",
+    "require_framewise",
+    "require_wrapped",
     "wrap",
 ]

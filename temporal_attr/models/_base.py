@@ -9,7 +9,6 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 from einops import rearrange
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from temporal_attr._activation import Activation
 from temporal_attr._errors import ModelError
@@ -229,35 +228,6 @@ def check_logits(logits: Any, batch: int) -> Logits:  # noqa: ANN401 - it may be
             "Pool over time and space, and keep the batch axis, before returning.",
         )
     return logits
-
-
-def require_evaluation_mode(model: object) -> None:
-    """Raise if part of a model is in training mode, where examples mix and buffers change.
-
-    Recurrent layers without dropout may be: it is a known way around cuDNN's limit.
-
-    Example:
-        >>> require_evaluation_mode(nn.Sequential(nn.Linear(2, 2)))
-        Traceback (most recent call last):
-        ...
-        temporal_attr._errors.ModelError: expected a model in evaluation mode, got Sequential in ...
-    """
-    if not isinstance(model, nn.Module):
-        return
-    for name, part in model.named_modules():
-        harmless = isinstance(part, nn.RNNBase) and not part.dropout
-        if isinstance(part, _BatchNorm) and part.running_mean is None:
-            raise ModelError(
-                "batch norm with statistics of its own",
-                f"{name}, which has track_running_stats=False and mixes the examples",
-                "Give it running statistics; there is no gradient of one example alone.",
-            )
-        if part.training and not harmless and not isinstance(part, VideoModel):
-            raise ModelError(
-                "a model in evaluation mode",
-                f"{name or type(model).__name__} in training mode",
-                "Call model.eval(); batch norm would mix the examples and change its statistics.",
-            )
 
 
 _AFFINE = {

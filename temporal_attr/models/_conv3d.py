@@ -135,10 +135,21 @@ class Conv3D(VideoModel):
         scores = self._classifier(rows.flatten(0, 3)).unflatten(0, rows.shape[:-1])
         return scores.mean((2, 3))
 
-    @torch.no_grad()
     def _check_parts(self, clip: Tensor) -> None:
         if self._parts_checked or any(part.training for part in self.model.modules()):
             return
+        self._parts_checked = self.agrees_with_parts(clip)
+
+    @torch.no_grad()
+    def agrees_with_parts(self, clip: ClipTensor) -> bool:
+        """Whether the named parts were seen to make up the model; not, if it gives no numbers.
+
+        Args:
+            clip: Of which the first example is looked at, in evaluation mode.
+
+        Raises:
+            ModelError: If their output differs, or their timesteps are not as many as was said.
+        """
         # Copies, because the model may work in place.
         first = clip[:1].detach()
         whole = self(first.clone())
@@ -147,7 +158,7 @@ class Conv3D(VideoModel):
         if self.exactness == "linear":
             candidates.append(self.frame_head(volume).clip_logits())
         if not whole.isfinite().all():
-            return
+            return False
         # These differ in the order of a few sums; a missing layer differs in the first digits.
         digits = 1e-3 if whole.dtype in (torch.float32, torch.float64) else 3e-2
         for parts in candidates:
@@ -169,7 +180,7 @@ class Conv3D(VideoModel):
                 f"{steps}",
                 "Set frames_per_step to the temporal stride of the stages.",
             )
-        self._parts_checked = True
+        return True
 
 
 def _part(model: nn.Module, name: str) -> nn.Module:

@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from types import MethodType
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from temporal_attr._activation import Activation, require_activation
-from temporal_attr._errors import OptionError, UnsupportedModelError
+from temporal_attr._errors import ModelError, OptionError, UnsupportedModelError
+from temporal_attr._memory import is_out_of_memory
+from temporal_attr._require import require_flag
 from temporal_attr.clips import Preprocessing
-from temporal_attr.models._base import VideoModel
+from temporal_attr.models._base import FramewiseModel, VideoModel
+from temporal_attr.models._conv3d import Conv3D
+from temporal_attr.models._evaluation_mode import depends_on_training
 from temporal_attr.models._timm import wrap_timm
 from temporal_attr.models._torchvision import wrap_torchvision
+from temporal_attr.models._trials import mixes_frames, require_framewise
 
 Recogniser = Callable[[nn.Module, Preprocessing | None], VideoModel | None]
 
 RECOGNISERS: tuple[Recogniser, ...] = (wrap_torchvision, wrap_timm)
 """Each gives the wrapper of the models it knows, and None for all others."""
+
+_LIBRARIES = ("torchvision.models.", "timm.models.")
+"""Where networks live that take single frames, or time after the channels."""
+
+_SMALL, _SMALLEST, _GROUP = 64, 32, 16
+"""What a network is tried on when it is wrapped: pixels a side of frames and of clips, and frames
+in a group."""
 
 
 def wrap(
@@ -24,6 +38,8 @@ def wrap(
     preprocessing: Preprocessing | None = None,
     class_names: Sequence[str] = (),
     activation: Activation | None = None,
+    *,
+    verify: bool = True,
 ) -> VideoModel:
     """The wrapper for a model of a known library.
 
@@ -43,11 +59,20 @@ def wrap(
         activation: What turns its outputs into probabilities; becomes the wrapper's `activation`.
             None is found out from the outputs.
 
+        verify: Try the wrapper on random numbers, if the model is in evaluation mode: an image
+            network must give a frame the same features alone, among others and in another order
+            (one whose blocks shift features between frames does not); the parts of a 3D network
+            must make up its own output. That takes six frames of 64 x 64, or two passes of 8 frames
+            of 32 x 32. An image network that does not take these is tried on four frames of its
+            preprocessing's size, a 3D network (S3D) when it is first used.
+
     Returns:
         A `VideoModel`.
 
     Raises:
         UnsupportedModelError: If the model is not recognised; the message says what was looked at.
+            Also if it is no image network by the way it treats frames.
+        ModelError: If a 3D network does something else than the parts it is known to have.
         OptionError: If the names are not a list of text, there is no such activation, or either is
             given for a `VideoModel`, which has its own.
 
@@ -61,6 +86,7 @@ def wrap(
     """
     names = checked_names(class_names)
     require_activation(activation)
+    require_flag("verify", verify)
     if isinstance(model, VideoModel):
         for name, given in (("class_names", names), ("activation", activation)):
             if given:
@@ -70,12 +96,13 @@ def wrap(
                     f"Set its own: model.{name} = {'(...)' if name == 'class_names' else '...'}.",
                 )
         return model
-    for recognise in RECOGNISERS:
-        wrapper = recognise(model, preprocessing)
-        if wrapper is not None:
-            wrapper.class_names = names
-            wrapper.activation = activation
-            return wrapper
+    wrapper = _recognised(model, preprocessing)
+    if wrapper is not None:
+        wrapper.class_names = names
+        wrapper.activation = activation
+        if verify:
+            _verify(wrapper)
+        return wrapper
     kind = type(model)
     raise UnsupportedModelError(
         "r3d_18, mc3_18, r2plus1d_18 or s3d of torchvision, or an image classifier of torchvision "
@@ -85,6 +112,116 @@ def wrap(
         "FrameRecurrent(encoder, lstm, classifier), EarlyFusion(model, frames), "
         'Conv3D(model, stages=[...], pool="...", classifier="..."), or a subclass of VideoModel.',
     )
+
+
+def _recognised(model: nn.Module, preprocessing: Preprocessing | None) -> VideoModel | None:
+    wrappers = (recognise(model, preprocessing) for recognise in RECOGNISERS)
+    return next((wrapper for wrapper in wrappers if wrapper is not None), None)
+
+
+def require_wrapped(model: object) -> None:
+    """Raise on a network of a known library as it is, which does not take canonical clips.
+
+    Of clips of three frames it might take time for colour, without an error.
+
+    Raises:
+        ModelError: With how to wrap it.
+
+    Example:
+        >>> import torchvision
+        >>> require_wrapped(torchvision.models.video.r3d_18())
+        Traceback (most recent call last):
+        ...
+        temporal_attr._errors.ModelError: expected a model of clips (batch, time, channel, ...
+    """
+    network = model.__self__ if isinstance(model, MethodType) else model
+    if not isinstance(network, nn.Module) or "forward" in vars(network):
+        return
+    if not str(getattr(type(network).forward, "__module__", None)).startswith(_LIBRARIES):
+        return
+    if isinstance(model, MethodType) and model.__name__ not in ("forward", "_wrapped_call_impl"):
+        return
+    wrapper = _recognised(network, None)
+    layout = (
+        "(frames, channel, height, width)"
+        if isinstance(wrapper, FramewiseModel)
+        else ("(batch, channel, time, height, width)")
+    )
+    raise ModelError(
+        "a model of clips (batch, time, channel, height, width)",
+        f"the bare network {type(network).__name__}"
+        + ("" if wrapper is None else f", which takes {layout}"),
+        "Pass wrap(model)."
+        if wrapper is not None
+        else "Wrap it: Conv3D(model) if it takes (batch, channel, time, height, width), "
+        "LateFusion(model) if it takes single frames, or a subclass of VideoModel.",
+    )
+
+
+def _verify(wrapper: VideoModel) -> None:
+    """Try a wrapper on random numbers; one that cannot be tried is when it is first used."""
+    if any(part.training and depends_on_training(part) for part in wrapper.modules()):
+        return
+    known = next((entry for entry in wrapper.parameters() if entry.is_floating_point()), None)
+    if known is None or known.is_meta:
+        return
+    with torch.inference_mode(False), torch.no_grad():
+        for size in _sizes(wrapper):
+            random = torch.Generator().manual_seed(0)
+            shape = (_GROUP, wrapper.channels, *size)
+            frames = torch.randn(shape, generator=random).to(known)
+            try:
+                if _tried_on(wrapper, frames):
+                    return
+            except RuntimeError as error:
+                if is_out_of_memory(error):
+                    return
+                raise
+
+
+def _sizes(wrapper: VideoModel) -> list[tuple[int, int]]:
+    """Small frames, and those of the preprocessing for networks that take no others."""
+    if isinstance(wrapper, Conv3D):
+        return [(_SMALLEST, _SMALLEST)]
+    crop = None if wrapper.preprocessing is None else wrapper.preprocessing.crop
+    return [(_SMALL, _SMALL), *([] if crop is None else [crop])]
+
+
+def _tried_on(wrapper: VideoModel, frames: Tensor) -> bool:
+    """Whether a wrapper could be tried on frames of this size.
+
+    Raises:
+        UnsupportedModelError: If frames see each other.
+        ModelError: If parts do not make up the model.
+    """
+    if isinstance(wrapper, Conv3D):
+        return _runs(lambda: wrapper.agrees_with_parts(frames[None, :8]))
+    if not isinstance(wrapper, FramewiseModel):
+        return True
+    try:
+        few = frames[: 3 if frames.shape[-1] == _SMALL else 2]
+        if _runs(lambda: require_framewise(wrapper, few)):
+            return True
+        # One that takes frames in groups only, as temporal shift does, fits none of these.
+        if _runs(lambda: wrapper.encode(frames)):
+            raise mixes_frames(f"one that takes {len(frames)} frames, but not one or three")
+    except ModelError as error:
+        kind = type(getattr(wrapper, "encoder", wrapper)).__name__
+        raise UnsupportedModelError(error.expected, f"{kind}: {error.got}", error.remedy) from error
+    return False
+
+
+def _runs(attempt: Callable[[], object]) -> bool:
+    """Whether an attempt ends; a network that frames do not fit raises one of these."""
+    try:
+        attempt()
+    except ModelError:
+        raise
+    except (RuntimeError, ValueError, AssertionError) as error:
+        if is_out_of_memory(error):
+            raise
+        return False
+    return True
 
 
 def checked_names(class_names: Sequence[str]) -> tuple[str, ...]:

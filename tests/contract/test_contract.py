@@ -281,7 +281,8 @@ def test_a_model_in_training_mode(method, model, clip):
     model.train()
     before = state_of(model)
     with pytest.raises(
-        ModelError, match=r"a model in evaluation mode, got encoder in training mode"
+        ModelError,
+        match=r"a model in evaluation mode, got encoder.1 \(BatchNorm2d\) in training mode",
     ):
         method.build(model).attribute(clip, target=0)
     assert_same_state(before, state_of(model))

@@ -8,6 +8,7 @@ import torch
 import tqdm.std
 from torch._C import _functorch as functorch
 
+from temporal_attr.models import Trial, require_as_assumed
 from tests.helpers.families import family
 from tests.helpers.methods import METHODS
 
@@ -48,15 +49,21 @@ def rows_of(gradient):
 def recurrent():
     """A framewise model, which is counted at its encoder."""
     wrapper, _ = family("gru_mean").build()
-    return wrapper.double(), Counter(wrapper.encoder, len)
+    tried(wrapper.double())
+    return wrapper, Counter(wrapper.encoder, len)
+
+
+def tried(wrapper):
+    """A model is tried once, whoever asks first; that is no part of a run."""
+    clip = family("gru_mean").clip(torch.float64)
+    require_as_assumed(Trial(wrapper, (clip,)))
+    wrapper.frame_logits(clip)
 
 
 def convolutional():
     """A model of whole clips, counted at its first layer, where time is still whole."""
     wrapper, _ = family("conv3d_windows").build()
-    wrapper.double()
-    # Its parts are tried once a model, whoever asks first; that is no part of a run.
-    wrapper.frame_logits(family("gru_mean").clip(torch.float64))
+    tried(wrapper.double())
     return wrapper, Counter(wrapper.stages[0], lambda output: len(output) * output.shape[2])
 
 

@@ -1,5 +1,7 @@
 """Gradients of batch and instance norm, which PyTorch itself gets wrong for a batch of one."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,7 +12,7 @@ from temporal_attr import LRP, FrameMaskingTSR, LateFusion, ShuffleProbe, Tempor
 from temporal_attr._run import RunContext
 from temporal_attr.attributions._nested import NestedMethod
 from temporal_attr.clips import Normalization
-from temporal_attr.gradients import reliable_backward
+from temporal_attr.gradients import mended, reliable_backward
 from temporal_attr.gradients._autograd import norm_backward_is_wrong
 from temporal_attr.relevance import Composite
 from tests.helpers.families import vivid
@@ -102,16 +104,19 @@ def test_methods_on_top_agree_with_a_batch_of_two(model):
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("norm", ["batch", "instance"])
-def test_no_layout_of_a_gradient_is_taken_for_another(layout, norm):
+@pytest.mark.parametrize("how", ["mode", "graph"])
+def test_no_layout_of_a_gradient_is_taken_for_another(layout, norm, how):
     shape = (1, 6, 4, 4)
     x = torch.randn(shape).contiguous(memory_format=layout).requires_grad_()
     mean, variance = torch.randn(6), torch.rand(6) + 0.5
-    with reliable_backward(on_cuda=False):
+    with reliable_backward(on_cuda=False) if how == "mode" else nullcontext():
         output = (
             F.batch_norm(x, mean, variance)
             if norm == "batch"
             else F.instance_norm(x, mean, variance, use_input_stats=False)
         )
+    if how == "graph":
+        mended(output)
     values = torch.randn(shape)
     expected = values / (variance[:, None, None] + 1e-5).sqrt()
     for order in ((0, 1, 2, 3), (0, 2, 3, 1), (2, 3, 0, 1), (3, 2, 1, 0)):

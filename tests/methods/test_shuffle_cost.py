@@ -6,6 +6,8 @@ from torch import nn
 
 from temporal_attr import FrameRecurrent, LateFusion, ShuffleProbe
 
+pytestmark = pytest.mark.usefixtures("without_trials")
+
 FRAMES, CLASSES = 6, 3
 
 

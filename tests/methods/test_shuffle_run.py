@@ -6,13 +6,22 @@ from captum.attr import InputXGradient, IntegratedGradients, Saliency
 from torch import nn
 
 import temporal_attr._run
-from temporal_attr import LRP, FrameRecurrent, LateFusion, ShuffleProbe, TemporalGradient
+from temporal_attr import (
+    LRP,
+    FrameRecurrent,
+    HalfPrecisionWarning,
+    LateFusion,
+    ShuffleProbe,
+    TemporalGradient,
+)
 from temporal_attr.attributions.shuffle_probe import _by_frame
 from temporal_attr.clips import IDENTITY, BlockShuffle
 from temporal_attr.gradients import _memory_ladder
 from temporal_attr.models import VideoModel
 from temporal_attr.relevance import Box, Composite
 from temporal_attr.zoo import build_model
+
+pytestmark = pytest.mark.usefixtures("without_trials")
 
 CLASSES, FRAMES = 3, 4
 BY_CLIP = ("by clip, then whole", "by clip")
@@ -443,7 +452,8 @@ def test_half_precision_comes_last_and_is_said(monkeypatch):
     expected = ShuffleProbe(model, shuffles=5).explain(clips(dtype=torch.float32), 1, flow=None)
     no_whole_graph(monkeypatch)
     probe = ShuffleProbe(TemporalGradient(function_of(model)), shuffles=5, chunk_size=8)
-    found = probe.explain(clips(dtype=torch.float32), 1, flow=None)
+    with pytest.warns(HalfPrecisionWarning, match="bfloat16"):
+        found = probe.explain(clips(dtype=torch.float32), 1, flow=None)
     assert (found.run.path, found.run.precision) == ("by clip, then half", "bfloat16")
     assert found.run.tried == ("whole",)
     assert "NOT full precision" in found.summary()

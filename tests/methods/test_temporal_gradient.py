@@ -14,6 +14,7 @@ from temporal_attr import (
     FrameLogits,
     FrameLogitsError,
     FramewiseModel,
+    HalfPrecisionWarning,
     LateFusion,
     ModelError,
     OptionError,
@@ -334,7 +335,8 @@ class Faulty(nn.Module):
 def test_half_precision_comes_last_and_says_so():
     model = Faulty(RuntimeError("[enforce] DefaultCPUAllocator: can't allocate memory"), True)
     clip = torch.rand(1, 4, 3, 2, 2)
-    result = TemporalGradient(model).explain(clip, target=1, influence=False)
+    with pytest.warns(HalfPrecisionWarning, match="every path of full precision"):
+        result = TemporalGradient(model).explain(clip, target=1, influence=False)
     assert (result.run.path, result.run.precision) == ("half", "bfloat16")
     assert result.run.tried == ("whole",)
     assert "NOT full precision" in result.summary()

@@ -6,9 +6,17 @@ import torch
 from captum.attr import IntegratedGradients, Saliency
 from torch import nn
 
-from temporal_attr import Blocks, FrameMaskingTSR, LateFusion, TemporalGradient
+from temporal_attr import (
+    Blocks,
+    FrameMaskingTSR,
+    HalfPrecisionWarning,
+    LateFusion,
+    TemporalGradient,
+)
 from temporal_attr.zoo import build_model
 from tests.helpers.families import CLASSES, image_encoder
+
+pytestmark = pytest.mark.usefixtures("without_trials")
 
 FRAMES, SIDE, BATCH = 6, 16, 2
 EVERY = BATCH * FRAMES
@@ -295,7 +303,8 @@ def test_a_nested_gradient_that_fell_to_half_precision_is_said():
     full = tsr.explain(clip, [1, 2])
     assert full.run.precision == "full"
     model.half_only = True
-    found = tsr.explain(clip, [1, 2])
+    with pytest.warns(HalfPrecisionWarning, match="bfloat16"):
+        found = tsr.explain(clip, [1, 2])
     assert found.run.precision == "bfloat16"
     # Fewer clips at a time are tried first, as they cost no precision.
     assert found.run.tried == ("attribution with 2 clips", "whole", "by clip with 2 clips")

@@ -209,8 +209,7 @@ class ContrastiveLRPTemporal(VideoMethod, GradientAttribution):  # type: ignore[
         """A call's arguments, checked."""
         model = self._model_with_timesteps()
         _require_sum(model)
-        clip = self._checked_clip(inputs)
-        self._checked_arguments(additional_forward_args)
+        clip, _ = self._checked_single(inputs, additional_forward_args)
         return TimestepRequest(
             model=model,
             clip=clip,

@@ -149,9 +149,8 @@ def _attribution(request: ClipRequest, copies: Copies, rows: Rows, run: RunConte
     clips, places = _passed(request, copies, rows)
     target = request.target if request.nested.arguments else request.target[rows]
     fewer = len(copies) > 1 and not request.fixed and not request.nested.arguments
-    nested = request.nested.in_full_precision() if fewer else request.nested
     with seeded(request.seed):
-        found = nested.attribute(clips, target, run)
+        found = request.nested.attribute(clips, target, run, spare=fewer)
     return _require_shaped(found, clips)[places]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, get_args
 
 from captum.attr import Attribution, PerturbationAttribution
@@ -41,6 +42,7 @@ from temporal_attr.perturbations import (
     as_feature_mask,
     check_baselines,
     require_on_stop,
+    seeded,
 )
 
 
@@ -265,7 +267,7 @@ class FrameMaskingTSR(VideoMethod, PerturbationAttribution):  # type: ignore[mis
         on_stop: OnStop = "raise",
     ) -> RescalingRequest:
         """A call's arguments, checked."""
-        clip = self._checked_clip(inputs).detach()
+        clip, arguments = self._checked_single(inputs, additional_forward_args)
         if self.window >= clip.shape[1] + (self.baselines != "neighbour"):
             raise ClipError(
                 f"a clip of at least the {self.window} frames of the window"
@@ -273,10 +275,9 @@ class FrameMaskingTSR(VideoMethod, PerturbationAttribution):  # type: ignore[mis
                 f"{clip.shape[1]} frames",
                 "Mask fewer frames at once.",
             )
-        arguments = self._checked_arguments(additional_forward_args)
         return RescalingRequest(
             nested=NestedMethod(self.method, arguments, self.method_arguments),
-            clip=clip,
+            clip=clip.detach(),
             target=target,
             labels=self._labels(clip),
             baselines=self.baselines,
@@ -289,6 +290,10 @@ class FrameMaskingTSR(VideoMethod, PerturbationAttribution):  # type: ignore[mis
             predict=predict,
             on_stop=on_stop,
         )
+
+    def _draws(self) -> AbstractContextManager[Any]:
+        """With a seed, a model may draw random numbers: each pass gets the same ones."""
+        return seeded(self.seed)
 
     def _labels(self, clip: Tensor) -> Labels | None:
         """The features of every frame, found before the work, as they may not fit the frames."""

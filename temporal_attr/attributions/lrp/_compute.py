@@ -13,7 +13,7 @@ from temporal_attr._run import RunContext
 from temporal_attr._typing import ClipTensor, Logits, Target, TargetLike
 from temporal_attr.attributions._relevance import traced
 from temporal_attr.gradients import isolated_autograd, resolve_target
-from temporal_attr.models import VideoModel, check_logits
+from temporal_attr.models import VideoModel, model_logits
 from temporal_attr.relevance import Composite
 
 
@@ -50,7 +50,7 @@ def clip_relevance(request: RelevanceRequest, run: RunContext) -> ClipRelevance:
     with isolated_autograd((request.clip,)) as (clip,):
 
         def forward(clip: Tensor) -> Tensor:
-            return check_logits(request.model(clip, *request.arguments), len(clip))
+            return model_logits(request.model, (clip,), request.arguments)
 
         found = traced(request.model, forward, clip, request.composite, run)
         logits = found.output.detach()

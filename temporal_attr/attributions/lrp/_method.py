@@ -192,6 +192,5 @@ class LRP(VideoMethod, GradientAttribution):  # type: ignore[misc]
         additional_forward_args: Any,  # noqa: ANN401
     ) -> RelevanceRequest:
         """A call's arguments, checked."""
-        clip = self._checked_clip(inputs)
-        arguments = self._checked_arguments(additional_forward_args)
+        clip, arguments = self._checked_single(inputs, additional_forward_args)
         return RelevanceRequest(self.model, clip, target, arguments, self.composite)

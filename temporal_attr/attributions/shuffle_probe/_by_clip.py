@@ -113,7 +113,7 @@ def _scored(request: ScoreRequest, pairs: Tensor, spare: bool, run: RunContext) 
     clips = request.clip[examples[:, None], request.orders[places]]
     target_of = partial(target_of_copies, request, examples)
     if isinstance(request.scorer, MethodScorer):
-        return _by_method(request.scorer, clips, target_of, run)
+        return _by_method(request.scorer, clips, target_of, spare, run)
     return _by_gradient(request.scorer, clips, target_of, spare, run)
 
 
@@ -139,11 +139,15 @@ def _by_gradient(
 
 
 def _by_method(
-    scorer: MethodScorer, clips: ClipTensor, target_of: TargetOf, run: RunContext
+    scorer: MethodScorer,
+    clips: ClipTensor,
+    target_of: TargetOf,
+    spare: bool,
+    run: RunContext,
 ) -> _Chunk:
     """One forward pass for the logits, and those of the method."""
     logits = scorer.nested.logits(clips, run)
-    found = scorer.nested.attribute(clips, target_of(logits), run)
+    found = scorer.nested.attribute(clips, target_of(logits), run, spare)
     return _Chunk(_reduced(found, clips, scorer.reduction), logits)
 
 

@@ -296,14 +296,13 @@ class ShuffleProbe(VideoMethod, PerturbationAttribution):  # type: ignore[misc]
         flow: FlowAlgorithm | None = None,
     ) -> ProbeRequest:
         """A call's arguments, checked."""
-        clip = self._checked_clip(inputs)
+        clip, arguments = self._checked_single(inputs, additional_forward_args)
         if clip.shape[1] < SHORTEST:
             raise ClipError(
                 f"at least {SHORTEST} frames to shuffle",
                 f"{clip.shape[1]}",
                 "Two frames have one other order, which is no sample of orders.",
             )
-        arguments = self._checked_arguments(additional_forward_args)
         nested = NestedMethod(self.method, arguments, self.method_arguments)
         return ProbeRequest(
             scorer=scorer_of(nested, self.reduction),

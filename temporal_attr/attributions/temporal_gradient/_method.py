@@ -61,7 +61,8 @@ class TemporalGradient(VideoMethod, GradientAttribution):  # type: ignore[misc]
             and the graph of one chunk of frames, whatever the length; `"checkpoint"` (a model
             with stages) runs each stage again in the backward pass; `"offload"` keeps the graph in
             the CPU's memory; `"half"` is the leanest of these in bfloat16, to about 2 digits.
-            `"auto"` tries them in this order and moves on only when memory runs out.
+            `"auto"` tries them in this order and moves on only when memory runs out; where that
+            ends at `"half"`, a `HalfPrecisionWarning` says so.
         chunk_size: Frames encoded at a time on the framewise path; by default 16, and fewer if
             those do not fit.
         activation: What turns the model's outputs into probabilities: `"softmax"`, `"sigmoid"`
@@ -211,11 +212,12 @@ class TemporalGradient(VideoMethod, GradientAttribution):  # type: ignore[misc]
         additional_forward_args: Any,  # noqa: ANN401
     ) -> GradientRequest:
         """A call's arguments, checked."""
+        clips, arguments = self._checked_call(inputs, additional_forward_args)
         return GradientRequest(
             model=self.model,
-            clips=self._checked_clips(inputs),
+            clips=clips,
             target=target,
-            arguments=self._checked_arguments(additional_forward_args),
+            arguments=arguments,
             objective=self.objective,
             memory=self.memory,
             chunk_size=self.chunk_size,

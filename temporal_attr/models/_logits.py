@@ -1,0 +1,63 @@
+"""The logits of any model of clips, or an error that says what it would take."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from temporal_attr._errors import ModelError, TemporalAttrError
+from temporal_attr._memory import is_out_of_memory
+from temporal_attr.models._base import VideoModel, check_logits
+
+
+def model_logits(
+    model: Callable[..., Any], clips: tuple[Tensor, ...], arguments: tuple[Any, ...] = ()
+) -> Tensor:
+    """Logits `(batch, classes)` that a model gives for clips.
+
+    Args:
+        model: A wrapper, or any function of clips.
+        clips: `(batch, time, channel, height, width)` each.
+        arguments: Handed to the model after the clips.
+
+    Raises:
+        ModelError: If the output is no logits, or a layer of PyTorch inside a module that is no
+            `VideoModel` refuses what it got, as a network of another layout does; that error is
+            then the cause. Errors of wrappers and of your own code are raised as they are.
+
+    Example:
+        >>> import torch
+        >>> network = torch.nn.Sequential(torch.nn.Conv3d(3, 4, 3), torch.nn.Flatten())
+        >>> model_logits(network, (torch.rand(1, 8, 3, 16, 16),))
+        Traceback (most recent call last):
+        ...
+        temporal_attr._errors.ModelError: expected a model that takes clips (batch, time, ...
+    """
+    try:
+        output = model(*clips, *arguments)
+    except Exception as error:
+        if isinstance(model, VideoModel) or not _refused_by_a_layer(error):
+            raise
+        shapes = ", ".join(str(tuple(clip.shape)) for clip in clips)
+        raise ModelError(
+            "a model that takes clips (batch, time, channel, height, width)",
+            f"{type(error).__name__} inside it for a clip of shape {shapes} ({error})",
+            "If the network takes another layout, wrap it: wrap(model), Conv3D(model) for (batch, "
+            "channel, time, height, width), LateFusion(model) for single frames; or pass a "
+            "function such as lambda clip: model(clip.transpose(1, 2)).",
+        ) from error
+    return check_logits(output, clips[0].shape[0])
+
+
+def _refused_by_a_layer(error: Exception) -> bool:
+    """Whether an error was raised in PyTorch's own layers, and not for want of memory."""
+    if not isinstance(error, (RuntimeError, ValueError)) or is_out_of_memory(error):
+        return False
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    # A mode that intercepts functions stands between a layer and its kernel.
+    own = [frame for frame in frames if frame.f_code.co_name != "__torch_function__"]
+    place = str(own[-1].f_globals.get("__name__", ""))
+    return place.startswith("torch.nn.") and not isinstance(error, TemporalAttrError)
