@@ -8,7 +8,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from temporal_attr._activation import Activation, require_activation

@@ -28,7 +28,14 @@ ALLOWED = {
 }
 # Files outside of the rooms, which every room may read and which read no room.
 SHARED = {
-    "_activation", "_errors", "_files", "_memory", "_require", "_run", "_seeding", "_typing",
+    "_activation",
+    "_errors",
+    "_files",
+    "_memory",
+    "_require",
+    "_run",
+    "_seeding",
+    "_typing",
 }
 
 # "About 300" lines a file and "about 30" a function: a tenth more, and half more, are not about.
