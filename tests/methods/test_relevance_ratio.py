@@ -88,7 +88,8 @@ def mixer(blocks):
 
 def test_networks_without_an_activation_after_their_sums_are_warned_of():
     clip = torch.rand(1, 3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    model, signed = mixer(6), Composite(Epsilon(), Epsilon(), input=None)
+    clip, model = clip.double(), mixer(6).double()
+    signed = Composite(Epsilon(), Epsilon(), input=None)
     found = LRP(model, signed).explain(clip, target=1)
     assert found.relevance_ratio.item() > 1000
     assert found.convergence_delta.abs() < 1e-3
@@ -100,7 +101,7 @@ def test_networks_without_an_activation_after_their_sums_are_warned_of():
     assert 0.999 < found.relevance_ratio.item() < 2
     assert "WARNING" not in found.summary()
     # A ReLU after every sum takes what cancelled away.
-    zoo = build_model("inflated-resnet", classes=4, widths=(4, 8))
+    zoo = build_model("inflated-resnet", classes=4, widths=(4, 8)).double()
     found = LRP(zoo).explain(clip, target=1)
     assert 0.999 < found.relevance_ratio.item() < 10
     contrasted = ContrastiveLRPTemporal(zoo).explain(clip, target=1)
