@@ -164,7 +164,8 @@ def _misfit(kind: str, path: Path, problem: str) -> ModelError:
 
 def _read_state(path: Path) -> tuple[dict[str, Tensor], list[str]]:
     """The state dict in a file, and what is to be said of where in it that was."""
-    found, chosen = _read(path), []
+    found = _read(path)
+    chosen: list[str] = []
     parts = [
         part for part in PARTS if isinstance(found, dict) and isinstance(found.get(part), dict)
     ]

@@ -187,9 +187,10 @@ class RecurrentCall:
 
 def _weights(tensors: Sequence[Tensor], has_biases: bool) -> Weights:
     """The weights of one layer and direction, in the order in which torch has them."""
-    into, over, *rest = tensors
-    bias_into, bias_over, *rest = rest if has_biases else (None, None, *rest)
-    return Weights(into, over, bias_into, bias_over, *rest)
+    biases = tensors[2:4] if has_biases else (None, None)
+    # With a projection, which stands last, their number is odd.
+    projection = tensors[-1] if len(tensors) % 2 else None
+    return Weights(tensors[0], tensors[1], *biases, projection)
 
 
 def run_recurrent(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401

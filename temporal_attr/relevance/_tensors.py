@@ -76,7 +76,8 @@ class TensorTable:
         """
         if id(tensor) in self._handed_on:
             return self._handed_on[id(tensor)][1]
-        node, place = tensor.grad_fn, tensor.output_nr
+        node: Any = tensor.grad_fn
+        place = tensor.output_nr
         if not is_module_hook(node):
             return tensor
         while is_module_hook(node):
