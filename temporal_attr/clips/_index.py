@@ -6,7 +6,7 @@ from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Int64
@@ -15,7 +15,6 @@ from temporal_attr.clips._container import OpenVideo, open_video
 
 if TYPE_CHECKING:
     import av
-    from av.video.stream import VideoStream
 
 # Frames that decoders keep back at most, to show them in another order than they are stored in.
 _DEEPEST_REORDERING = 32
@@ -106,7 +105,7 @@ class PacketTable:
         return len(self.times) - sum(self.hidden) + round(missing) if missing > 2.5 else 0
 
 
-def _unseen_vp8(packet: av.Packet[VideoStream]) -> bool:
+def _unseen_vp8(packet: av.Packet[Any]) -> bool:
     """Whether a frame of VP8 only helps to make others; its first byte says so."""
     return not memoryview(packet)[0] & 16
 
