@@ -16,7 +16,7 @@ from torch.nn.modules import module as torch_module
 
 from temporal_attr import LRP, Blocks, FrameMaskingTSR, TemporalGradient, load_clip, views
 from temporal_attr._seeding import seeded
-from temporal_attr.clips import Clip
+from temporal_attr.clips import Clip, write_video
 from temporal_attr.models import load_model
 from temporal_attr.zoo import build_model
 from tests.helpers.methods import METHODS
@@ -154,12 +154,20 @@ def test_pictures_in_four_threads_are_those_of_one():
     assert in_threads(*[lambda one=one: pictures(one, clip) for one in made * 2]) == alone * 2
 
 
-def test_reading_a_video_in_four_threads_gives_the_frames_of_one(grey_video):
-    alone = [load_clip(grey_video, 5 + place).tensor for place in range(THREADS)]
-    found = in_threads(
-        *[lambda place=place: load_clip(grey_video, 5 + place).tensor for place in range(THREADS)]
-    )
-    assert all(map(torch.equal, found, alone))
+def test_videos_in_four_threads_are_those_of_one(grey_video, tmp_path, capfd):
+    frames = [np.full((32, 32, 3), level, np.uint8) for level in range(0, 240, 30)]
+
+    def read_and_write(place):
+        path = write_video(frames, tmp_path / f"{place}.webm", fps=4)
+        return load_clip(grey_video, 5 + place % 2).tensor, load_clip(path, len(frames)).tensor
+
+    alone = [read_and_write(place) for place in range(2)]
+    found = in_threads(*[lambda place=place: read_and_write(place) for place in range(THREADS)])
+    for place, tensors in enumerate(found):
+        assert all(map(torch.equal, tensors, alone[place % 2]))
+    # Standard error is still there, and still the same.
+    os.write(2, b"heard")
+    assert capfd.readouterr().err.endswith("heard")
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs Linux's list of open files")
