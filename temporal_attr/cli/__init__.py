@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from temporal_attr._errors import TemporalAttrError
+from temporal_attr.cli._print import complain, warnings_as_lines
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,41 +26,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 when done, 2 when something is wrong with what was asked or nothing can be written, 130
         when stopped by Ctrl-C, 143 when stopped by SIGTERM.
     """
-    # FFmpeg and OpenCV write their own notes about damaged files; ours say what to do.
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = vars(_parser(given).parse_args(given))
     run: Callable[..., None] = options.pop("run")
-    with _stopped_by_sigterm() as terminated:
+    with warnings_as_lines(), _stopped_by_sigterm() as terminated:
         try:
             run(**options)
             sys.stdout.flush()
         except BrokenPipeError:
             _let_go_of_output()
-            _complain("the program that read the output has ended; what was written is whole")
+            complain("the program that read the output has ended; what was written is whole")
             return 2
         except TemporalAttrError as error:
-            _complain(str(error))
+            complain(str(error))
             return 2
         except OSError as error:
             if error.errno not in _NO_ROOM:
                 raise
             _let_go_of_output()
-            _complain(f"{error.strerror}; what was written is whole")
+            complain(f"{error.strerror}; what was written is whole")
             return 2
         except KeyboardInterrupt:
-            _complain("stopped; what was written so far is kept")
+            complain("stopped; what was written so far is kept")
             return 128 + (signal.SIGTERM if terminated else signal.SIGINT)
     return 0
 
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 """Why printing may fail; what is written to folders is told by name."""
-
-
-def _complain(line: str) -> None:
-    print(f"temporal-attr: {line}", file=sys.stderr)
 
 
 def _let_go_of_output() -> None:

@@ -8,6 +8,7 @@ from temporal_attr import synthetic, views, zoo
 from temporal_attr.attributions import TemporalGradientResult
 from temporal_attr.cli._explain import explain_one, finish, prepare
 from temporal_attr.cli._output import Collection, collected
+from temporal_attr.cli._print import tell
 from temporal_attr.cli._settings import Settings
 
 VIDEO, TOGETHER = "clip.webm", "side_by_side.png"
@@ -36,7 +37,7 @@ def _fill(collection: Collection) -> None:
     shown = {cue: planted.class_names[number] for cue, number in planted.cues.items()}
     rows = {}
     for role, name in DEMO.items():
-        print(f"\n{role} ({name})")
+        tell(f"\n{role} ({name})")
         place = collection.folder / name
         settings = Settings(collection.folder / VIDEO, f"zoo:{name}", place)
         explained = explain_one(prepare(settings), settings, collection.folder / VIDEO, place)
@@ -45,7 +46,7 @@ def _fill(collection: Collection) -> None:
         rows[f"{role}: {explained.result.top_classes()[0]}"] = explained.result
     with collection.file(TOGETHER) as path:
         views.side_by_side(rows, explained.clip).savefig(path, dpi=120)
-    print(f"\nthe shape supports: {shown['appearance']}")
-    print(f"the motion supports: {shown['motion']}")
-    print("\n".join(rows))
-    print(f"side by side in {collection.folder / TOGETHER}")
+    tell(f"\nthe shape supports: {shown['appearance']}")
+    tell(f"the motion supports: {shown['motion']}")
+    tell("\n".join(rows))
+    tell(f"side by side in {collection.folder / TOGETHER}")

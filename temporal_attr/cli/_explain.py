@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from temporal_attr.cli._methods import Chosen, methods
 from temporal_attr.cli._options import values_of
 from temporal_attr.cli._output import claimed, placed
 from temporal_attr.cli._preprocessing import NAMES, described, preprocessing_for
+from temporal_attr.cli._print import complain, say, tell
 from temporal_attr.cli._settings import Settings
 from temporal_attr.cli._write import draw, write
 from temporal_attr.clips import Clip, Preprocessing, load_clip
@@ -72,8 +72,8 @@ def stop_if_asked(result: Result) -> None:
 def finish(settings: Settings) -> None:
     """Say where the results are, and if they are of no trained model."""
     if settings.weights is None and settings.model.startswith(("torchvision:", "timm:")):
-        print("The weights are random, so this explains no trained model; pass --weights FILE.")
-    print(f"written to {settings.out}")
+        tell("The weights are random, so this explains no trained model; pass --weights FILE.")
+    tell(f"written to {settings.out}")
 
 
 def prepare(settings: Settings) -> Ready:
@@ -112,6 +112,8 @@ def explain_one(ready: Ready, settings: Settings, video: Path, out: Path) -> Exp
         preprocessing=ready.preprocessing,
         show_progress=True,
     ).to(ready.device)
+    for note in clip.notes:
+        complain(f"{video}: {note}")
     target = _target(settings, model, clip, ready.names)
     say("explaining the prediction")
     found = ready.method.run(model, clip, target)
@@ -123,8 +125,9 @@ def explain_one(ready: Ready, settings: Settings, video: Path, out: Path) -> Exp
         say("drawing the pictures")
         draw(result, clip, draft)
         draft.manifest.complete = bool(getattr(result, "complete", True))
-    print(result.summary())
-    print("top classes: " + ", ".join(result.top_classes()))
+    tell(result.summary())
+    best = "largest outputs" if result.activation == "none" else "top classes"
+    tell(f"{best}: {', '.join(result.top_classes())}")
     return Explained(result, clip)
 
 
@@ -180,8 +183,3 @@ def _device(name: str) -> torch.device:
         reason = str(error).splitlines()[0]
         raise OptionError(f"a device that is there as {name}", reason, "Try cpu.") from None
     return device
-
-
-def say(line: str) -> None:
-    """Tell what is being done, on the error stream."""
-    print(f"{line} ...", file=sys.stderr, flush=True)

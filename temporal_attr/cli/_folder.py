@@ -16,17 +16,14 @@ from temporal_attr.cli._explain import (
     explain_one,
     finish,
     prepare,
-    say,
     stop_if_asked,
 )
 from temporal_attr.cli._made_from import difference, is_same_video
 from temporal_attr.cli._output import Collection, Manifest, collected
+from temporal_attr.cli._print import say, tell
 from temporal_attr.cli._settings import Settings
+from temporal_attr.clips import VIDEO_SUFFIXES
 
-SUFFIXES = (
-    ".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg",
-    ".mts", ".ogv", ".ts", ".webm", ".wmv",
-)  # fmt: skip
 TABLE, RECORD = "clips.csv", "clips.json"
 
 
@@ -73,7 +70,7 @@ def explain_folder(settings: Settings, folder: Path) -> None:
         finished = {} if settings.overwrite else _finished(ready, settings.out, videos)
         run = _FolderRun(ready, settings, collection, finished)
         for number, (name, video) in enumerate(videos.items(), 1):
-            print(f"\n{name} ({number} of {len(videos)})")
+            tell(f"\n{name} ({number} of {len(videos)})")
             run.explain(name, video)
         run.end(folder)
     finish(settings)
@@ -98,7 +95,7 @@ class _FolderRun:
         out = self._settings.out / name
         try:
             if name in self._finished:
-                print("finished before; --overwrite explains it again")
+                tell("finished before; --overwrite explains it again")
                 result: Result = load_result(out)
             else:
                 result = explain_one(self._ready, self._settings, video, out).result
@@ -129,7 +126,7 @@ class _FolderRun:
         if isinstance(first, Gathers):
             self._write_together(first.gather(list(self._done.values()), list(self._done)))
         if self._failed:
-            print(f"left out, as they could not be explained: {', '.join(self._failed)}")
+            tell(f"left out, as they could not be explained: {', '.join(self._failed)}")
 
     def _write_together(self, clips: Gathered) -> None:
         text = json.dumps(clips.to_dict(), indent=1, allow_nan=False)
@@ -138,8 +135,8 @@ class _FolderRun:
         for name, figure in views.pictures_of_set(clips).items():
             with self._collection.file(name) as path:
                 figure().savefig(path, dpi=120)
-        print("\n" + clips.table())
-        print(clips.summary())
+        tell("\n" + clips.table())
+        tell(clips.summary())
 
 
 def _finished(ready: Ready, out: Path, videos: Mapping[str, Path]) -> set[str]:
@@ -189,7 +186,7 @@ def videos_in(folder: Path, out: Path) -> dict[str, Path]:
     skipped: list[str] = []
     for path in sorted(_below(folder, out.resolve(), set())):
         name = str(path.relative_to(folder))
-        if path.is_file() and path.suffix.lower() in SUFFIXES:
+        if path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES:
             found[name] = path
         else:
             skipped.append(name)
@@ -198,7 +195,7 @@ def videos_in(folder: Path, out: Path) -> dict[str, Path]:
         say(f"skipped, which are not called like videos: {', '.join(skipped[:10])}{more}")
     if not found:
         raise OptionError(
-            f"videos ({', '.join(SUFFIXES)}) in {folder}", "none", "Name another folder."
+            f"videos ({', '.join(VIDEO_SUFFIXES)}) in {folder}", "none", "Name another folder."
         )
     return found
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_type_hints
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 
 from temporal_attr import attributions
 from temporal_attr.attributions import Result, VideoMethod
+from temporal_attr.cli._print import say
 from temporal_attr.clips import Clip
 from temporal_attr.models import VideoModel
 
@@ -110,8 +110,7 @@ class Chosen:
         if "on_stop" in takes:
             given["on_stop"] = "keep"
         if "influence" in takes and "influence" not in given and not isinstance(model, VideoModel):
-            line = "the model is not wrapped, so there are no timesteps and no influence matrix ..."
-            print(line, file=sys.stderr)
+            say("the model is not wrapped, so there are no timesteps and no influence matrix")
             given["influence"] = False
         return self._made(model, clip).explain(clip.tensor, target, **given)
 
