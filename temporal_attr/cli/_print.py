@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 from temporal_attr._errors import printable
 
@@ -29,11 +30,19 @@ def complain(line: str) -> None:
 def warnings_as_lines() -> Iterator[None]:
     """Have warnings said in one line each, without the place in the code that they come from."""
 
-    def show(message: Warning | str, *_: object) -> None:
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
         complain(str(message))
 
     # The filters stay as they are: only how a warning is shown is another.
-    before, warnings.showwarning = warnings.showwarning, show
+    before = warnings.showwarning
+    warnings.showwarning = show
     try:
         yield
     finally:

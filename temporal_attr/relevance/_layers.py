@@ -121,7 +121,8 @@ def _scaled(origin: Call, weight: Tensor, scale: Tensor) -> Tensor:
     # group writes.
     groups = origin.argument(6, "groups", 1)
     by_group = scale.reshape(groups, 1, -1, *[1] * (weight.ndim - 2))
-    return (weight.unflatten(0, (groups, -1)) * by_group).flatten(0, 1)
+    scaled: Tensor = (weight.unflatten(0, (groups, -1)) * by_group).flatten(0, 1)
+    return scaled
 
 
 def contracted(call: Call, composite: Composite) -> Handled:

@@ -187,10 +187,10 @@ class RecurrentCall:
 
 def _weights(tensors: Sequence[Tensor], has_biases: bool) -> Weights:
     """The weights of one layer and direction, in the order in which torch has them."""
-    biases = tensors[2:4] if has_biases else (None, None)
+    first, second = tensors[2:4] if has_biases else (None, None)
     # With a projection, which stands last, their number is odd.
     projection = tensors[-1] if len(tensors) % 2 else None
-    return Weights(tensors[0], tensors[1], *biases, projection)
+    return Weights(tensors[0], tensors[1], first, second, projection)
 
 
 def run_recurrent(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401
@@ -200,7 +200,8 @@ def run_recurrent(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> 
         return unroll(RecurrentCall.of(name, args, kwargs))
     given = {**dict(zip(_CELL_ARGUMENTS, args, strict=False)), **kwargs}
     state = tuple(given["hx"]) if kind == "lstm" else (given["hx"],)
-    after = CELLS[kind](given["input"], state, Weights(*map(given.get, _CELL_ARGUMENTS[2:])))
+    weights = Weights(given["w_ih"], given["w_hh"], given.get("b_ih"), given.get("b_hh"))
+    after = CELLS[kind](given["input"], state, weights)
     return after if kind == "lstm" else after[0]
 
 
