@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from numbers import Integral, Real
 
+import torch
+
 from temporal_attr._errors import OptionError
 
 INFINITE = float("inf")
+
+LONGEST = 2**24
+"""More frames than any video has: six days at 30 a second."""
 
 
 def require_within(name: str, value: object, low: float, high: float = INFINITE) -> None:
@@ -17,8 +22,8 @@ def require_within(name: str, value: object, low: float, high: float = INFINITE)
         OptionError: With the setting's name and range.
     """
     is_number = isinstance(value, Real) and not isinstance(value, bool)
-    # Written so that NaN, which compares false, is refused too.
-    if not is_number or not low <= float(value) <= high:  # type: ignore[arg-type]
+    # Written so that NaN, which compares false, is refused too; and infinity is no number.
+    if not is_number or not low <= value <= high or value == INFINITE:  # type: ignore[operator]
         raise _outside(name, "", value, low, high)
 
 
@@ -54,7 +59,7 @@ def require_share(name: str, value: object) -> None:
         OptionError: With the setting's name.
     """
     is_number = isinstance(value, Real) and not isinstance(value, bool)
-    if not is_number or not 0 <= float(value) < 1:  # type: ignore[arg-type]
+    if not is_number or not 0 <= value < 1:  # type: ignore[operator]
         raise OptionError(f"{name} in [0, 1)", repr(value), "A share, such as 0.5.")
 
 
@@ -66,6 +71,42 @@ def require_flag(name: str, value: object) -> None:
     """
     if not isinstance(value, bool):
         raise OptionError(f"{name} to be True or False", repr(value), "Choose one of them.")
+
+
+SEEDS = 2**32
+"""How many seeds there are: NumPy's and PyTorch's generators all take those."""
+
+
+def require_seed(seed: object, name: str = "seed") -> None:
+    """Raise unless a seed is one that every generator takes.
+
+    Raises:
+        OptionError: With the range.
+    """
+    require_count(name, seed, 0, SEEDS - 1)
+
+
+def require_finite(name: str, value: object) -> None:
+    """Raise unless a setting is a finite number.
+
+    Raises:
+        OptionError: With the setting's name.
+    """
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if not is_number or not -INFINITE < value < INFINITE:  # type: ignore[operator]
+        raise OptionError(f"{name} to be a finite number", repr(value), f"Choose another {name}.")
+
+
+def require_device(name: str, device: object) -> None:
+    """Raise unless this names a device.
+
+    Raises:
+        OptionError: With what PyTorch says of it.
+    """
+    try:
+        torch.device(device)  # type: ignore[call-overload]
+    except (RuntimeError, TypeError):
+        raise OptionError(f"{name} as PyTorch names one", repr(device), 'Try "cpu".') from None
 
 
 def _outside(name: str, kind: str, value: object, low: float, high: float) -> OptionError:

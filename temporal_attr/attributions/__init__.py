@@ -1,5 +1,6 @@
 """The attribution methods, one folder each, and what they share."""
 
+from temporal_attr._checked import check_calls
 from temporal_attr._run import Run, RunContext, started
 from temporal_attr.attributions._method import VideoMethod
 from temporal_attr.attributions._notebook import register_painter
@@ -48,3 +49,5 @@ __all__ = [
     "require_free",
     "started",
 ]
+
+check_calls(__name__)

@@ -1,5 +1,6 @@
 """Video in: decode a file, choose frames, bring them to a model's values."""
 
+from temporal_attr._checked import check_calls
 from temporal_attr.clips._check import check_finite, check_layout
 from temporal_attr.clips._clip import Clip, Sampling, load_clip
 from temporal_attr.clips._decode import VideoFile
@@ -54,3 +55,5 @@ __all__ = [
     "window_step",
     "write_video",
 ]
+
+check_calls(__name__, own=("clip", "count", "length", "overlap", "radius", "seed"))

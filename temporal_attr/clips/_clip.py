@@ -14,6 +14,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from temporal_attr._errors import ClipError, OptionError, VideoError
+from temporal_attr._require import require_device, require_finite
 from temporal_attr._typing import Frames
 from temporal_attr.clips._decode import VideoFile
 from temporal_attr.clips._images import ImageSequence, open_source
@@ -62,6 +63,8 @@ class Clip:
             raise ClipError(
                 "floating-point values", str(self.tensor.dtype), "For bytes: tensor.float() / 255."
             )
+        for seconds in (self.fps, *self.timestamps):
+            require_finite("fps and timestamps", seconds)
         frames = {len(self.indices), len(self.timestamps), self.tensor.shape[1]}
         if len(frames) != 1:
             raise ClipError(
@@ -79,7 +82,7 @@ class Clip:
         source: str = "tensor",
     ) -> Clip:
         """A clip from frames that are in memory already, `fps` frames a second."""
-        if not fps > 0:
+        if not 0 < fps < float("inf"):
             raise OptionError("a positive number of frames a second", str(fps), "Try fps=1.")
         indices = tuple(range(tensor.shape[1]))
         times = tuple(i / fps for i in indices)
@@ -87,6 +90,7 @@ class Clip:
 
     def to(self, device: torch.device | str) -> Clip:
         """The same clip with its tensor on another device."""
+        require_device("device", device)
         return replace(self, tensor=self.tensor.to(device))
 
     def images(self) -> Float[np.ndarray, "time height width channel"]:

@@ -13,7 +13,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from temporal_attr._errors import ClipError, OptionError
-from temporal_attr._require import require_count
+from temporal_attr._require import LONGEST, require_count, require_seed
 
 Order = tuple[int, ...]
 """`order[place]` is the frame shown at that place."""
@@ -191,8 +191,8 @@ def draw_orders(
         ...
         temporal_attr._errors.OptionError: expected at most 5 orders of 3 frames from FullShuff...
     """
-    require_count("the number of shuffles", count, 1)
-    require_count("seed", seed, 0)
+    require_count("the number of shuffles", count, 1, LONGEST)
+    require_seed(seed)
     if frames < 2:
         remedy = "A single frame has no order."
         raise ClipError("at least 2 frames to shuffle", str(frames), remedy)
@@ -224,10 +224,12 @@ def count_orders(shuffling: Shuffling, frames: int, limit: int) -> int:
         >>> count_orders(FullShuffle(), frames=3, limit=20)
         5
     """
+    require_count("limit", limit, 0, LONGEST)
     return len(_others(shuffling, frames, limit))
 
 
 def _others(shuffling: Shuffling, frames: int, limit: int) -> list[Order]:
+    require_count("frames", frames, 0, LONGEST)
     natural = tuple(range(frames))
     others = (order for order in shuffling.enumerate(frames) if order != natural)
     return list(itertools.islice(others, limit))

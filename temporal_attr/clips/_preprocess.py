@@ -11,7 +11,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from temporal_attr._errors import ClipError, OptionError
+from temporal_attr._require import require_finite
 from temporal_attr._typing import Frames, RawFrames
+
+LARGEST = 2**15
+"""Pixels that a side may have: no video format has more."""
 
 Interpolation = Literal["bilinear", "bicubic", "nearest-exact"]
 
@@ -44,6 +48,8 @@ class Normalization:
                 f"{len(self.mean)} and {len(self.std)}",
                 "Give both for every channel, in RGB order.",
             )
+        for value in (*self.mean, *self.std):
+            require_finite("each mean and standard deviation", value)
         if min(self.std) <= 0:
             raise OptionError("positive standard deviations", str(self.std), "They divide.")
 
@@ -117,10 +123,13 @@ class Preprocessing:
     antialias: bool = False
 
     def __post_init__(self) -> None:
-        sides = [self.resize] if isinstance(self.resize, int) else list(self.resize or ())
-        for side in sides + list(self.crop or ()):
-            if side < 1:
-                raise OptionError("sizes of at least 1 pixel", str(side), "Use a positive size.")
+        sides = self.resize if isinstance(self.resize, tuple) else (self.resize,)
+        for side in (*sides, *(self.crop or ())):
+            if side is None:
+                continue
+            if not 1 <= side <= LARGEST:
+                wanted = f"sizes of 1 to {LARGEST} pixels"
+                raise OptionError(wanted, str(side), "Use a positive size.")
 
     @classmethod
     def from_torchvision(cls, transforms: Any) -> Preprocessing:  # noqa: ANN401

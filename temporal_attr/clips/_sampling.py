@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from temporal_attr._errors import OptionError, TooFewFramesError
+from temporal_attr._require import LONGEST, require_count, require_share
 
 
 def require_positive(name: str, value: int) -> None:
@@ -80,8 +81,8 @@ def window_step(size: int, overlap: float) -> int:
         6
     """
     require_positive("size", size)
-    if not 0 <= overlap < 1:
-        raise OptionError("overlap in [0, 1)", str(overlap), "A share of the window, such as 0.5.")
+    require_count("size", size, 1, LONGEST)
+    require_share("overlap", overlap)
     return max(1, size - round(size * overlap))
 
 
@@ -105,6 +106,7 @@ def window_starts(total: int, size: int = 12, overlap: float = 0.5) -> tuple[int
         (0, 6, 12, 18, 20)
     """
     step = window_step(size, overlap)
+    require_count("total", total, 0, LONGEST)
     _require_available(total, size, f"a window of {size} frames")
     starts = list(range(0, total - size + 1, step))
     if starts[-1] != total - size:

@@ -1,5 +1,6 @@
 """Gradients of scalar outputs of a model with respect to frames, in whatever memory there is."""
 
+from temporal_attr._checked import check_calls
 from temporal_attr._memory import is_out_of_memory
 from temporal_attr.gradients._autograd import (
     isolated_autograd,
@@ -50,3 +51,5 @@ __all__ = [
     "resolve_target",
     "vector_jacobian_products",
 ]
+
+check_calls(__name__)

@@ -1,5 +1,6 @@
 """Numbers computed from attributions and clips."""
 
+from temporal_attr._checked import check_calls
 from temporal_attr.measures._agreement import (
     Agreement,
     FlowAgreement,
@@ -120,3 +121,12 @@ __all__ = [
     "window_bounds",
     "windowed_clip",
 ]
+
+check_calls(
+    __name__,
+    own=(
+        "attribution", "bins", "confidence", "first", "flow", "k", "keyframes", "levels", "matrices",
+        "matrix", "pixels", "probability", "relevance", "resamples", "saliency", "second", "seed",
+        "shuffles", "sigma", "target", "targets", "temporal", "threshold", "tolerance", "top",
+    ),
+)

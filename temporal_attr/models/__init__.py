@@ -1,6 +1,7 @@
 """Wrappers that make every family of video model look alike."""
 
 from temporal_attr._activation import Activation
+from temporal_attr._checked import check_calls
 from temporal_attr.models._agreement import check_wrapper
 from temporal_attr.models._base import (
     Exactness,
@@ -41,3 +42,5 @@ __all__ = [
     "require_wrapped",
     "wrap",
 ]
+
+check_calls(__name__)

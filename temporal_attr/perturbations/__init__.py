@@ -1,5 +1,6 @@
 """What is masked in a clip, the baseline that replaces it, and what that does."""
 
+from temporal_attr._checked import check_calls
 from temporal_attr._seeding import seeded
 from temporal_attr.perturbations._baselines import (
     BaselineName,
@@ -65,3 +66,5 @@ __all__ = [
     "seeded",
     "stopping",
 ]
+
+check_calls(__name__)

@@ -8,6 +8,7 @@ arguments, and lets `_structural` move it, `_recurrence` unroll it, or one of `_
 backward pass goes through.
 """
 
+from temporal_attr._checked import check_calls
 from temporal_attr.relevance._calls import Call, Handled, NoRuleError
 from temporal_attr.relevance._composite import Composite, Handler
 from temporal_attr.relevance._rules import (
@@ -39,3 +40,5 @@ __all__ = [
     "ZPlus",
     "trace",
 ]
+
+check_calls(__name__)

@@ -1,5 +1,6 @@
 """Planted videos: what decides their class is known, frame by frame and pixel by pixel."""
 
+from temporal_attr._checked import check_calls
 from temporal_attr.synthetic._events import Keyframe, Order
 from temporal_attr.synthetic._gait import Gait
 from temporal_attr.synthetic._moving import Appearance, Mixed, Motion
@@ -21,3 +22,5 @@ __all__ = [
     "PlantedVideo",
     "Task",
 ]
+
+check_calls(__name__)

@@ -1,5 +1,6 @@
 """Pictures of results and of bare attributions; figures are returned, not shown."""
 
+from temporal_attr._checked import check_calls
 from temporal_attr.views._average import average_heatmap
 from temporal_attr.views._flow_saliency import flow_saliency
 from temporal_attr.views._glance import glance
@@ -38,3 +39,5 @@ __all__ = [
     "side_by_side",
     "window_accuracy",
 ]
+
+check_calls(__name__)

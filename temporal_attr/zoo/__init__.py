@@ -1,5 +1,6 @@
 """Reference architectures, small and configurable."""
 
+from temporal_attr._checked import check_calls
 from temporal_attr.zoo._architectures import ARCHITECTURES, build_model
 from temporal_attr.zoo._base import SteppedModel
 from temporal_attr.zoo._checkpoints import (
@@ -53,3 +54,5 @@ __all__ = [
     "save_checkpoint",
     "tam2d",
 ]
+
+check_calls(__name__)

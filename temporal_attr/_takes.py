@@ -1,0 +1,288 @@
+"""What an annotation takes: whether a value fits it, and how that is said."""
+
+from __future__ import annotations
+
+import operator
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Integral, Real
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, get_args, get_origin
+
+import numpy as np
+import torch
+from jaxtyping import AbstractArray
+from torch import Tensor, nn
+
+from temporal_attr._errors import (
+    ClipError,
+    DataError,
+    ModelError,
+    OptionError,
+    TemporalAttrError,
+)
+
+Take: TypeAlias = Callable[[object], object]
+
+UNFIT = object()
+"""What `Taken.take` gives for a value that does not fit."""
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a parameter takes.
+
+    Attributes:
+        words: As an error says it.
+        take: From a value to the value that the function gets, such as the whole number that a
+            NumPy integer is; `UNFIT` if it does not fit.
+        error: What its error is.
+        at_least: Whether a value is of the kind at all, where a function may say the rest itself,
+            such as how many axes a tensor must have.
+    """
+
+    words: str
+    take: Take
+    error: type[TemporalAttrError] = OptionError
+    at_least: Callable[[object], bool] = lambda value: True
+
+
+def taken_by(hint: Any) -> Taken:  # noqa: ANN401 - any annotation
+    """What an annotation takes.
+
+    Args:
+        hint: The annotation, resolved.
+
+    Example:
+        >>> taken_by(int | None).words, taken_by(int).take(True) is UNFIT
+        ('a whole number or None', True)
+    """
+    origin = get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        return _any_of([taken_by(one) for one in get_args(hint)])
+    if origin is Literal:
+        return _one_of(get_args(hint))
+    kind = origin or hint
+    if kind in _SIMPLE:
+        return _SIMPLE[kind]
+    return _by_class(kind, get_args(hint)) if isinstance(kind, type) else ANYTHING
+
+
+def _by_class(kind: type, parts: tuple[Any, ...]) -> Taken:
+    if issubclass(kind, AbstractArray):
+        return _array(kind)
+    if issubclass(kind, Mapping):
+        return _mapping(parts)
+    if issubclass(kind, Iterable) and kind.__module__ in ("builtins", "collections.abc"):
+        return _several(kind, parts)
+    return _instance(kind)
+
+
+def usable(value: object) -> bool:
+    """Whether this is a tensor that holds numbers as all functions can read them."""
+    return (
+        isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and not value.is_nested
+        and not value.is_meta
+        and not value.is_quantized
+        and value.element_size() * 8 >= (1 if value.dtype == torch.bool else 8)
+        and not str(value.dtype).startswith("torch.float8")
+    )
+
+
+ANYTHING = Taken("anything", lambda value: value)
+
+
+def _any_of(options: Sequence[Taken]) -> Taken:
+    if ANYTHING in options:
+        return ANYTHING
+
+    def take(value: object) -> object:
+        found = [it for one in options if (it := one.take(value)) is not UNFIT]
+        # As it is, if one of them takes it so: a list is no tuple where both may be given.
+        return value if any(it is value for it in found) else next(iter(found), UNFIT)
+
+    # As it is read: "a number, text or None".
+    words = list(dict.fromkeys(one.words for one in options))
+    joined = " or ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+    def at_least(value: object) -> bool:
+        return any(one.at_least(value) for one in options)
+
+    return Taken(joined, take, options[0].error, at_least)
+
+
+def _one_of(names: Sequence[object]) -> Taken:
+    def take(value: object) -> object:
+        # By type first: not everything can be compared to a text.
+        return value if type(value) in map(type, names) and value in names else UNFIT
+
+    return Taken(" or ".join(f'"{name}"' for name in names), take)
+
+
+def _whole(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        return UNFIT
+    return value if isinstance(value, int) else operator.index(value)
+
+
+def _real(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return UNFIT
+    try:
+        number = float(value)
+    except OverflowError:  # of a whole number
+        return UNFIT
+    return number if isinstance(value, np.generic) else value
+
+
+def _flag(value: object) -> object:
+    return bool(value) if isinstance(value, bool | np.bool_) else UNFIT
+
+
+def _called(value: object) -> object:
+    # A class can be called, but makes an instance of itself and no number.
+    return value if callable(value) and not isinstance(value, type) else UNFIT
+
+
+def _text(value: object) -> object:
+    return value if isinstance(value, str) else UNFIT
+
+
+def _path(value: object) -> object:
+    # The system's calls end at a null character.
+    fits = isinstance(value, str | PathLike) and "\0" not in str(value)
+    return value if fits else UNFIT
+
+
+_NOTHING = Taken("None", lambda value: None if value is None else UNFIT)
+_SIMPLE: dict[Any, Taken] = {
+    Any: ANYTHING,
+    object: ANYTHING,
+    None: _NOTHING,
+    types.NoneType: _NOTHING,
+    float: Taken("a number", _real),
+    bool: Taken("True or False", _flag),
+    int: Taken("a whole number", _whole),
+    str: Taken("text", _text),
+    Path: Taken("a path", _path),
+    Callable: Taken("a function", _called, ModelError),
+    Tensor: Taken("a tensor", lambda value: value if usable(value) else UNFIT, ClipError, usable),
+}
+
+
+def _mapping(parts: Sequence[Any]) -> Taken:
+    keys, values = (taken_by(one) for one in parts) if parts else (ANYTHING, ANYTHING)
+
+    def take(value: object) -> object:
+        if not isinstance(value, Mapping):
+            return UNFIT
+        taken = {keys.take(key): values.take(entry) for key, entry in value.items()}
+        return UNFIT if UNFIT in taken or any(it is UNFIT for it in taken.values()) else value
+
+    return Taken(f"a mapping from {keys.words} to {values.words}", take)
+
+
+def _several(kind: type, parts: Sequence[Any]) -> Taken:
+    """A list, a tuple or the like. Of a generator, the entries are looked at by nobody."""
+    counted = kind is tuple and parts and parts[-1] is not ...
+    kinds = [taken_by(one) for one in parts if one is not ...] or [ANYTHING]
+    sized = issubclass(kind, Sequence)
+
+    def take(value: object) -> object:
+        if isinstance(value, str | bytes | Mapping | Tensor | nn.Module):
+            return UNFIT
+        if not isinstance(value, Sequence | set | frozenset | range):
+            return value if not sized and isinstance(value, Iterable) else UNFIT
+        if (counted and len(value) != len(kinds)) or (sized and isinstance(value, set | frozenset)):
+            return UNFIT
+        each = kinds if counted else kinds[:1] * len(value)
+        entries = [one.take(entry) for one, entry in zip(each, value, strict=True)]
+        if any(entry is UNFIT for entry in entries):
+            return UNFIT
+        as_it_is = all(map(operator.is_, entries, value)) and isinstance(value, kind)
+        return value if as_it_is else tuple(entries) if kind is tuple else entries
+
+    words = ", ".join(one.words for one in kinds) if counted else f"{kinds[0].words}, any number"
+    return Taken(f"a {kind.__name__.lower()} of ({words})", take, kinds[0].error)
+
+
+def _instance(kind: type) -> Taken:
+    error = (
+        ModelError if issubclass(kind, nn.Module) else
+        ClipError if kind.__name__ == "Clip" else DataError
+    )  # fmt: skip
+    name = f"{'an' if kind.__name__[0] in 'AEIOU' else 'a'} {kind.__name__}"
+    return Taken(name, lambda value: value if isinstance(value, kind) else UNFIT, error)
+
+
+def _array(hint: Any) -> Taken:  # noqa: ANN401 - a type of jaxtyping
+    free, axes = hint.index_variadic is not None, hint.dim_str.split()
+    fixed = len(hint.dims) - free
+    names = _names(hint.dtypes)
+    is_tensor = hint.array_type is Tensor
+
+    def at_least(value: object) -> bool:
+        if is_tensor:
+            return usable(value) and not value.is_complex()  # type: ignore[attr-defined]
+        return isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
+
+    def take(value: object) -> object:
+        if not at_least(value):
+            return UNFIT
+        dtype, rank = str(value.dtype), value.ndim  # type: ignore[attr-defined]
+        fits = not names or dtype.rpartition(".")[2] in names
+        return value if fits and (rank == fixed or (free and rank > fixed)) else UNFIT
+
+    of = " or ".join(dict.fromkeys(map(_kind, sorted(names)))) or "numbers"
+    shape = f" ({', '.join(axes)})" if axes else ""
+    words = f"{'a tensor' if is_tensor else 'an array'} of {of}{shape}"
+    error = ClipError if {"height", "channel"} & set(axes) else DataError
+    return Taken(words, take, error, at_least)
+
+
+def _kind(dtype: str) -> str:
+    """What a type of numbers is called."""
+    kinds = {"float": "floats", "bfloat": "floats", "uint": "whole numbers", "int": "whole numbers"}
+    return "bytes" if dtype == "uint8" else kinds.get(dtype.rstrip("0123456789"), dtype)
+
+
+def _names(dtypes: Any) -> set[str]:  # noqa: ANN401 - names, or jaxtyping's word for any
+    if not isinstance(dtypes, list | tuple | set | frozenset):
+        return set()
+    # float8 and less are stored in by networks, and computed with by nobody.
+    return {str(one) for one in dtypes if not str(one).startswith(("float8", "float4"))}
+
+
+def told(value: object) -> str:
+    """What came, in a few words."""
+    if isinstance(value, Tensor):
+        odd = "" if usable(value) else f", {'nested' if value.is_nested else value.layout}"
+        shape = "" if value.is_nested else f" of shape {tuple(value.shape)}"
+        return f"{value.dtype}{shape} on {value.device.type}{odd}"
+    if isinstance(value, np.ndarray):
+        return f"an array of {value.dtype} of shape {value.shape}"
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    if value is None or isinstance(value, bool | int | float | complex | str | bytes | np.generic):
+        return f"{value!r:.60}"
+    text = f"{value!r:.60}" if isinstance(value, list | tuple | dict | set) else ""
+    return f"a {type(value).__name__}{f' {text}' if text else ''}"
+
+
+def advice(value: object) -> str:
+    """What can be done about what came."""
+    if isinstance(value, type):
+        return "Pass an instance of it."
+    if isinstance(value, np.ndarray):
+        return "torch.from_numpy makes a tensor of an array."
+    if isinstance(value, Tensor) and not usable(value):
+        return "Pass dense values that are in memory, in float32 or another usual type."
+    if isinstance(value, Tensor) and value.is_complex():
+        return "Take its .real or .abs()."
+    if type(value).__name__ == "Clip":
+        return "Pass clip.tensor."
+    return ""

@@ -1,0 +1,28 @@
+"""Run the table, or a part of it, and print what came of it as JSON.
+
+    python -m tests.contract.hostile [--every N] [--only PREFIX] [--show raw,silent]
+"""
+
+import argparse
+import json
+import sys
+from collections import Counter
+
+from tests.contract.hostile.judge import outcomes
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--every", type=int, default=1, help="try each N-th value only")
+parser.add_argument("--only", default="", help="calls whose name begins so")
+parser.add_argument("--show", default="", help="print these outcomes as text")
+options = parser.parse_args()
+
+tried = outcomes(options.only, options.every)
+if options.show:
+    counts = Counter()
+    for one in tried:
+        counts[one.came] += 1
+        if one.came in options.show.split(","):
+            print(f"{one.came}\t{one.call}({one.parameter}={one.value})\t{one.detail}", flush=True)
+    print(counts)
+else:
+    json.dump([one.asdict() for one in tried], sys.stdout)

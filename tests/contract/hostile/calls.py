@@ -1,0 +1,470 @@
+"""One valid call of everything that is public: what bad values are then put into."""
+
+from dataclasses import dataclass, field, fields
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+import temporal_attr as ta
+from temporal_attr import (
+    attributions,
+    clips,
+    evaluation,
+    gradients,
+    measures,
+    models,
+    perturbations,
+    relevance,
+    synthetic,
+    views,
+    zoo,
+)
+from temporal_attr._run import RunContext
+from tests.contract.hostile import values
+
+ROOMS = {
+    room.__name__.rpartition(".")[2]: room
+    for room in (
+        clips, models, zoo, synthetic, gradients, perturbations, relevance, measures,
+        attributions, evaluation, views,
+    )
+}  # fmt: skip
+
+LEFT_OUT = {
+    # They have no parameters, or only those of a base that is in the table.
+    "clips.Shuffling", "clips.FullShuffle", "clips.Reversal", "perturbations.FeatureMask",
+    "perturbations.Pixels", "synthetic.Task", "attributions.Stored", "attributions.Result",
+    "attributions.PixelResult", "attributions.VideoMethod", "models.VideoModel",
+    "models.FramewiseModel", "relevance.Rule", "zoo.SteppedModel",
+    # Names of types.
+    "perturbations.Labels", "relevance.Handler", "clips.Sampling",
+    # Records that engines make of what is checked already, and tools of the engines' own.
+    "relevance.Call", "relevance.Handled", "relevance.Term", "relevance.Trace",
+    "gradients.Gradients", "attributions.RunContext", "attributions.Traits", "attributions.started",
+    "attributions.register_painter", "attributions.Run", "relevance.NoRuleError",
+    "gradients.is_out_of_memory",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Call:
+    """A valid call.
+
+    Attributes:
+        function: What is called.
+        arguments: By name.
+        free: Parameters that take what their annotation does not say.
+    """
+
+    function: Any
+    arguments: dict[str, Any]
+    free: tuple[str, ...] = field(default=())
+
+
+@cache
+def calls(room=None):
+    """All of them, or those of a room, by name: "room.name" or "room.Class.method"."""
+    tables = (
+        _clips, _models, _zoo, _synthetic, _gradients, _perturbations, _relevance, _measures,
+        _attributions, _evaluation, _views,
+    )  # fmt: skip
+    found = {}
+    for table in tables:
+        if room in (None, table.__name__.removeprefix("_")):
+            found.update(table())
+    return found
+
+
+def _room(name, **entries):
+    room = ROOMS[name]
+    return {f"{name}.{one}": Call(getattr(room, one), given) for one, given in entries.items()}
+
+
+def _methods(room, thing, kind=None, **entries):
+    name = kind or type(thing).__name__
+    return {
+        f"{room}.{name}.{one}": Call(getattr(thing, one), given) for one, given in entries.items()
+    }
+
+
+def _clips():
+    frames = (values.drawn(3, 3, 12, 16) * 255).to(torch.uint8)
+    normalization = clips.Normalization((0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
+    where = {"source": values.video()}
+    return {
+        **_room(
+            "clips",
+            BlockShuffle={"length": 2},
+            LocalShuffle={"radius": 1},
+            Clip={
+                "tensor": values.single().tensor, "indices": (0, 1, 2, 3),
+                "timestamps": (0.0, 0.25, 0.5, 0.75), "fps": 4.0, "source": "tensor",
+            },
+            Normalization={"mean": (0.5, 0.5, 0.5), "std": (0.2, 0.2, 0.2)},
+            Preprocessing={"resize": 8, "crop": (6, 6)},
+            VideoFile={"path": values.video()},
+            check_finite={"clip": values.clip()},
+            check_layout={"clip": values.clip()},
+            clip_windows={**where, "size": 4},
+            count_orders={"shuffling": clips.FullShuffle(), "frames": 4, "limit": 5},
+            dense_indices={"total": 20, "frames": 3},
+            draw_orders={"shuffling": clips.BlockShuffle(2), "frames": 6, "count": 2},
+            load_clip={**where, "frames": 3},
+            require_positive={"name": "frames", "value": 2},
+            uniform_indices={"total": 20, "frames": 3},
+            window_starts={"total": 20},
+            window_step={"size": 12, "overlap": 0.5},
+            write_video={
+                "frames": values.frames_of_bytes(3), "path": values.folder() / "out.webm",
+                "fps": 5.0,
+            },
+        ),
+        **_methods("clips", values.single(), to={"device": "cpu"}),
+        **_methods("clips", clips.Clip, "Clip", from_tensor={"tensor": values.single().tensor}),
+        **_methods(
+            "clips", normalization,
+            apply={"pixels": values.drawn(2, 3, 4, 4)}, invert={"values": values.drawn(2, 3, 4, 4)},
+        ),
+        **_methods(
+            "clips", clips.Preprocessing(resize=8, normalization=normalization),
+            __call__={"frames": frames},
+        ),
+    }  # fmt: skip
+
+
+def _models():
+    linear = nn.Linear(5, 3).eval()
+    return _room(
+        "models",
+        Conv3D={
+            "model": values.volume(), "stages": ("stem",), "pool": "pool", "classifier": "fc",
+        },
+        EarlyFusion={"model": nn.Sequential(nn.Flatten(), nn.Linear(3072, 3)).eval(), "frames": 4},
+        FrameLogits={"logits": values.drawn(1, 4, 3), "weights": torch.full((4,), 0.25)},
+        FrameRecurrent={
+            "encoder": values.encoder(), "recurrent": nn.LSTM(5, 5).eval(), "classifier": linear,
+        },
+        LateFusion={"encoder": values.encoder(), "head": linear},
+        check_logits={"logits": values.drawn(2, 3), "batch": 2},
+        class_names={"path": None},
+        load_model={"name": "zoo:late-fusion" if False else "torchvision:mc3_18", "classes": 3},
+        require_evaluation_mode={"model": values.model()},
+        wrap={"model": values.model()},
+    )  # fmt: skip
+
+
+def _zoo():
+    small = {"classes": 3, "widths": (4, 8)}
+    card = zoo.pretrained_card("mixed-appearance-late-fusion")
+    return _room(
+        "zoo",
+        AttentionPooling={"features": 8},
+        NetVLAD={"features": 8},
+        TemporalPyramid={"features": 8},
+        FrameEncoder={"widths": (4, 8)},
+        InputCellAttention={"features": 8, "hidden": 4},
+        TemporalAggregation={"channels": 4},
+        SlowFast=small,
+        TemporalTransformer={**small, "features": 8, "heads": 2, "depth": 1},
+        TubeletTransformer={"classes": 3, "features": 8, "heads": 2, "depth": 1},
+        Card={one.name: getattr(card, one.name) for one in fields(card)},
+        build_model={"architecture": "late-fusion", "classes": 3},
+        early_fusion=small,
+        factorised_resnet=small,
+        factorised_width={"temporal_kernel": 3, "kernel": 3, "inside": 4, "outside": 8},
+        inflated_resnet=small,
+        late_fusion=small,
+        load_pretrained={"name": "mixed-appearance-late-fusion"},
+        pretrained_card={"name": "mixed-appearance-late-fusion"},
+        pretrained_names={},
+        recurrent={**small, "hidden": 4},
+        save_checkpoint={
+            "model": zoo.load_pretrained("mixed-appearance-late-fusion"), "card": card,
+            "folder": values.folder() / "weights",
+        },
+        tam2d=small,
+    )  # fmt: skip
+
+
+def _synthetic():
+    planted = values.planted()
+    tasks = {name: {"size": 32} for name in ("Appearance", "Gait", "Mixed", "Motion", "Order")}
+    return {
+        **_room(
+            "synthetic",
+            Keyframe={"size": 32},
+            PlantedVideo={one.name: getattr(planted, one.name) for one in fields(planted)},
+            **tasks,
+        ),
+        **_methods("synthetic", planted, clip={}, write={"path": values.folder() / "planted.webm"}),
+        **_methods("synthetic", synthetic.Motion(frames=4, size=16), "Task", sample={"index": 0}),
+    }
+
+
+def _gradients():
+    model, clip = values.model(), values.clip()
+    frames = clip.flatten(0, 1)
+    doubled = frames.clone().requires_grad_()
+    query = gradients.GradientQuery(model, lambda logits: logits[:, :1])
+    return _room(
+        "gradients",
+        GradientQuery={"model": model, "scalars": lambda logits: logits[:, :1]},
+        encode_frames={"model": model, "frames": frames},
+        frame_graph={"model": model, "frames": frames},
+        gradient_at_features={
+            "model": model, "features": model.features(clip), "objective": lambda x: x[:, 0],
+        },
+        gradients_of={"query": query, "clips": (clip,), "run": RunContext()},
+        halving={
+            "attempt": lambda size: size, "size": 4, "fixed": False, "run": RunContext(),
+            "path": "whole",
+        },
+        isolated_autograd={"clips": (clip,)},
+        logit={"logits": values.drawn(2, 3), "target": torch.tensor([0, 1])},
+        native_recurrence={"on_cuda": False},
+        require_memory={"memory": "auto"},
+        resolve_objective={"objective": "logit"},
+        resolve_target={"target": 1, "logits": values.drawn(2, 3)},
+        vector_jacobian_products={
+            "encoded": 2 * doubled, "leaf": doubled, "vectors": values.drawn(2, *frames.shape),
+            "reduction": torch.clone, "run": RunContext(),
+        },
+    )  # fmt: skip
+
+
+def _perturbations():
+    clip, numbers = values.clip(), values.drawn(3)
+    masks = perturbations.frame_masks(2, 4, 1)[:2]
+    blocks = perturbations.Blocks(4, 8)
+    return {
+        **_room(
+            "perturbations",
+            Blocks={"height": 4, "width": 8},
+            Superpixels={"n_segments": 4},
+            Supervoxels={"n_segments": 4},
+            ChunkEffects={"change": numbers, "logits": None},
+            Effects={"change": numbers, "logits": None, "done": torch.ones(3, dtype=torch.bool)},
+            EffectsSoFar={"masks": 3, "like": clip},
+            Mask={"example": 0, "first": 0, "end": 1},
+            MaskQuery={"masks": masks, "description": "masks"},
+            as_feature_mask={"feature_mask": blocks},
+            baseline_of={"clip": clip, "baselines": 0.0},
+            check_baselines={"baselines": 0.0},
+            feature_masks={"labels": blocks.labels(clip), "example": 0, "frame": 1},
+            frame_masks={"batch": 2, "frames": 4, "window": 1},
+            masked_clips={"clip": clip, "masks": masks, "baseline": torch.zeros_like(clip)},
+            masked_frames={"clip": clip, "masks": masks, "baseline": torch.zeros_like(clip)},
+            mean_over_windows={"numbers": values.drawn(2, 3), "frames": 4, "window": 2},
+            neighbour_of={"first": 1, "end": 2, "frames": 4},
+            require_on_stop={"on_stop": "raise"},
+            seeded={"seed": 0},
+            stopping={"on_stop": "raise"},
+        ),
+        **_methods("perturbations", blocks, labels={"clip": clip}, divide={"clip": clip}),
+        **_methods(
+            "perturbations", perturbations.Superpixels(4),
+            labels={"clip": clip, "normalization": clips.IDENTITY},
+        ),
+        **_methods(
+            "perturbations", perturbations.Supervoxels(4),
+            labels={"clip": clip, "normalization": clips.IDENTITY},
+        ),
+        **_methods("perturbations", perturbations.Pixels(), labels={"clip": clip}),
+        **_methods(
+            "perturbations", masks[0],
+            applied={"clip": clip, "baseline": torch.zeros_like(clip)},
+        ),
+    }  # fmt: skip
+
+
+def _relevance():
+    return _room(
+        "relevance",
+        Box={"low": -1.0, "high": 1.0},
+        Composite={},
+        Epsilon={},
+        Flat={},
+        Gamma={},
+        WSquare={},
+        ZPlus={},
+        trace={
+            "forward": values.model(), "clip": values.clip(), "bounds": None,
+            "composite": relevance.Composite(input=relevance.Box(-9.0, 9.0)),
+        },
+    )  # fmt: skip
+
+
+def _measures():
+    scores, shuffled, matrix = values.drawn(2, 6), values.drawn(2, 5, 6), values.drawn(2, 4, 4)
+    pairs = {"first": values.drawn(9), "second": values.drawn(2, 9)[1]}
+    clip = values.drawn(1, 4, 3, 16, 16)
+    maps = {"saliency": values.drawn(1, 5, 4, 4), "flow": values.drawn(1, 4, 4, 4)}
+    logits = {"logits": values.drawn(2, 3), "shuffled_logits": values.drawn(2, 5, 3)}
+    known = torch.rand(2, 6, generator=torch.Generator().manual_seed(1)) > 0.6
+    mean = measures.average_matrices(matrix, torch.ones(2))
+    agreement = measures.flow_agreement(**maps)
+    interval = {"value": 0.5, "low": 0.25, "high": 0.75, "confidence": 0.95}
+    array = values.drawn(12).numpy()
+    pixels = {"pixels": clip}
+    both = {"ordered": scores, "shuffled": shuffled}
+    average = {"matrices": matrix, "scores": torch.full((2,), 0.75)}
+    return _room(
+        "measures",
+        Agreement=_fields(agreement.intersection),
+        Correlation={"value": 0.5, "low": 0.25, "high": 0.75, "p_value": 0.01, "count": 9},
+        FlowAgreement=_fields(agreement),
+        Interval=interval,
+        KeyframeAgreement=_fields(measures.keyframe_agreement(scores, known)),
+        MatrixAverage=_fields(mean),
+        Overlap={"share": 0.5, "chance": 0.25, "p_value": 0.05},
+        ShuffleMeasure=_fields(next(iter(measures.SHUFFLE_MEASURES.values()))),
+        average_by_class={**average, "targets": torch.tensor([0, 1])},
+        average_matrices=average,
+        average_range={"ranges": measures.ranges(matrix), "step_logits": values.drawn(2, 4)},
+        bootstrap={"values": array, "statistic": _mean},
+        context_category={"relative_drop": 0.25},
+        correlation=pairs,
+        flow_agreement=maps,
+        flow_correlations={"flow": values.drawn(2, 5), "scores": shuffled},
+        flow_magnitude=pixels,
+        frame_changes=pixels,
+        frame_scores={"attribution": clip},
+        hierarchical_bootstrap={"groups": [array, array[:6]], "statistic": _mean, "resamples": 99},
+        histogram_changes=pixels,
+        keyframe_agreement={"relevance": scores, "keyframes": known},
+        keyframes=pixels,
+        maximum_range={"ranges": measures.ranges(matrix)},
+        median_log_ratio={"ratios": shuffled},
+        motion_reliance_ratio={"ratios": shuffled},
+        natural_order_p_value={"levels": scores},
+        need_category={"probability_drop": 0.25, "probability": 0.5},
+        optical_flow=pixels,
+        paired_permutation_test=pairs,
+        profile_correlations=both,
+        ranges={"matrix": matrix},
+        rank_correlation=pairs,
+        reliance_category={"motion_reliance_ratio": 0.5},
+        require_reduction={"reduction": "l2"},
+        rising_share={"ratios": shuffled},
+        saliency_video={"attribution": clip},
+        score_ratios=both,
+        shortest_runs={"matrix": matrix},
+        shuffle_samples={**both, **logits, "target": torch.tensor([0, 1])},
+        temporal_overlap={"values": values.drawn(9), "temporal": (1, 2, 3), "k": 3},
+        tracking_category={"flow_correlation_drop": 0.25},
+        window_bounds={"windows": 3, "steps": 4, "frames": 4},
+        windowed_clip={"clip": clip, "bounds": torch.tensor([[1, 2]])},
+    )
+
+
+def _mean(drawn):
+    return drawn.mean(1)
+
+
+def _fields(record):
+    return {one.name: getattr(record, one.name) for one in fields(record)}
+
+
+def _attributions():
+    model, clip = values.model(), values.clip()
+    explained = {"inputs": clip, "target": 1}
+    free = clips.IDENTITY
+    wide = relevance.Composite(input=relevance.Box(-9.0, 9.0))
+    gradient = ta.TemporalGradient(model)
+    probe = ta.ShuffleProbe(values.stepped(), shuffles=2, normalization=free)
+    contrastive = ta.ContrastiveLRPTemporal(values.stepped(), composite=wide)
+    tsr = ta.FrameMaskingTSR(gradient)
+    saved = values.results()["lrp"].save(values.folder() / "result", overwrite=True)
+    return {
+        **_room(
+            "attributions",
+            LRP={"model": model},
+            ContrastiveLRPTemporal={"model": model},
+            FrameMaskingTSR={"method": model},
+            ShuffleProbe={"model": model},
+            TemporalGradient={"model": model},
+            load_result={"folder": saved},
+            require_free={"where": values.folder() / "nothing", "overwrite": False},
+        ),
+        **_methods("attributions", ta.LRP(model, wide), attribute=explained, explain=explained),
+        **_methods("attributions", contrastive, attribute=explained, explain=explained),
+        **_methods("attributions", tsr, attribute=explained, explain=explained),
+        **_methods("attributions", gradient, attribute=explained, explain=explained),
+        **_methods("attributions", probe, attribute=explained, explain=explained, curve=explained),
+        **_results(),
+    }
+
+
+def _results():
+    found, made = {}, values.results()
+    for name in ("gradient", "lrp", "contrastive", "shuffles", "rescaled"):
+        result = made[name]
+        kind = type(result)
+        found[f"attributions.{kind.__name__}"] = Call(kind, _fields(result))
+        found |= _methods(
+            "attributions", result,
+            class_label={"example": 0}, to_dataframe={},
+            save={"folder": values.folder() / f"saved-{name}", "overwrite": True},
+        )  # fmt: skip
+    shuffles = made["shuffles"]
+    several = {"results": [shuffles, shuffles], "names": ["a", "b", "c", "d"]}
+    found |= _methods(
+        "attributions", shuffles,
+        row={"example": 0}, samples={"example": 0}, levels={"example": 0},
+        target_logits={"example": 0}, interval={"name": "mrr"}, gather=several,
+    )  # fmt: skip
+    found |= _methods(
+        "attributions", attributions.ShuffleSet, "ShuffleSet", of={"clips": [shuffles]}
+    )
+    for name in ("shuffle_curve", "shuffle_set"):
+        kind = type(made[name])
+        found[f"attributions.{kind.__name__}"] = Call(kind, _fields(made[name]))
+    return found
+
+
+def _evaluation():
+    model, clip = values.stepped(), values.clip()
+    return _room(
+        "evaluation",
+        WindowAccuracy=_fields(values.curve()),
+        accuracy_by_window={
+            "model": model, "batches": [(clip, torch.tensor([0, 1]))], "sizes": (1, 2),
+        },
+        windowed_logits={"model": model, "clip": clip, "windows": 2},
+    )  # fmt: skip
+
+
+def _views():
+    made, clip = values.results(), values.shown()
+    pixels = {"attribution": made["lrp"], "clip": clip}
+    curve, whole = made["shuffle_curve"], made["shuffle_set"]
+    probed = {"result": made["shuffles"], "clip": clip}
+    return _room(
+        "views",
+        average_heatmap={"averages": values.averages()},
+        clip_overview={"clips": whole},
+        flow_profile=probed,
+        flow_saliency=pixels,
+        frame_strip=pixels,
+        glance={"result": made["lrp"]},
+        influence_map={"influence": made["gradient"]},
+        keyframe_strip={"result": made["rescaled"], "clip": clip},
+        overlay_grid=pixels,
+        overlay_video={**pixels, "path": values.folder() / "overlay.webm"},
+        pictures={"result": made["lrp"], "clip": clip},
+        pictures_of_set={"clips": whole},
+        planted_sheet={"videos": [values.planted()]},
+        range_curve={"curve": curve},
+        ratio_distribution={"result": made["shuffles"]},
+        relevance_heatmap={"relevance": made["contrastive"]},
+        segment_timeline={"segments": made["shuffles_of_segments"].segments[0]},
+        shuffle_profile=probed,
+        side_by_side={"attributions": {"one": made["lrp"]}, "clip": clip},
+        window_accuracy={"curve": values.curve()},
+    )
+
+
+_ = np
