@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import sys
 import typing
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Set
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -24,13 +24,14 @@ _MANY = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def check_calls(room: str, own: Collection[str] = (), but: Collection[str] = ()) -> None:
+def check_calls(room: str, own: Set[str] = frozenset(), but: Collection[str] = ()) -> None:
     """Check the calls of all functions and classes that a room hands out.
 
     Args:
         room: Its name, as `__name__`; it must have its `__all__`.
-        own: Parameters that functions check themselves, in better words: what does not fit is left
-            to them. A tensor must be one all the same, whatever its axes.
+        own: Parameters that functions check themselves, in better words, by name or as
+            "function.parameter": what does not fit is left to them. A tensor must be one of the
+            right type all the same, whatever its axes.
         but: What is left alone: records and tools that engines make and use by the thousand.
     """
     module = sys.modules[room]
@@ -48,7 +49,7 @@ def check_calls(room: str, own: Collection[str] = (), but: Collection[str] = ())
             _check_class(thing, own)
 
 
-def _check_class(kind: type, own: Collection[str]) -> None:
+def _check_class(kind: type, own: Set[str]) -> None:
     """Check calls of a class: its constructor, and its public methods unless it is a module."""
     fields: Collection[str] = getattr(kind, "__dataclass_fields__", ())
     for name, member in list(vars(kind).items()):
@@ -62,7 +63,7 @@ def _check_class(kind: type, own: Collection[str]) -> None:
             setattr(kind, name, checked(member, own, kind))
 
 
-def checked(function: F, own: Collection[str] = (), owner: type | None = None) -> F:
+def checked(function: F, own: Set[str] = frozenset(), owner: type | None = None) -> F:
     """The function, which looks at its arguments first.
 
     Args:
@@ -88,7 +89,7 @@ def checked(function: F, own: Collection[str] = (), owner: type | None = None) -
         found = taken.take(value)
         if found is not UNFIT:
             return found
-        if name in own and taken.at_least(value):
+        if not own.isdisjoint((name, f"{function.__name__}.{name}")) and taken.at_least(value):
             return value
         remedy = advice(value) or f"See help({function.__qualname__})."
         raise taken.error(f"{name} to be {taken.words}", told(value), remedy)
@@ -97,11 +98,31 @@ def checked(function: F, own: Collection[str] = (), owner: type | None = None) -
     def call(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as the function has it
         if torch.compiler.is_compiling():
             return function(*args, **kwargs)
-        seen = [look(*pair) for pair in zip(places, args, strict=False)]
+        seen = {name: look(name, value) for name, value in zip(places, args, strict=False)}
         named = {name: look(name, value) for name, value in kwargs.items()}
-        return function(*seen, *args[len(seen) :], **named)
+        _require_one_size({**seen, **named}, known, own)
+        return function(*seen.values(), *args[len(seen) :], **named)
 
     return call  # type: ignore[return-value]
+
+
+def _require_one_size(
+    given: Mapping[str, Any], known: Mapping[str, Taken], own: Set[str]
+) -> None:
+    """Raise where an axis of one name has one length in one argument and another in another."""
+    found: dict[str, tuple[str, int]] = {}
+    for name, value in given.items():
+        taken = known[name]
+        if value is None or not taken.axes or name in own:
+            continue
+        for axis, length in zip(taken.axes, value.shape, strict=True):
+            first, other = found.setdefault(axis, (name, length))
+            if axis.isidentifier() and not axis.startswith("_") and length != other:
+                raise taken.error(
+                    f"{name} of as many along {axis!r} as {first}, which has {other}",
+                    f"shape {tuple(value.shape)}",
+                    "They must belong together.",
+                )
 
 
 def annotation(function: Callable[..., Any], name: str, owner: type | None = None) -> Any:  # noqa: ANN401

@@ -42,12 +42,14 @@ class Taken:
         error: What its error is.
         at_least: Whether a value is of the kind at all, where a function may say the rest itself,
             such as how many axes a tensor must have.
+        axes: Of an array, the names of its axes, if they are all known.
     """
 
     words: str
     take: Take
     error: type[TemporalAttrError] = OptionError
     at_least: Callable[[object], bool] = lambda value: True
+    axes: tuple[str, ...] = ()
 
 
 def taken_by(hint: Any) -> Taken:  # noqa: ANN401 - any annotation
@@ -112,7 +114,9 @@ def _any_of(options: Sequence[Taken]) -> Taken:
     def at_least(value: object) -> bool:
         return any(one.at_least(value) for one in options)
 
-    return Taken(joined, take, options[0].error, at_least)
+    arrays = [one.axes for one in options if one.axes]
+    axes = arrays[0] if len(arrays) == 1 else ()
+    return Taken(joined, take, options[0].error, at_least, axes)
 
 
 def _one_of(names: Sequence[object]) -> Taken:
@@ -158,7 +162,11 @@ def _path(value: object) -> object:
     return value if fits else UNFIT
 
 
-_NOTHING = Taken("None", lambda value: None if value is None else UNFIT)
+_NOTHING = Taken(
+    "None",
+    lambda value: None if value is None else UNFIT,
+    at_least=lambda value: value is None,
+)
 _SIMPLE: dict[Any, Taken] = {
     Any: ANYTHING,
     object: ANYTHING,
@@ -193,7 +201,7 @@ def _several(kind: type, parts: Sequence[Any]) -> Taken:
     sized = issubclass(kind, Sequence)
 
     def take(value: object) -> object:
-        if isinstance(value, str | bytes | Mapping | Tensor | nn.Module):
+        if isinstance(value, str | bytes | Mapping | Tensor | np.ndarray | nn.Module):
             return UNFIT
         if not isinstance(value, Sequence | set | frozenset | range):
             return value if not sized and isinstance(value, Iterable) else UNFIT
@@ -226,22 +234,22 @@ def _array(hint: Any) -> Taken:  # noqa: ANN401 - a type of jaxtyping
     is_tensor = hint.array_type is Tensor
 
     def at_least(value: object) -> bool:
-        if is_tensor:
-            return usable(value) and not value.is_complex()  # type: ignore[attr-defined]
-        return isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
+        if not (usable(value) if is_tensor else isinstance(value, np.ndarray)):
+            return False
+        dtype = str(value.dtype).rpartition(".")[2]  # type: ignore[attr-defined]
+        return dtype in names if names else not dtype.startswith(("complex", "object", "<U"))
 
     def take(value: object) -> object:
         if not at_least(value):
             return UNFIT
-        dtype, rank = str(value.dtype), value.ndim  # type: ignore[attr-defined]
-        fits = not names or dtype.rpartition(".")[2] in names
-        return value if fits and (rank == fixed or (free and rank > fixed)) else UNFIT
+        rank = value.ndim  # type: ignore[attr-defined]
+        return value if rank == fixed or (free and rank > fixed) else UNFIT
 
     of = " or ".join(dict.fromkeys(map(_kind, sorted(names)))) or "numbers"
     shape = f" ({', '.join(axes)})" if axes else ""
     words = f"{'a tensor' if is_tensor else 'an array'} of {of}{shape}"
     error = ClipError if {"height", "channel"} & set(axes) else DataError
-    return Taken(words, take, error, at_least)
+    return Taken(words, take, error, at_least, () if free else tuple(axes))
 
 
 def _kind(dtype: str) -> str:
@@ -283,6 +291,8 @@ def advice(value: object) -> str:
         return "Pass dense values that are in memory, in float32 or another usual type."
     if isinstance(value, Tensor) and value.is_complex():
         return "Take its .real or .abs()."
+    if isinstance(value, Tensor) and not value.is_floating_point():
+        return "Convert it with `.float()`; divide bytes by 255 where values are 0 to 1."
     if type(value).__name__ == "Clip":
         return "Pass clip.tensor."
     return ""

@@ -124,9 +124,10 @@ __all__ = [
 
 check_calls(
     __name__,
-    own=(
-        "attribution", "bins", "confidence", "first", "flow", "k", "keyframes", "levels", "matrices",
-        "matrix", "pixels", "probability", "relevance", "resamples", "saliency", "second", "seed",
-        "shuffles", "sigma", "target", "targets", "temporal", "threshold", "tolerance", "top",
-    ),
-)
+    own={
+        "attribution", "bins", "bootstrap.confidence", "correlation.confidence", "first",
+        "flow_agreement.flow", "hierarchical_bootstrap.confidence", "k", "keyframes", "levels",
+        "matrices", "matrix", "pixels", "rank_correlation.confidence", "relevance", "resamples",
+        "saliency", "second", "seed", "shuffles", "sigma", "threshold", "top",
+    },
+)  # fmt: skip

@@ -21,6 +21,9 @@ Statistic: TypeAlias = Callable[[np.ndarray], np.ndarray]
 # At most so many numbers are drawn at a time, where one resample is not larger: 32 MB of float64.
 _BATCH = 4_000_000
 
+# More resamples than anybody needs, and fewer than memory cannot hold.
+_MOST = 10**6
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -262,7 +265,7 @@ def paired_permutation_test(
 
 def _generator(confidence: float, resamples: int, seed: int) -> np.random.Generator:
     require_confidence(confidence)
-    require_count("resamples", resamples, 1)
+    require_count("resamples", resamples, 1, _MOST)
     require_count("seed", seed, 0)
     return np.random.default_rng(seed)
 

@@ -81,7 +81,7 @@ def require_reduction(
         ...
         temporal_attr._errors.OptionError: expected reduction to be "l2", "l1" or a function, ...
     """
-    if not callable(reduction) and reduction not in names:
+    if not callable(reduction) and not (isinstance(reduction, str) and reduction in names):
         allowed = ", ".join(f'"{name}"' for name in names)
         raise OptionError(
             f"reduction to be {allowed} or a function", repr(reduction), "Choose one of them."

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from temporal_attr._errors import DataError
 from temporal_attr._typing import FrameScores, PerExample, ShuffledScores
 
 
@@ -143,4 +144,6 @@ def ranks(values: Float[Tensor, "... n"]) -> Float[Tensor, "... n"]:
 
 
 def _median(ratios: ShuffledScores) -> PerExample:
+    if not ratios.numel():
+        raise DataError("ratios of frames", f"shape {tuple(ratios.shape)}", "Shuffle a clip first.")
     return ratios.double().flatten(1).nanquantile(0.5, dim=1)

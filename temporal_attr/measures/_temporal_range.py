@@ -233,6 +233,7 @@ def average_by_class(
         >>> list(average_by_class(torch.ones(3, 4, 4), torch.tensor([5, 2, 3]), scores))
         [3, 5]
     """
+    _require_matrix(matrices)
     _require_pairs(matrices, targets, "targets")
     sure = _sure(matrices, scores, threshold)
     averages = {}

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from temporal_attr._errors import OptionError
-from temporal_attr._require import require_count
+from temporal_attr._require import LONGEST, require_count
 from temporal_attr._typing import ClipTensor
 from temporal_attr.clips import check_layout
 
@@ -47,7 +47,7 @@ def window_bounds(
         [[0, 5], [0, 5], [2, 7], [2, 7]]
     """
     for name, count in (("steps", steps), ("frames", frames), ("frames_per_step", frames_per_step)):
-        require_count(name, count, 1)
+        require_count(name, count, 1, LONGEST)
     if abs(steps - frames / frames_per_step) >= 1:
         raise OptionError(
             f"about {frames / frames_per_step:g} timesteps for {frames} frames at "

@@ -77,26 +77,27 @@ def _plain(hint, origin):
 
 
 def _axes(hint):
-    kinds = {
-        word
-        for word, start in (("float dtype", "float"), ("int dtype", "int"), ("bool dtype", "bool"))
-        if any(str(one).startswith(start) for one in hint.dtypes)
-    }
-    if not hint.dtypes or not isinstance(hint.dtypes, list | tuple):
-        kinds |= {"float dtype", "int dtype", "bool dtype"}
-    return kinds | ({"any axes"} if hint.index_variadic is not None else set())
+    words = {"float dtype": "float", "int dtype": ("int", "uint"), "bool dtype": "bool"}
+    if isinstance(hint.dtypes, list | tuple):
+        words = {
+            word: start
+            for word, start in words.items()
+            if any(str(one).startswith(start) for one in hint.dtypes)
+        }
+    return {*words, *(("any axes",) if hint.index_variadic is not None else ())}
 
 
-def values_for(name, hint, base):
+def values_for(name, hint, base, may_be_nan=False):
     """The bad values of a parameter.
 
     Args:
         name: Of the parameter.
         hint: Its annotation.
         base: The value of the valid call, or its default.
+        may_be_nan: Whether its number may be NaN or infinite: what is not defined, in a record.
     """
     takes = atoms(hint)
-    found = [*_things(takes, base), *_numbers(name, takes, base), *_texts(takes)]
+    found = [*_things(takes, base), *_numbers(name, takes, base, may_be_nan), *_texts(takes)]
     found += _containers(takes, base) + _tensors(takes, base)
     return [one for one in found if one is not None]
 
@@ -111,8 +112,9 @@ def _things(takes, base):
         Bad("None", None, _may(takes, "none")),
         Bad("object()", object(), _may(takes)),
         *(Bad(f"class {kind.__name__}", kind, NEVER) for kind in classes),
-        Bad("a function", _function, _may(takes, "callable")),
-        Bad("a module", _module(), _may(takes, "callable", "module")),
+        # What a user's own function raises is the user's.
+        None if "callable" in takes else Bad("a function", _function, _may(takes)),
+        None if "callable" in takes else Bad("a module", _module(), _may(takes, "module")),
         Bad("Ellipsis", ..., _may(takes)),
         Bad("bytes", b"abc", _may(takes)),
     ]
@@ -127,16 +129,17 @@ def _module():
     return nn.Linear(2, 2).eval()
 
 
-def _numbers(name, takes, base):
+def _numbers(name, takes, base, may_be_nan):
+    nan = FREE if "any" in takes or (may_be_nan and "float" in takes) else NEVER
     seed = name == "seed"
     real, whole = takes & {"float", "int", "any"}, takes & {"int", "any"}
     number = FREE if real else NEVER
     values = [
         Bad("True", True, _may(takes, "bool")),
         Bad("False", False, _may(takes, "bool")),
-        Bad("NaN", float("nan"), NEVER if "any" not in takes else FREE),
-        Bad("inf", float("inf"), NEVER if "any" not in takes else FREE),
-        Bad("-inf", float("-inf"), NEVER if "any" not in takes else FREE),
+        Bad("NaN", float("nan"), nan),
+        Bad("inf", float("inf"), nan),
+        Bad("-inf", float("-inf"), nan),
         Bad("complex", 1 + 2j, _may(takes)),
         Bad("2.5", 2.5, _may(takes, "float")),
         Bad("numpy 2.5", np.float32(2.5), _may(takes, "float")),
@@ -148,7 +151,7 @@ def _numbers(name, takes, base):
         Bad("2**63", 2**63, number),
         Bad("10**400", 10**400, number),
         Bad("-2**40", -(2**40), NEVER if seed else number),
-        Bad("numpy NaN", np.float32("nan"), NEVER if "any" not in takes else FREE),
+        Bad("numpy NaN", np.float32("nan"), nan),
         Bad("numpy True", np.bool_(True), _may(takes, "bool")),
     ]
     if isinstance(base, int) and not isinstance(base, bool) and whole:
@@ -250,8 +253,9 @@ def _of_tensor(takes, base):
         Bad("float8", base.to(torch.float8_e4m3fn), NEVER),
         Bad("bfloat16", base.bfloat16(), FREE),
         Bad("float64", base.double(), FREE),
-        Bad("NaN", base * float("nan"), NEVER),
-        Bad("inf", base + float("inf"), NEVER),
+        # To look through all pixels costs time: methods and measures do, and say what they allow.
+        Bad("NaN", base * float("nan"), FREE),
+        Bad("inf", base + float("inf"), FREE),
         Bad("negative", -1 - base, FREE),
         Bad("huge", base * 1e30, FREE),
     ]

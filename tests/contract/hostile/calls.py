@@ -49,6 +49,14 @@ LEFT_OUT = {
 }  # fmt: skip
 
 
+NOT_DEFINED = {
+    # Records, in which NaN is what is not defined, and the words for such numbers.
+    "measures.Correlation", "measures.Interval", "measures.Overlap", "measures.context_category",
+    "measures.need_category", "measures.reliance_category", "measures.tracking_category",
+    "attributions.ShuffleSet", "zoo.Card",
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Call:
     """A valid call.
