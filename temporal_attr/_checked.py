@@ -77,7 +77,7 @@ def checked(function: F, own: Set[str] = frozenset(), owner: type | None = None)
         >>> checked(double)("3")
         Traceback (most recent call last):
         ...
-        temporal_attr._errors.OptionError: expected number to be a whole number, got '3'. See help(...
+        temporal_attr._errors.OptionError: expected number to be a whole number, got '3'. ...
     """
     places = list(inspect.signature(function).parameters)
     known: dict[str, Taken] = {}
@@ -106,9 +106,7 @@ def checked(function: F, own: Set[str] = frozenset(), owner: type | None = None)
     return call  # type: ignore[return-value]
 
 
-def _require_one_size(
-    given: Mapping[str, Any], known: Mapping[str, Taken], own: Set[str]
-) -> None:
+def _require_one_size(given: Mapping[str, Any], known: Mapping[str, Taken], own: Set[str]) -> None:
     """Raise where an axis of one name has one length in one argument and another in another."""
     found: dict[str, tuple[str, int]] = {}
     for name, value in given.items():

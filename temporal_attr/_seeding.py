@@ -9,6 +9,8 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
+from temporal_attr._require import require_seed
+
 _GLOBAL = threading.RLock()
 """Held by whoever draws from the global random streams, of which the process has one each."""
 
@@ -35,6 +37,7 @@ def seeded(seed: int | None) -> Iterator[None]:
     if seed is None:
         yield
         return
+    require_seed(seed)
     with _GLOBAL, torch.random.fork_rng():
         # Captum draws from NumPy's global state as well.
         state = np.random.get_state()

@@ -111,6 +111,7 @@ def _any_of(options: Sequence[Taken]) -> Taken:
     # As it is read: "a number, text or None".
     words = list(dict.fromkeys(one.words for one in options))
     joined = " or ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+
     def at_least(value: object) -> bool:
         return any(one.at_least(value) for one in options)
 
@@ -282,17 +283,16 @@ def told(value: object) -> str:
 
 
 def advice(value: object) -> str:
-    """What can be done about what came."""
+    """What can be done about what came, if anything can be said."""
+    if isinstance(value, Tensor):
+        if not usable(value):
+            return "Pass dense values that are in memory, in float32 or another usual type."
+        if value.is_complex():
+            return "Take its .real or .abs()."
+        whole = "Convert it with `.float()`; divide bytes by 255 where values are 0 to 1."
+        return "" if value.is_floating_point() else whole
     if isinstance(value, type):
         return "Pass an instance of it."
     if isinstance(value, np.ndarray):
         return "torch.from_numpy makes a tensor of an array."
-    if isinstance(value, Tensor) and not usable(value):
-        return "Pass dense values that are in memory, in float32 or another usual type."
-    if isinstance(value, Tensor) and value.is_complex():
-        return "Take its .real or .abs()."
-    if isinstance(value, Tensor) and not value.is_floating_point():
-        return "Convert it with `.float()`; divide bytes by 255 where values are 0 to 1."
-    if type(value).__name__ == "Clip":
-        return "Pass clip.tensor."
-    return ""
+    return "Pass clip.tensor." if type(value).__name__ == "Clip" else ""

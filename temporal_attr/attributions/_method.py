@@ -18,6 +18,7 @@ from temporal_attr.clips import check_finite, check_layout
 from temporal_attr.models import (
     Trial,
     VideoModel,
+    check_fits,
     require_as_assumed,
     require_evaluation_mode,
     require_wrapped,
@@ -113,6 +114,7 @@ class VideoMethod(ABC, Attribution):  # type: ignore[misc]  # Captum has no type
         for clip in clips:
             self._check_layout(clip, channels)
             check_finite(clip)
+            check_fits(self.model, clip)
         require_evaluation_mode(self.model)
         return clips
 

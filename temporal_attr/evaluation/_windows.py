@@ -12,7 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from temporal_attr._errors import FrameLogitsError, OptionError
-from temporal_attr._require import require_count
+from temporal_attr._require import LONGEST, require_count, require_within
 from temporal_attr._typing import ClipTensor, Logits, StepWeights
 from temporal_attr.clips import check_layout
 from temporal_attr.measures._window_bounds import Windows, seen, window_bounds
@@ -20,6 +20,7 @@ from temporal_attr.models import (
     FrameLogits,
     FramewiseModel,
     VideoModel,
+    check_fits,
     require_evaluation_mode,
 )
 
@@ -47,6 +48,11 @@ class WindowAccuracy:
     accuracy: tuple[float, ...]
     full: float
     videos: int
+
+    def __post_init__(self) -> None:
+        for share in (self.full, *self.accuracy):
+            require_within("an accuracy", share, 0, 1)
+        require_count("videos", self.videos, 1)
 
 
 def windowed_logits(
@@ -90,6 +96,7 @@ def windowed_logits(
     """
     _require_ready(model, perturbations_per_eval)
     check_layout(clip, model.channels)
+    check_fits(model, clip)
     with torch.no_grad():
         return _predict(_reading(model, clip), windows, perturbations_per_eval or 1)
 
@@ -137,6 +144,7 @@ def accuracy_by_window(
     right, full, videos = [0] * len(sizes), 0, 0
     for clip, labels in tqdm(batches, "batches", disable=not show_progress, delay=2):
         check_layout(clip, model.channels)
+        check_fits(model, clip)
         if labels.shape != clip.shape[:1]:
             got = f"shape {tuple(labels.shape)}"
             raise OptionError(f"labels (batch,) for {len(clip)} clips", got, "Give one for each.")
@@ -205,7 +213,7 @@ def _predict(reading: _Reading, windows: Windows, perturbations_per_eval: int) -
 def _require_ready(model: object, perturbations_per_eval: int | None) -> None:
     """Raise unless a model's clip logits are the sum of its timesteps', and it is in use."""
     if perturbations_per_eval is not None:
-        require_count("perturbations_per_eval", perturbations_per_eval, 1)
+        require_count("perturbations_per_eval", perturbations_per_eval, 1, LONGEST)
     if not isinstance(model, VideoModel):
         raise FrameLogitsError(
             "a VideoModel, whose timesteps each have logits",

@@ -13,6 +13,7 @@ from temporal_attr.models._base import (
 from temporal_attr.models._conv3d import Conv3D
 from temporal_attr.models._early_fusion import EarlyFusion
 from temporal_attr.models._evaluation_mode import require_evaluation_mode
+from temporal_attr.models._fits import check_fits
 from temporal_attr.models._late_fusion import LateFusion
 from temporal_attr.models._load import class_names, load_model
 from temporal_attr.models._logits import model_logits
@@ -31,6 +32,7 @@ __all__ = [
     "LateFusion",
     "Trial",
     "VideoModel",
+    "check_fits",
     "check_logits",
     "check_wrapper",
     "class_names",

@@ -227,6 +227,11 @@ def check_logits(logits: Any, batch: int) -> Logits:  # noqa: ANN401 - it may be
             f"shape {tuple(logits.shape)}",
             "Pool over time and space, and keep the batch axis, before returning.",
         )
+    # A class may be ruled out by minus infinity; written so that NaN is refused too.
+    bad = int((~(logits.detach() < float("inf"))).sum())
+    if bad:
+        remedy = "Look for weights or inputs that are not finite, or for half precision."
+        raise ModelError("logits that are numbers", f"{bad} NaN or infinite", remedy)
     return logits
 
 

@@ -69,6 +69,7 @@ def baseline_of(clip: ClipTensor, baselines: Baselines) -> ClipTensor | None:
         >>> baseline_of(clip, "mean").flatten().unique()
         tensor([3.5000])
     """
+    check_baselines(baselines)
     if isinstance(baselines, Tensor):
         try:
             return baselines.detach().to(clip).expand_as(clip)

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from temporal_attr._errors import OptionError
+from temporal_attr._require import LONGEST, require_count
 from temporal_attr._typing import ClipTensor
 from temporal_attr.perturbations._masks import Mask
 
@@ -79,6 +80,7 @@ class EffectsSoFar:
     """
 
     def __init__(self, masks: int, like: ClipTensor) -> None:
+        require_count("masks", masks, 0, LONGEST)
         # Made once: small results lying between what is freed would fragment the heap.
         self._change = like.new_zeros(masks, dtype=at_least_single(like.dtype))
         self._logits: Tensor | None = None
@@ -132,5 +134,5 @@ def require_on_stop(on_stop: object) -> None:
     Raises:
         OptionError: With what it may be.
     """
-    if on_stop not in get_args(OnStop):
+    if not isinstance(on_stop, str) or on_stop not in get_args(OnStop):
         raise OptionError('on_stop to be "raise" or "keep"', repr(on_stop), "Choose one.")

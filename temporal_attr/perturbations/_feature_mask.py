@@ -118,7 +118,19 @@ class Blocks(FeatureMask):
 
 
 @dataclass(frozen=True)
-class Superpixels(FeatureMask):
+class _Segments(FeatureMask):
+    """Regions that look alike, found in pixels."""
+
+    needs_pixels: ClassVar[bool] = True
+
+    n_segments: int = 100
+
+    def __post_init__(self) -> None:
+        require_count("n_segments", self.n_segments, 1)
+
+
+@dataclass(frozen=True)
+class Superpixels(_Segments):
     """Regions of one frame that look alike (SLIC) are features. Needs scikit-image.
 
     Args:
@@ -130,13 +142,6 @@ class Superpixels(FeatureMask):
         >>> tuple(labels.shape)
         (1, 2, 16, 16)
     """
-
-    needs_pixels: ClassVar[bool] = True
-
-    n_segments: int = 100
-
-    def __post_init__(self) -> None:
-        require_count("n_segments", self.n_segments, 1)
 
     def labels(self, clip: ClipTensor, normalization: Normalization | None = None) -> Labels:
         """Superpixels of each frame, found without the others."""
@@ -151,7 +156,7 @@ class Superpixels(FeatureMask):
 
 
 @dataclass(frozen=True)
-class Supervoxels(FeatureMask):
+class Supervoxels(_Segments):
     """Regions of a clip that look alike (SLIC) are features, masked frame by frame.
 
     Needs scikit-image.
@@ -165,13 +170,6 @@ class Supervoxels(FeatureMask):
         >>> tuple(labels.shape)
         (1, 2, 16, 16)
     """
-
-    needs_pixels: ClassVar[bool] = True
-
-    n_segments: int = 100
-
-    def __post_init__(self) -> None:
-        require_count("n_segments", self.n_segments, 1)
 
     def labels(self, clip: ClipTensor, normalization: Normalization | None = None) -> Labels:
         """Supervoxels of each clip; the frames of one have the same number."""

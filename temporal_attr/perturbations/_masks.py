@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
 
+from temporal_attr._errors import DataError
+from temporal_attr._require import LONGEST, require_count
 from temporal_attr._typing import ClipTensor, FrameScores
 from temporal_attr.perturbations._baselines import neighbour_of
 from temporal_attr.perturbations._feature_mask import Labels
@@ -64,12 +66,17 @@ class Mask:
 
 def frame_masks(batch: int, frames: int, window: int) -> list[Mask]:
     """A mask for every run of `window` frames of every clip, clip by clip."""
+    _require_window(frames, window)
+    require_count("batch", batch, 0, LONGEST)
     starts = range(frames - window + 1)
     return [Mask(example, start, start + window) for example in range(batch) for start in starts]
 
 
 def feature_masks(labels: Labels, example: int, frame: int) -> list[Mask]:
     """A mask for every feature of a frame, by its number."""
+    batch, frames = labels.shape[:2]
+    require_count("example", example, 0, batch - 1)
+    require_count("frame", frame, 0, frames - 1)
     own = labels[example, frame]
     return [Mask(example, frame, frame + 1, own, int(label)) for label in own.unique()]
 
@@ -78,6 +85,8 @@ def masked_frames(
     clip: ClipTensor, masks: Sequence[Mask], baseline: ClipTensor | None
 ) -> Float[Tensor, "masked channel height width"]:
     """The masked frames of all masks, mask by mask."""
+    if not masks:
+        return clip.new_zeros(0, *clip.shape[2:])
     return torch.cat([mask.applied(clip, baseline) for mask in masks])
 
 
@@ -117,9 +126,18 @@ def mean_over_windows(
         >>> mean_over_windows(torch.tensor([[1.0, 3.0]]), frames=3, window=2)
         tensor([[1., 2., 3.]])
     """
+    _require_window(frames, window)
     starts = frames - window + 1
+    if numbers.shape[1] != starts:
+        got = f"shape {tuple(numbers.shape)}"
+        raise DataError(f"a number for each of {starts} windows", got, "Mask every run of frames.")
     covers = torch.zeros(starts, frames, dtype=torch.float64)
     for row in range(starts):
         covers[row, row : row + window] = 1
     shares = (covers / covers.sum(0)).to(numbers.device)
     return (numbers.double() @ shares).to(numbers.dtype)
+
+
+def _require_window(frames: int, window: int) -> None:
+    require_count("frames", frames, 1, LONGEST)
+    require_count("window", window, 1, frames)

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure, SubFigure
 
 from temporal_attr._errors import OptionError
 from temporal_attr.measures import MatrixAverage
-from temporal_attr.views._common import Picture
+from temporal_attr.views._common import Picture, plain
 from temporal_attr.views._relevance import array_of, counted, draw_matrix
 
 MAX_PANELS = 12
@@ -72,7 +72,10 @@ def _panels(
         )
     known = dict(names if isinstance(names, Mapping) else enumerate(names or ()))
     return [
-        (f"{known.get(number, f'class {number}')} ({counted(average.clips, 'clip')})", average)
+        (
+            f"{plain(known.get(number, f'class {number}'))} ({counted(average.clips, 'clip')})",
+            average,
+        )
         for number, average in averages.items()
     ]
 

@@ -86,7 +86,7 @@ class Drawable:
     def headline(self, shown: str, with_label: bool = False) -> str:
         """The title: the reader's own, or the subject, and how it is shown."""
         if self.title is not None:
-            return self.title
+            return plain(self.title)
         named = with_label and self.label.lower() != self.subject.lower()
         return f"{self.subject}{f': {self.label}' if named else ''}, {shown}"
 
@@ -147,7 +147,7 @@ def drawable(
         if pixels is not None:
             _require_size(clip, pixels)
     if label is not None:
-        names = (label, label)
+        names = (plain(label), plain(label))
     influence: Tensor | None = getattr(attribution, "influence", None)
     return Drawable(
         pixels=None if pixels is None else pixels[example].detach(),
@@ -170,7 +170,12 @@ def subject(found: Result | Tensor, example: int) -> str:
 
 def class_text(result: Result, example: int) -> str:
     """What the explained class is called, as matplotlib prints it letter by letter."""
-    return result.class_label(example).replace("$", r"\$")
+    return plain(result.class_label(example))
+
+
+def plain(text: str) -> str:
+    """A user's text as matplotlib prints it letter by letter, with nothing taken for a formula."""
+    return text.replace("$", r"\$")
 
 
 def one_matrix(matrices: Float[Tensor, "..."], example: int) -> Tensor:

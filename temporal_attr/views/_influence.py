@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from temporal_attr._errors import ClipError, FrameLogitsError
 from temporal_attr._typing import Influence
 from temporal_attr.attributions import Result, TemporalGradientResult
-from temporal_attr.views._common import MUTED_COLOUR, Picture, class_text, one_matrix
+from temporal_attr.views._common import MUTED_COLOUR, Picture, class_text, one_matrix, plain
 
 
 def influence_map(
@@ -81,7 +81,7 @@ def influence_map(
     sizes.set_xlabel("row maximum")
     sizes.set_xticks([0, float(largest.max())], ["0", f"{largest.max():.1e}"])
     sizes.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(own if title is None else title, fontsize=11)
+    figure.suptitle(own if title is None else plain(title), fontsize=11)
     return figure
 
 

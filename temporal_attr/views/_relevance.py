@@ -24,6 +24,7 @@ from temporal_attr.views._common import (
     Picture,
     class_text,
     one_matrix,
+    plain,
 )
 
 Matrix = Float[np.ndarray, "steps steps"]
@@ -113,7 +114,7 @@ def relevance_heatmap(
         image, ax=[axes, bars], label="share of the row's largest", aspect=30, fraction=0.06
     )
     _draw_logits(bars, rows, points)
-    figure.suptitle(rows.title if title is None else title, fontsize=10)
+    figure.suptitle(rows.title if title is None else plain(title), fontsize=10)
     return figure
 
 

@@ -13,7 +13,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from temporal_attr._errors import DataError
 from temporal_attr.attributions import ShuffleCurve
 from temporal_attr.measures import measure_label
-from temporal_attr.views._common import MUTED_COLOUR, Picture, require_index
+from temporal_attr.views._common import MUTED_COLOUR, Picture, plain, require_index
 from temporal_attr.views._shuffle_common import (
     UNCHANGED,
     drop_measure,
@@ -142,7 +142,13 @@ def _draw_curve(
     more = min(models - 1 - place, 3)
     style: dict[str, Any] = {"markersize": 4 + 1.6 * more, "linewidth": 1.4 + 0.7 * more}
     axes.plot(
-        lengths, values, marker, linestyle="-", color=colour, **style, label=model or "shuffled"
+        lengths,
+        values,
+        marker,
+        linestyle="-",
+        color=colour,
+        **style,
+        label=plain(model) or "shuffled",
     )
     shown: np.ndarray = np.append(values, bands)
     if not np.isfinite(values).any():

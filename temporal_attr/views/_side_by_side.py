@@ -15,7 +15,7 @@ from temporal_attr._errors import OptionError
 from temporal_attr._typing import ClipTensor
 from temporal_attr.attributions import PixelResult
 from temporal_attr.clips import Clip
-from temporal_attr.views._common import Drawable, Picture, blend, drawable, heat_limit
+from temporal_attr.views._common import Drawable, Picture, blend, drawable, heat_limit, plain
 from temporal_attr.views._strip import draw_scores
 
 
@@ -70,14 +70,14 @@ def side_by_side(
     figure = Picture(figsize=(16, (tall + 1.9) * rows + 0.4), layout="constrained")
     parts = figure.subfigures(rows, 1, squeeze=False)[:, 0]
     for part, (name, one) in zip(parts, drawn.items(), strict=True):
-        part.suptitle(name, fontsize=11)
+        part.suptitle(plain(name), fontsize=11)
         left, right = part.subfigures(1, 2, width_ratios=(4, 1))
         heat, scores = left.subplots(2, 1, height_ratios=(tall, 1.1), sharex=True)
         _draw_heat(heat, one, clip, percentile)
         _draw_scores(scores, one)
         draw_influence(right.subplots(), one.influence)
     default = "One clip, explained over time and place"
-    figure.suptitle(default if title is None else title, fontsize=12)
+    figure.suptitle(default if title is None else plain(title), fontsize=12)
     return figure
 
 

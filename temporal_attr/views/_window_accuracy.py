@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from temporal_attr._errors import OptionError
 from temporal_attr.evaluation import WindowAccuracy
-from temporal_attr.views._common import BAR_COLOUR, MUTED_COLOUR, Picture
+from temporal_attr.views._common import BAR_COLOUR, MUTED_COLOUR, Picture, plain
 
 CURVE_COLOURS = (BAR_COLOUR, "#30638e", "#edae49", "#3c887e", "#7b4b94", "#5c5c5c")
 RING: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 11, "markerfacecolor": "none"}
@@ -97,7 +97,7 @@ def _draw_curve(
     axes.fill_between(sizes, low, high, color=colour, alpha=0.12, linewidth=0)
     # A line too: a band of one size has no width.
     axes.vlines(sizes, low, high, color=colour, alpha=0.4, linewidth=1)
-    label = name or "windows"
+    label = plain(name) or "windows"
     if atr is not None:
         label += f" (avg-ATR {atr:.1f})"
         axes.plot(atr, np.interp(atr, sizes, accuracy), **RING, color=colour)

@@ -29,12 +29,14 @@ ALLOWED = {
 # Files outside of the rooms, which every room may read and which read no room.
 SHARED = {
     "_activation",
+    "_checked",
     "_errors",
     "_files",
     "_memory",
     "_require",
     "_run",
     "_seeding",
+    "_takes",
     "_typing",
 }
 

@@ -1,6 +1,6 @@
 """Run the table, or a part of it, and print what came of it as JSON.
 
-    python -m tests.contract.hostile [--every N] [--only PREFIX] [--show raw,silent]
+python -m tests.contract.hostile [--every N] [--only PREFIX] [--show raw,silent]
 """
 
 import argparse
@@ -22,7 +22,8 @@ if options.show:
     for one in tried:
         counts[one.came] += 1
         if one.came in options.show.split(","):
-            print(f"{one.came}\t{one.call}({one.parameter}={one.value})\t{one.detail}", flush=True)
-    print(counts)
+            sys.stdout.write(f"{one.came}\t{one.call}({one.parameter}={one.value})\t{one.detail}\n")
+            sys.stdout.flush()
+    sys.stdout.write(f"{counts}\n")
 else:
     json.dump([one.asdict() for one in tried], sys.stdout)

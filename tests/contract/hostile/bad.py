@@ -232,17 +232,29 @@ def _of_tensor(takes, base):
         Bad("complex", base.to(torch.complex64), _may(takes)),
         Bad("meta", base.to("meta"), NEVER),
         Bad("sparse", base.to_sparse(), NEVER),
-        Bad("nested", torch.nested.nested_tensor([one for one in base]) if base.ndim else None, NEVER),
+        Bad(
+            "nested",
+            torch.nested.nested_tensor(list(base)) if base.ndim else None,
+            NEVER,
+        ),
         Bad("one axis fewer", base[0] if base.ndim else base, axes if base.ndim else FREE),
         Bad("one axis more", base[None], axes),
         Bad("no element", base[:0] if base.ndim else base, FREE),
         Bad("a scalar", base.flatten()[0], axes),
         Bad("other length", torch.cat([base, base]) if base.ndim else base, FREE),
         Bad("a parameter", nn.Parameter(base) if is_float else base, FREE),
-        Bad("a view that is not contiguous", base.mT.contiguous().mT if base.ndim > 1 else base, (base,)),
+        Bad(
+            "a view that is not contiguous",
+            base.mT.contiguous().mT if base.ndim > 1 else base,
+            (base,),
+        ),
     ]
     if not is_float:
-        return [*found, Bad("float dtype", base.float(), floats), Bad("negative", -1 - base.int(), FREE)]
+        return [
+            *found,
+            Bad("float dtype", base.float(), floats),
+            Bad("negative", -1 - base.int(), FREE),
+        ]
     whole = "int dtype" in takes or "any" in takes
     return [
         *found,

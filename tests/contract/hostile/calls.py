@@ -4,7 +4,6 @@ from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -158,7 +157,7 @@ def _models():
         LateFusion={"encoder": values.encoder(), "head": linear},
         check_logits={"logits": values.drawn(2, 3), "batch": 2},
         class_names={"path": None},
-        load_model={"name": "zoo:late-fusion" if False else "torchvision:mc3_18", "classes": 3},
+        load_model={"name": "torchvision:mc3_18", "classes": 3},
         require_evaluation_mode={"model": values.model()},
         wrap={"model": values.model()},
     )  # fmt: skip
@@ -473,6 +472,3 @@ def _views():
         side_by_side={"attributions": {"one": made["lrp"]}, "clip": clip},
         window_accuracy={"curve": values.curve()},
     )
-
-
-_ = np

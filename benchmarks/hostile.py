@@ -1,0 +1,84 @@
+"""Bad inputs over the whole public API: how many are named, right, raw or silent.
+
+    python benchmarks/hostile.py [--before FOLDER] [--out benchmarks/results/hostile.md]
+
+`--before` is a checkout of an earlier state, which the same table is run against.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+CAME = ("named", "right", "raw", "silent")
+ROOMS = (
+    "clips", "models", "zoo", "synthetic", "gradients", "perturbations", "relevance", "measures",
+    "attributions", "evaluation", "views",
+)  # fmt: skip
+
+
+def tried(package: Path, every: int) -> dict[str, Counter[str]]:
+    """What came of the table, by room, with the package of a checkout and this table."""
+    code = (
+        f"import sys, runpy; sys.path[:0] = [{str(package)!r}, {str(ROOT)!r}]; "
+        f"sys.argv = ['hostile', '--every', '{every}']; "
+        "runpy.run_module('tests.contract.hostile', run_name='__main__')"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(package), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(
+        command, cwd=package, capture_output=True, text=True, check=True, env=environment
+    )
+    found: dict[str, Counter[str]] = {room: Counter() for room in ROOMS}
+    for one in json.loads(done.stdout):
+        found[one["call"].partition(".")[0]][one["came"]] += 1
+    return found
+
+
+def table(name: str, found: dict[str, Counter[str]]) -> list[str]:
+    """The figures of one state."""
+    lines = [f"## {name}", "", "| room | tried | named | right | raw | silent |"]
+    lines.append("|---|---|---|---|---|---|")
+    total = sum(found.values(), Counter())
+    for room, counts in [*found.items(), ("**all**", total)]:
+        numbers = [sum(counts.values()), *(counts[came] for came in CAME)]
+        lines.append(f"| {room} | {' | '.join(map(str, numbers))} |")
+    return [*lines, ""]
+
+
+def main() -> None:
+    """Run the table, and write what came of it."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--before", type=Path)
+    parser.add_argument("--every", type=int, default=1, help="try each N-th value only")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results/hostile.md")
+    options = parser.parse_args()
+    share = "" if options.every == 1 else f" Each {options.every}th value of the table was tried."
+    lines = [
+        "# Bad inputs over the whole public API",
+        "",
+        "Every parameter of everything public is given bad values by kind: the wrong type, NaN,",
+        "numbers out of any range, tensors of other axes, types and layouts. *Named*: refused by",
+        "an error of the library. *Right*: taken, as the annotation allows, and where another",
+        "value must do the same, it does. *Raw*: any other error, a crash or a hang. *Silent*: taken",
+        f"though it is nonsense.{share}",
+        "",
+        "```bash",
+        "python benchmarks/hostile.py --before ../earlier",
+        "```",
+        "",
+    ]
+    if options.before:
+        lines += table("Before", tried(options.before.resolve(), options.every))
+    lines += table("Now", tried(ROOT, options.every))
+    options.out.write_text("\n".join(lines), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
