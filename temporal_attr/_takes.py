@@ -129,9 +129,9 @@ def _one_of(names: Sequence[object]) -> Taken:
 
 
 def _whole(value: object) -> object:
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        return UNFIT
-    return value if isinstance(value, int) else operator.index(value)
+    if isinstance(value, int):
+        return UNFIT if isinstance(value, bool) else value
+    return operator.index(value) if isinstance(value, Integral) else UNFIT
 
 
 def _real(value: object) -> object:
@@ -141,7 +141,8 @@ def _real(value: object) -> object:
         number = float(value)
     except OverflowError:  # of a whole number
         return UNFIT
-    return number if isinstance(value, np.generic) else value
+    # NumPy's numbers become Python's.
+    return value if type(value) in (int, float) else number
 
 
 def _flag(value: object) -> object:
