@@ -142,7 +142,7 @@ def _real(value: object) -> object:
     except OverflowError:  # of a whole number
         return UNFIT
     # NumPy's numbers become Python's.
-    return value if type(value) in (int, float) else number
+    return number if type(value).__module__ == "numpy" else value
 
 
 def _flag(value: object) -> object:
