@@ -111,14 +111,16 @@ def _require_one_size(given: Mapping[str, Any], known: Mapping[str, Taken], own:
     found: dict[str, tuple[str, int]] = {}
     for name, value in given.items():
         taken = known[name]
-        if value is None or not taken.axes or name in own:
+        # Where an array may be given or something else, or a function words it better itself.
+        shape = tuple(getattr(value, "shape", ()))
+        if len(shape) != len(taken.axes) or name in own:
             continue
-        for axis, length in zip(taken.axes, value.shape, strict=True):
+        for axis, length in zip(taken.axes, shape, strict=True):
             first, other = found.setdefault(axis, (name, length))
             if axis.isidentifier() and not axis.startswith("_") and length != other:
                 raise taken.error(
                     f"{name} of as many along {axis!r} as {first}, which has {other}",
-                    f"shape {tuple(value.shape)}",
+                    f"shape {shape}",
                     "They must belong together.",
                 )
 

@@ -279,7 +279,8 @@ def told(value: object) -> str:
         return f"the class {value.__name__}"
     if value is None or isinstance(value, bool | int | float | complex | str | bytes | np.generic):
         return f"{value!r:.60}"
-    text = f"{value!r:.60}" if isinstance(value, list | tuple | dict | set) else ""
+    shown = isinstance(value, list | tuple | dict | set)
+    text = " ".join(f"{value!r}".split())[:60] if shown else ""
     return f"a {type(value).__name__}{f' {text}' if text else ''}"
 
 

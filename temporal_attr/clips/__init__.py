@@ -56,4 +56,7 @@ __all__ = [
     "write_video",
 ]
 
-check_calls(__name__, own={"clip", "count", "length", "overlap", "radius", "seed"})
+check_calls(
+    __name__,
+    own={"clip", "count", "fps", "length", "overlap", "radius", "seed", "write_video.frames"},
+)
