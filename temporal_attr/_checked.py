@@ -86,11 +86,11 @@ def checked(function: F, own: Set[str] = frozenset(), owner: type | None = None)
         if name not in known:
             known[name] = taken_by(annotation(function, name, owner))
         taken = known[name]
+        if not own.isdisjoint((name, f"{function.__name__}.{name}")) and taken.at_least(value):
+            return value
         found = taken.take(value)
         if found is not UNFIT:
             return found
-        if not own.isdisjoint((name, f"{function.__name__}.{name}")) and taken.at_least(value):
-            return value
         remedy = advice(value) or f"See help({function.__qualname__})."
         raise taken.error(f"{name} to be {taken.words}", told(value), remedy)
 

@@ -43,6 +43,7 @@ class Taken:
         at_least: Whether a value is of the kind at all, where a function may say the rest itself,
             such as how many axes a tensor must have.
         axes: Of an array, the names of its axes, if they are all known.
+        names: Of one of several names, these.
     """
 
     words: str
@@ -50,6 +51,7 @@ class Taken:
     error: type[TemporalAttrError] = OptionError
     at_least: Callable[[object], bool] = lambda value: True
     axes: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
 
 
 def taken_by(hint: Any) -> Taken:  # noqa: ANN401 - any annotation
@@ -108,16 +110,14 @@ def _any_of(options: Sequence[Taken]) -> Taken:
         # As it is, if one of them takes it so: a list is no tuple where both may be given.
         return value if any(it is value for it in found) else next(iter(found), UNFIT)
 
-    # As it is read: "a number, text or None".
-    words = list(dict.fromkeys(one.words for one in options))
-    joined = " or ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+    words = list(dict.fromkeys(said for one in options for said in (one.names or (one.words,))))
 
     def at_least(value: object) -> bool:
         return any(one.at_least(value) for one in options)
 
     arrays = [one.axes for one in options if one.axes]
     axes = arrays[0] if len(arrays) == 1 else ()
-    return Taken(joined, take, options[0].error, at_least, axes)
+    return Taken(_either(words), take, options[0].error, at_least, axes)
 
 
 def _one_of(names: Sequence[object]) -> Taken:
@@ -125,7 +125,14 @@ def _one_of(names: Sequence[object]) -> Taken:
         # By type first: not everything can be compared to a text.
         return value if type(value) in map(type, names) and value in names else UNFIT
 
-    return Taken(" or ".join(f'"{name}"' for name in names), take)
+    quoted = tuple(f'"{name}"' for name in names)
+    return Taken(_either(quoted), take, names=quoted)
+
+
+def _either(words: Sequence[str]) -> str:
+    """As it is read: "a number, text or None"."""
+    *others, last = words
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def _whole(value: object) -> object:
@@ -220,11 +227,18 @@ def _several(kind: type, parts: Sequence[Any]) -> Taken:
     return Taken(f"a {kind.__name__.lower()} of ({words})", take, kinds[0].error)
 
 
+_RECORDS = ("temporal_attr.attributions.", "temporal_attr.evaluation.", "temporal_attr.measures.")
+"""Whose classes hold what was found; those of other rooms are options."""
+
+
 def _instance(kind: type) -> Taken:
-    error = (
-        ModelError if issubclass(kind, nn.Module) else
-        ClipError if kind.__name__ == "Clip" else DataError
-    )  # fmt: skip
+    error: type[TemporalAttrError] = OptionError
+    if issubclass(kind, nn.Module):
+        error = ModelError
+    elif kind.__name__ == "Clip":
+        error = ClipError
+    elif kind.__module__.startswith(_RECORDS):
+        error = DataError
     name = f"{'an' if kind.__name__[0] in 'AEIOU' else 'a'} {kind.__name__}"
     return Taken(name, lambda value: value if isinstance(value, kind) else UNFIT, error)
 
@@ -257,6 +271,7 @@ def _array(hint: Any) -> Taken:  # noqa: ANN401 - a type of jaxtyping
 def _kind(dtype: str) -> str:
     """What a type of numbers is called."""
     kinds = {"float": "floats", "bfloat": "floats", "uint": "whole numbers", "int": "whole numbers"}
+    kinds |= {"bool": "true or false", "bool_": "true or false"}
     return "bytes" if dtype == "uint8" else kinds.get(dtype.rstrip("0123456789"), dtype)
 
 
@@ -280,6 +295,8 @@ def told(value: object) -> str:
     if value is None or isinstance(value, bool | int | float | complex | str | bytes | np.generic):
         return f"{value!r:.60}"
     shown = isinstance(value, list | tuple | dict | set)
+    if shown and any(isinstance(entry, Tensor | np.ndarray) for entry in value):
+        return f"a {type(value).__name__} of {len(value)} with a {type(next(iter(value))).__name__}"
     text = " ".join(f"{value!r}".split())[:60] if shown else ""
     return f"a {type(value).__name__}{f' {text}' if text else ''}"
 

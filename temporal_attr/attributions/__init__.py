@@ -50,4 +50,4 @@ __all__ = [
     "started",
 ]
 
-check_calls(__name__)
+check_calls(__name__, own={"feature_mask", "inputs", "method", "model", "shuffling", "target"})

@@ -59,8 +59,12 @@ def relevance_ratio(magnitude: PerExample, start: PerExample) -> PerExample:
     return magnitude / start.abs()
 
 
-def ratio_lines(ratio: float) -> list[str]:
+def ratio_lines(ratio: float, output: str = "logit") -> list[str]:
     """What a summary says of the ratio; nothing where it is not known.
+
+    Args:
+        ratio: Of the sum of magnitudes to that of the output.
+        output: What the output is called.
 
     Example:
         >>> ratio_lines(1.25)
@@ -68,7 +72,7 @@ def ratio_lines(ratio: float) -> list[str]:
     """
     if math.isnan(ratio):
         return []
-    said = f"magnitudes of relevance add up to {ratio:.2g} times the logit"
+    said = f"magnitudes of relevance add up to {ratio:.2g} times the {output}"
     if ratio <= LARGEST_RATIO:
         return [said]
     return [

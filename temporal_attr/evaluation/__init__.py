@@ -5,4 +5,4 @@ from temporal_attr.evaluation._windows import WindowAccuracy, accuracy_by_window
 
 __all__ = ["WindowAccuracy", "accuracy_by_window", "windowed_logits"]
 
-check_calls(__name__)
+check_calls(__name__, own={"clip", "model"})

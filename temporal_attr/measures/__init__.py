@@ -128,6 +128,6 @@ check_calls(
         "attribution", "bins", "bootstrap.confidence", "correlation.confidence", "first",
         "flow_agreement.flow", "hierarchical_bootstrap.confidence", "k", "keyframes", "levels",
         "matrices", "matrix", "pixels", "rank_correlation.confidence", "relevance", "resamples",
-        "saliency", "second", "seed", "shuffles", "sigma", "threshold", "top",
+        "saliency", "second", "seed", "shuffles", "sigma", "threshold", "top", "windowed_clip.clip",
     },
 )  # fmt: skip

@@ -45,4 +45,4 @@ __all__ = [
     "wrap",
 ]
 
-check_calls(__name__)
+check_calls(__name__, own={"aggregation", "class_names", "class_names.path", "draws", "readout"})

@@ -157,7 +157,7 @@ def difference(found: Tensor, expected: Tensor) -> float:
     """
     if found.shape != expected.shape:
         return float("inf")
-    first, other = (entry.detach().double().flatten(1) for entry in (found, expected))
+    first, other = (entry.detach().double().reshape(len(entry), -1) for entry in (found, expected))
     if not (first.isfinite().all() and other.isfinite().all()):
         return 0.0  # said where the numbers are used
     apart, size = ((entry.norm(dim=1).max().item()) for entry in (first - other, other))

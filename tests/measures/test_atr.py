@@ -13,6 +13,7 @@ from hypothesis.extra.numpy import arrays
 from torch import nn
 
 from temporal_attr import (
+    DataError,
     OptionError,
 )
 from temporal_attr.measures import (
@@ -645,8 +646,9 @@ def test_averages_of_no_clips():
     ids=["too few", "logits", "negative", "NaN", "matrix with a NaN"],
 )
 def test_scores_that_are_no_probabilities_of_these_clips(matrices, scores, text):
-    assert_refused(OptionError, text, average_matrices, matrices, scores)
-    assert_refused(OptionError, text, average_by_class, matrices, torch.tensor([0, 1, 0]), scores)
+    refusals = (DataError, OptionError)  # by their number, and by their values
+    assert_refused(refusals, text, average_matrices, matrices, scores)
+    assert_refused(refusals, text, average_by_class, matrices, torch.tensor([0, 1, 0]), scores)
 
 
 @pytest.mark.usefixtures("as_user")

@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from temporal_attr import OptionError
+from temporal_attr import DataError, OptionError
 from temporal_attr.measures import (
     Interval,
     _bootstrap,
@@ -548,11 +548,14 @@ def test_options_of_intervals(interval):
             OptionError, f"confidence .*, got {confidence}", interval, confidence=confidence
         )
     for resamples in (0, -1, 2.5):
-        text = f"resamples a whole number at least 1, got {resamples}"
+        text = f"resamples a whole number from 1 to 1000000, got {resamples}"
         assert_refused(OptionError, text, interval, resamples=resamples)
     for seed in (-1, 0.5, None):
         assert_refused(
-            OptionError, f"seed a whole number at least 0, got {seed}", interval, seed=seed
+            OptionError,
+            f"seed a whole number at least 0, got {seed}",
+            interval,
+            seed=seed,
         )
 
 
@@ -586,7 +589,9 @@ def test_no_samples():
         np.zeros((0, 3)),
         mean,
     )
-    assert_refused(OptionError, r"got shape \(\)", bootstrap, np.array(3.0), mean)
+    assert_refused(
+        DataError, r"got an array of float64 of shape \(\)", bootstrap, np.array(3.0), mean
+    )
     text = r"group 1 \(samples, \.\.\.\) of at least 1 sample, got shape \(0,\)"
     assert_refused(OptionError, text, hierarchical_bootstrap, [np.zeros(2), np.zeros(0)], mean)
     assert_refused(OptionError, "at least 1 group, got none", hierarchical_bootstrap, [], mean)
@@ -610,9 +615,11 @@ def test_levels_that_have_no_p_value():
         assert_refused(
             OptionError, "finite levels, got 1 of 6 NaN or", natural_order_p_value, levels
         )
-    for tolerance in (-0.1, NAN, "1"):
+    for tolerance in (-0.1, NAN):
         text = f"tolerance at least 0, got {tolerance!r}"
         assert_refused(OptionError, text, natural_order_p_value, torch.zeros(3), tolerance)
+    text = "tolerance to be a number, got '1'"
+    assert_refused(OptionError, text, natural_order_p_value, torch.zeros(3), "1")
 
 
 @pytest.mark.usefixtures("as_user")

@@ -160,6 +160,7 @@ def test_masks_and_kept_frames_and_scaling():
     np.testing.assert_allclose(quick.attribution, slow.attribution, rtol=1e-7, atol=1e-12)
 
 
+@pytest.mark.usefixtures("without_trials")
 def test_directions_serve_many_masks_and_the_run_says_so():
     model, clip = model_of("lstm_last"), clips_of("lstm_last")
     counted = CountedEncode(model)

@@ -380,6 +380,7 @@ def test_what_counts_as_out_of_memory():
     assert is_out_of_memory(caught.value)
 
 
+@pytest.mark.usefixtures("without_trials")
 def test_checkpoints_are_recomputed():
     wrapper, _ = family("conv3d_global").build()
     clip = family("conv3d_global").clip()

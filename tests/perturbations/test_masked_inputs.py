@@ -110,6 +110,7 @@ def test_frames_masked_by_frame(name, window):
     assert_same_inputs(found, expected)
 
 
+@pytest.mark.usefixtures("without_trials")
 @pytest.mark.parametrize("features", FEATURES)
 @pytest.mark.parametrize("name", BASELINES)
 def test_features_masked_by_clip(name, features):

@@ -153,9 +153,10 @@ def test_a_card_of_another_model_is_refused(tmp_path):
     assert load_pretrained("mine", tmp_path)
 
 
-def test_an_overwriting_that_is_stopped_leaves_no_card_of_other_weights(tmp_path, monkeypatch):
+def test_an_overwriting_that_is_stopped_leaves_the_earlier_checkpoint(tmp_path, monkeypatch):
     saved(tmp_path)
     card = pretrained_card("mine", tmp_path)
+    before = load_pretrained("mine", tmp_path).state_dict()
 
     def stop(*_, **__):
         raise KeyboardInterrupt
@@ -163,7 +164,9 @@ def test_an_overwriting_that_is_stopped_leaves_no_card_of_other_weights(tmp_path
     monkeypatch.setattr(Path, "write_text", stop)
     with pytest.raises(KeyboardInterrupt):
         save_checkpoint(build_model("tam2d", 3, 9, **card.options), card, tmp_path)
-    assert pretrained_names(tmp_path) == ()
+    assert pretrained_card("mine", tmp_path) == card
+    for key, value in load_pretrained("mine", tmp_path).state_dict().items():
+        assert torch.equal(value, before[key]), key
 
 
 def test_an_unknown_name_lists_those_that_are_there(tmp_path):

@@ -88,4 +88,5 @@ class ContrastiveLRPTemporalResult(Result):
             )
         lost = self.row_error[example].abs().max().item()
         held = f"a range holds {self.sigma:.1%} of a row; relevance lost: {lost:.1g}"
-        return [said, held, *ratio_lines(self.relevance_ratio[example].item())]
+        ratio = self.relevance_ratio[example].item()
+        return [said, held, *ratio_lines(ratio, output_name(self.activation))]

@@ -51,7 +51,7 @@ class LRPResult(PixelResult):
         scores = self.frame_scores[example]
         total = scores.sum().item()
         lines = [f"relevance sums to {total:.4g}; lost {self.convergence_delta[example]:.2g}"]
-        lines += ratio_lines(self.relevance_ratio[example].item())
+        lines += ratio_lines(self.relevance_ratio[example].item(), output_name(self.activation))
         if scores.any():
             lines.append(f"frames with most relevance: {self._top_frames(example)}")
         return lines
