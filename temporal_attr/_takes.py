@@ -111,6 +111,8 @@ def _any_of(options: Sequence[Taken]) -> Taken:
         return value if any(it is value for it in found) else next(iter(found), UNFIT)
 
     words = list(dict.fromkeys(said for one in options for said in (one.names or (one.words,))))
+    if "a number" in words:
+        words = [said for said in words if said != "a whole number"]
 
     def at_least(value: object) -> bool:
         return any(one.at_least(value) for one in options)
