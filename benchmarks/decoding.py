@@ -11,7 +11,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import av
@@ -26,7 +26,7 @@ LONG, SHORT, FRAMES, ROUNDS = 108_000, 8_000, 16, 3
 Contender = Callable[[Path], object]
 
 
-class Drifting:
+class Drifting(Sequence[np.ndarray]):
     """Texture that drifts, so that every frame differs from the last; made when it is asked for."""
 
     def __init__(self, length: int, height: int, width: int) -> None:
@@ -36,7 +36,7 @@ class Drifting:
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, step: int) -> np.ndarray:
+    def __getitem__(self, step: int) -> np.ndarray:  # type: ignore[override]
         if step >= self.length:
             raise IndexError(step)
         return np.roll(self.texture, step, 1)
@@ -120,7 +120,7 @@ def main() -> None:
         f"PyAV {av.__version__}."
     )
     with tempfile.TemporaryDirectory() as folder:
-        webm = write_video(Drifting(LONG, 96, 160), Path(folder, "long.webm"), 30)  # type: ignore[arg-type]
+        webm = write_video(Drifting(LONG, 96, 160), Path(folder, "long.webm"), 30)
         for path in (webm, copied(webm, Path(folder, "long.mp4"))):
             print(f"\n{FRAMES} uniform frames of {LONG} (96 x 160, VP9 in {path.suffix[1:]}).\n")
             contenders: dict[str, Contender] = {
@@ -129,7 +129,7 @@ def main() -> None:
                 "PyAV, all packets, nothing decoded": packets,
             }
             table(path, contenders)
-        path = write_video(Drifting(SHORT, 180, 320), Path(folder, "short.webm"), 30)  # type: ignore[arg-type]
+        path = write_video(Drifting(SHORT, 180, 320), Path(folder, "short.webm"), 30)
         print(f"\nWindows of 12 frames over {SHORT} (180 x 320, VP9 in webm).\n")
         passes: dict[str, Contender] = {
             "PyAV, every frame": pyav,

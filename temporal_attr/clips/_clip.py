@@ -201,10 +201,10 @@ def gray_or_rgb(prepare: Preprocessing) -> Callable[[Tensor], Frames]:
     """The preprocessing, of gray pictures if it takes one channel."""
     if prepare.normalization.channels != 1:
         return prepare
-    return lambda pixels: prepare(_gray(pixels))
+    return lambda pixels: prepare(gray(pixels))
 
 
-def _gray(
+def gray(
     pixels: UInt8[Tensor, "frames 3 height width"],
 ) -> UInt8[Tensor, "frames 1 height width"]:
     """Luma by BT.601, in the whole numbers that Pillow and OpenCV take; gray stays as it is."""

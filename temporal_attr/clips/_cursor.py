@@ -65,7 +65,7 @@ class Cursor:
 
     def _jump_pays(self, target: int) -> bool:
         index = self._timeline.index
-        if index is None or not self._seeks or target >= len(index.shown):
+        if index is None or not self._seeks or not self._next + _NEAR < target < len(index.shown):
             return False
         key = index.key_before(int(index.shown[target]))
         return index.first_number(key) > self._next + _NEAR

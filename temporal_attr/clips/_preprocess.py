@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from temporal_attr._errors import ClipError, OptionError
@@ -64,6 +64,13 @@ class Normalization:
         """Pixel values in [0, 1] to model values."""
         mean, std = self._columns(pixels)
         return (pixels - mean).div_(std)
+
+    def apply_(
+        self, pixels: Float[Tensor, "*any channel height width"]
+    ) -> Float[Tensor, "*any channel height width"]:
+        """The same in place."""
+        mean, std = self._columns(pixels)
+        return pixels.sub_(mean).div_(std)
 
     def invert(
         self, values: Float[Tensor, "*any channel height width"]
@@ -159,12 +166,27 @@ class Preprocessing:
 
     def __call__(self, frames: RawFrames) -> Frames:
         """Frames as decoded to frames as the model wants them, in float32 where bytes came."""
-        resized = self._resize(frames)
-        cropped = resized if self.crop is None else _center_crop(resized, self.crop)
+        cropped = self._cropped(frames)
         if cropped.dtype != torch.uint8:
             return self.normalization.apply(cropped)
-        pixels = cropped.float().div_(255)
-        return pixels if self.normalization == IDENTITY else self.normalization.apply(pixels)
+        return self._values(cropped, cropped.new_empty(cropped.shape, dtype=torch.float32))
+
+    def write(self, frames: UInt8[Tensor, "*frames channel _height _width"], out: Frames) -> None:
+        """The same for bytes, written to where they are wanted: no memory is passed over twice.
+
+        Args:
+            frames: As decoded.
+            out: float32, of the shape that the preprocessed frames have.
+        """
+        self._values(self._cropped(frames), out)
+
+    def _cropped(self, frames: Tensor) -> Tensor:
+        resized = self._resize(frames)
+        return resized if self.crop is None else _center_crop(resized, self.crop)
+
+    def _values(self, pixels: Tensor, out: Tensor) -> Tensor:
+        torch.div(pixels, 255, out=out)
+        return out if self.normalization == IDENTITY else self.normalization.apply_(out)
 
     def _resize(self, frames: Tensor) -> Tensor:
         if self.resize is None:

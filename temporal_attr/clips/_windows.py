@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import islice
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
-from temporal_attr._errors import TooFewFramesError, VideoError
+from temporal_attr._errors import TooFewFramesError
 from temporal_attr._typing import Frames
-from temporal_attr.clips._clip import Clip, assemble, gray_or_rgb
+from temporal_attr.clips._clip import Clip, assemble, gray
 from temporal_attr.clips._decode import VideoFile, require_one_size
 from temporal_attr.clips._images import ImageSequence, open_source
 from temporal_attr.clips._picture import RawFrame
@@ -21,8 +19,8 @@ from temporal_attr.clips._sampling import window_step
 
 Source = VideoFile | ImageSequence
 
-# Frames that are prepared together.
-_BATCH = 8
+# Frames that are added to a block at least.
+_FEWEST = 8
 # Bytes of a block of frames, where that leaves room for more than a window: larger ones are not
 # used again by the allocator, and to have them cleared takes longer than to decode the frames.
 _ROOM = 24 << 20
@@ -76,11 +74,14 @@ def _stream(
     open_video: Callable[[], Source], size: int, step: int, prepare: Preprocessing
 ) -> Iterator[Clip]:
     with open_video() as video:
-        reel, first, covered = _Reel(size), 0, 0
-        for frame, time in _prepared(video, gray_or_rgb(prepare)):
-            reel.append(frame, time)
+        reel, first, covered = _Reel(size, prepare), 0, 0
+        sizes: dict[tuple[int, int], int] = {}
+        for number, time, fetch in video.frames():
+            pixels = fetch()
+            require_one_size(sizes, pixels, number, video.path)
+            reel.append(pixels, time)
             if reel.length == first + size:
-                yield reel.window(first, video, prepare)
+                yield reel.window(first, video)
                 first, covered = first + step, reel.length
         if reel.length < size:
             raise TooFewFramesError(
@@ -89,33 +90,7 @@ def _stream(
                 "Use a smaller window, or load_clip for the whole video.",
             )
         if covered < reel.length:
-            yield reel.window(reel.length - size, video, prepare)
-
-
-def _prepared(
-    video: Source, prepare: Callable[[RawFrame], Frames]
-) -> Iterator[tuple[Tensor, float]]:
-    """Each frame as the model wants it, and its time; an error comes after the frames before it."""
-    raw: list[RawFrame] = []
-    times: list[float] = []
-    sizes: dict[tuple[int, int], int] = {}
-    frames, failure = video.frames(), None
-    while failure is None:
-        try:
-            for number, seconds, pixels in islice(frames, _BATCH):
-                picture = pixels()
-                require_one_size(sizes, picture, number, video.path)
-                raw.append(picture)
-                times.append(seconds)
-        except VideoError as error:
-            failure = error
-        if not raw:
-            break
-        yield from zip(prepare(torch.cat(raw)), times, strict=True)
-        raw.clear()
-        times.clear()
-    if failure is not None:
-        raise failure
+            yield reel.window(reel.length - size, video)
 
 
 class _Reel:
@@ -123,13 +98,14 @@ class _Reel:
 
     Args:
         size: Frames in a window.
+        prepare: What is done to the pixels.
 
     Attributes:
         length: How many frames have come.
     """
 
-    def __init__(self, size: int) -> None:
-        self._size = size
+    def __init__(self, size: int, prepare: Preprocessing) -> None:
+        self._size, self._prepare = size, prepare
         self._block: Tensor | None = None
         self._start = 0
         self._times: list[float] = []
@@ -138,22 +114,37 @@ class _Reel:
     def length(self) -> int:
         return len(self._times)
 
-    def append(self, frame: Tensor, time: float) -> None:
-        """Take the next frame; where there is no room, only what a window can need is kept."""
-        if self._block is None or self.length - self._start == len(self._block):
-            room = _ROOM // max(1, frame.nbytes) - self._size
-            more = min(max(room, _BATCH), 4 * self._size)
-            fresh = frame.new_empty((self._size + more, *frame.shape))
-            kept = min(self._size - 1, self.length)
-            if self._block is not None and kept:
-                fresh[:kept] = self._block[-kept:]
-            self._block, self._start = fresh, self.length - kept
-        self._block[self.length - self._start] = frame
+    def append(self, pixels: RawFrame, time: float) -> None:
+        """Take the next frame, prepared right into its place."""
+        if self._prepare.normalization.channels == 1:
+            pixels = gray(pixels)
+        if self._block is None:
+            self._block = self._fresh(self._prepare(pixels))
+        elif self.length - self._start == len(self._block):
+            self._wind()
+        place = self.length - self._start
+        self._prepare.write(pixels, self._block[place : place + 1])
         self._times.append(time)
 
-    def window(self, first: int, video: Source, prepare: Preprocessing) -> Clip:
+    def window(self, first: int, video: Source) -> Clip:
         """The frames from a number on."""
         assert self._block is not None
         numbers = range(first, first + self._size)
         tensor = self._block[first - self._start :][: self._size]
-        return assemble(tensor, numbers, self._times[first:][: self._size], video, prepare)
+        return assemble(
+            tensor, numbers, self._times[first : first + self._size], video, self._prepare
+        )
+
+    def _wind(self) -> None:
+        """Make room, and keep only what a window can need: windows given out lie in the old."""
+        assert self._block is not None
+        kept = self._size - 1
+        fresh = self._fresh(self._block)
+        if kept:
+            fresh[:kept] = self._block[-kept:]
+        self._block, self._start = fresh, self.length - kept
+
+    def _fresh(self, like: Frames) -> Tensor:
+        room = _ROOM // max(1, like[0].nbytes) - self._size
+        more = min(max(room, _FEWEST), 4 * self._size)
+        return like.new_empty((self._size + more, *like.shape[1:]))
