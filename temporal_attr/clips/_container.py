@@ -116,14 +116,19 @@ def open_video(path: Path, threads: int = 1) -> OpenVideo:
             "a folder" if path.is_dir() else "no file there",
             "Check the path; it is read relative to the current folder.",
         )
-    video = _video_of(_open(path, {}), path)
-    codec = video.stream.codec_context.name
-    if video.format_name in _WHOLE_PACKETS and codec in _PLAIN_CODECS:
+    video = _video_of(_open(path, {"fflags": "noparse"}), path)
+    if not has_whole_packets(video):
         video.close()
-        video = _video_of(_open(path, {"fflags": "noparse"}), path)
+        video = _video_of(_open(path, {}), path)
     video.threads = video.decoder.thread_count = threads
     video.decoder.thread_type = "FRAME" if threads > 1 else "NONE"
     return video
+
+
+def has_whole_packets(video: OpenVideo) -> bool:
+    """Whether each packet is one picture with its time, so that FFmpeg need not parse it."""
+    codec = video.stream.codec_context.name
+    return video.format_name in _WHOLE_PACKETS and codec in _PLAIN_CODECS
 
 
 def _open(path: Path, options: dict[str, str]) -> InputContainer:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from temporal_attr.clips._container import has_side_alpha, open_video
 from temporal_attr.clips._index import FrameIndex, PacketTable
+from temporal_attr.clips._listed import listed_packets
 from temporal_attr.clips._passes import CountedPass, IndexedPass, IrregularError, Shown
 
 _TRIED = 8
@@ -27,10 +28,12 @@ class Timeline:
         self.notes: list[str] = []
         self._times: list[float] | None = None
         self._sound = 0
-        table = PacketTable.read(path)
-        if table.stopped:
-            self.notes.append(f"reading stops after {len(table.times)} packets: {table.stopped}")
         with open_video(path) as video:
+            table = listed_packets(video, path) or PacketTable.read(path)
+            if table.stopped:
+                self.notes.append(
+                    f"reading stops after {len(table.times)} packets: {table.stopped}"
+                )
             self.promised, self.fps = table.promised, video.rate
             self._unit = float(video.stream.time_base or 1)
             aspect = float(video.stream.sample_aspect_ratio or 1)
