@@ -110,11 +110,21 @@ def flow_correlations(
     drop (FCD, in [-2, 2]) is that of the scores in order less the mean of those shuffled: how much
     better the scores follow the motion while the frames are in order.
 
+    Raises:
+        DataError: If there is not one flow between any two frames that follow each other.
+
     Example:
         >>> flow = torch.tensor([[1.0, 2.0, 3.0]])
         >>> flow_correlations(flow, torch.tensor([[[9.0, 2.0, 4.0, 6.0]]])).round(decimals=3)
         tensor([[1.]], dtype=torch.float64)
     """
+    pairs = scores.shape[-1] - 1
+    if flow.shape[1] != pairs:
+        raise DataError(
+            f"the flow between {pairs + 1} frames, {pairs} numbers a clip",
+            f"{flow.shape[1]}",
+            "Measure it on the clip whose frames have the scores.",
+        )
     return pearson(flow.unsqueeze(1), scores[..., 1:])
 
 

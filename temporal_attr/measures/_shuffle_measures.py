@@ -24,6 +24,7 @@ from temporal_attr._typing import (
     ShuffledScores,
     Target,
 )
+from temporal_attr.gradients import resolve_target
 from temporal_attr.measures._score_ratios import (
     flow_correlations,
     median_log_ratio,
@@ -110,7 +111,7 @@ def shuffle_samples(
         shuffled: G^s, `(batch, shuffles, time)`, aligned.
         logits: `(batch, classes)`, of the clip in order.
         shuffled_logits: `(batch, shuffles, classes)`.
-        target: `(batch,)`.
+        target: `(batch,)`; negative numbers count from the last class.
         flow: OF, `(batch, time - 1)`; without it there is no flow correlation drop.
         activation: What turns logits into probabilities; None finds it out from those in order.
             With `"none"` there is no drop of the probability.
@@ -119,6 +120,10 @@ def shuffle_samples(
         `(batch, shuffles, time)` for what is a median or share of ratios, `(batch, shuffles)` for
         what is a mean.
 
+    Raises:
+        TargetError: If there is no such class.
+        DataError: If the flow is not that between these frames.
+
     Example:
         >>> ordered, shuffled = torch.tensor([[2.0, 4.0]]), torch.tensor([[[1.0, 4.0]]])
         >>> logits, shuffled_logits = torch.tensor([[3.0, 0.0]]), torch.tensor([[[1.0, 0.0]]])
@@ -126,6 +131,7 @@ def shuffle_samples(
         >>> found["mrr"], found["logit_drop"]
         (tensor([[[0.5000, 1.0000]]]), tensor([[2.]], dtype=torch.float64))
     """
+    target = resolve_target(target, logits)
     ratios = score_ratios(ordered, shuffled)
     natural, others = logits.double(), shuffled_logits.double()
     samples = dict.fromkeys(("mrr", "relative_drop", "median_log_ratio", "rising_share"), ratios)

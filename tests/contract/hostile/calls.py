@@ -105,6 +105,7 @@ def _clips():
         **_room(
             "clips",
             BlockShuffle={"length": 2},
+            ImageSequence={"path": values.images()},
             LocalShuffle={"radius": 1},
             Clip={
                 "tensor": values.single().tensor, "indices": (0, 1, 2, 3),
@@ -120,6 +121,7 @@ def _clips():
             dense_indices={"total": 20, "frames": 3},
             draw_orders={"shuffling": clips.BlockShuffle(2), "frames": 6, "count": 2},
             load_clip={**where, "frames": 3},
+            open_source=where,
             require_positive={"name": "frames", "value": 2},
             uniform_indices={"total": 20, "frames": 3},
             window_starts={"total": 20},
@@ -143,7 +145,7 @@ def _clips():
 
 
 def _models():
-    linear = nn.Linear(5, 3).eval()
+    linear, clip = nn.Linear(5, 3).eval(), values.clip()
     return _room(
         "models",
         Conv3D={
@@ -155,10 +157,17 @@ def _models():
             "encoder": values.encoder(), "recurrent": nn.LSTM(5, 5).eval(), "classifier": linear,
         },
         LateFusion={"encoder": values.encoder(), "head": linear},
+        Trial={"model": values.model(), "clips": (clip,)},
+        check_fits={"model": values.model(), "clip": clip},
         check_logits={"logits": values.drawn(2, 3), "batch": 2},
+        check_wrapper={"wrapper": values.model(), "network": values.model().forward, "clip": clip},
         class_names={"path": None},
         load_model={"name": "torchvision:mc3_18", "classes": 3},
+        model_logits={"model": values.model(), "clips": (clip,)},
+        require_as_assumed={"trial": models.Trial(values.model(), (clip,))},
         require_evaluation_mode={"model": values.model()},
+        require_framewise={"model": values.model(), "frames": clip[0, :3]},
+        require_wrapped={"model": values.model()},
         wrap={"model": values.model()},
     )  # fmt: skip
 
@@ -231,7 +240,9 @@ def _gradients():
         },
         isolated_autograd={"clips": (clip,)},
         logit={"logits": values.drawn(2, 3), "target": torch.tensor([0, 1])},
+        mended={"output": values.model()(clip)},
         native_recurrence={"on_cuda": False},
+        reliable_backward={"on_cuda": False},
         require_memory={"memory": "auto"},
         resolve_objective={"objective": "logit"},
         resolve_target={"target": 1, "logits": values.drawn(2, 3)},
@@ -258,6 +269,7 @@ def _perturbations():
             Mask={"example": 0, "first": 0, "end": 1},
             MaskQuery={"masks": masks, "description": "masks"},
             as_feature_mask={"feature_mask": blocks},
+            at_least_single={"dtype": torch.float16},
             baseline_of={"clip": clip, "baselines": 0.0},
             check_baselines={"baselines": 0.0},
             feature_masks={"labels": blocks.labels(clip), "example": 0, "frame": 1},
@@ -344,6 +356,7 @@ def _measures():
         keyframe_agreement={"relevance": scores, "keyframes": known},
         keyframes=pixels,
         maximum_range={"ranges": measures.ranges(matrix)},
+        measure_label={"name": "logit_drop", "activation": "softmax"},
         median_log_ratio={"ratios": shuffled},
         motion_reliance_ratio={"ratios": shuffled},
         natural_order_p_value={"levels": scores},
@@ -360,6 +373,7 @@ def _measures():
         score_ratios=both,
         shortest_runs={"matrix": matrix},
         shuffle_samples={**both, **logits, "target": torch.tensor([0, 1])},
+        stand_out={"keyframes": known},
         temporal_overlap={"values": values.drawn(9), "temporal": (1, 2, 3), "k": 3},
         tracking_category={"flow_correlation_drop": 0.25},
         window_bounds={"windows": 3, "steps": 4, "frames": 4},

@@ -26,7 +26,10 @@ from tests.contract.hostile import bad
 from tests.contract.hostile.calls import NOT_DEFINED, calls
 
 SECONDS = 10
-"""A call that takes longer hangs."""
+"""Of a processor: a call that takes longer hangs."""
+
+SILENCE = 60
+"""Seconds without a word, after which a process waits for ever."""
 
 MEMORY = 12 * 2**30
 """Address space: what asks for more gets an error, and not the machine."""
@@ -102,7 +105,7 @@ def _lines(reader):
     """The lines of a pipe, until it ends or nothing comes for longer than a call may take."""
     with os.fdopen(reader, "rb", buffering=0) as pipe:
         rest = b""
-        while select.select([pipe], [], [], SECONDS + 5)[0]:
+        while select.select([pipe], [], [], SILENCE)[0]:
             more = pipe.read(65536)
             if not more:
                 return
@@ -203,12 +206,13 @@ def alarm():
     def hang(*_):
         raise HangError
 
-    signal.signal(signal.SIGALRM, hang)
-    signal.alarm(SECONDS)
+    # Processor time, as the machine may be busy with something else.
+    signal.signal(signal.SIGPROF, hang)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
     try:
         yield
     finally:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def same(one, other):

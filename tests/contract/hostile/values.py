@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import nn
 
 from temporal_attr import Clip, LateFusion
@@ -44,6 +45,16 @@ def frames_of_bytes(count=5, side=16):
 def video():
     """A video of 20 frames of 16 x 16 pixels."""
     return write_video(frames_of_bytes(20), folder() / "video.webm", 10.0)
+
+
+@cache
+def images():
+    """A folder of three pictures."""
+    where = folder() / "images"
+    where.mkdir()
+    for number, frame in enumerate(frames_of_bytes(3)):
+        Image.fromarray(frame).save(where / f"{number}.png")
+    return where
 
 
 @cache
