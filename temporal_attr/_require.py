@@ -38,6 +38,21 @@ def require_count(name: str, value: object, low: float, high: float = INFINITE) 
         raise _outside(name, "a whole number ", value, low, high)
 
 
+WIDEST = 2**16
+"""More channels, layers or classes than any network has that could be built here."""
+
+
+def require_size(name: str, value: object, low: int) -> None:
+    """Raise unless a setting is how many of something a network can have.
+
+    Raises:
+        OptionError: With the setting's name and range.
+    """
+    require_count(name, value, low)
+    if int(value) > WIDEST:  # type: ignore[call-overload]
+        raise OptionError(f"{name} at most {WIDEST}", f"{value}", f"Choose another {name}.")
+
+
 def require_range(name: str, pair: object, low: float, high: float, whole: bool = False) -> None:
     """Raise unless a setting is (smallest, largest), and both lie between two bounds.
 

@@ -76,8 +76,12 @@ class Result(Stored):
 
     def class_label(self, example: int = 0) -> str:
         """What the explained class of a clip is called: "running (3)", or "class 3" if unnamed."""
-        require_count("example", example, 0, len(self.target) - 1)
+        self._require_example(example)
         return self._label(int(self.target[example]))
+
+    def _require_example(self, example: int) -> None:
+        """Raise unless the batch has such a clip."""
+        require_count("example", example, 0, len(self.target) - 1)
 
     def _label(self, number: int, unnamed: str = "class ") -> str:
         return (
@@ -106,7 +110,7 @@ class Result(Stored):
             >>> method.explain(torch.zeros(1, 2, 3, 4, 4), target=0).top_classes(count=2)
             ['0 (33.3%)', '1 (33.3%)']
         """
-        require_count("example", example, 0, len(self.target) - 1)
+        self._require_example(example)
         require_count("count", count, 1)
         chances = self.probabilities
         values = (self.logits if chances is None else chances)[example]

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from temporal_attr._errors import FrameLogitsError, ModelError
+from temporal_attr._require import require_count
 from temporal_attr._typing import ClipTensor, Features, Logits, StepWeights
 from temporal_attr.clips import Preprocessing
 from temporal_attr.models._base import FrameLogits, RunStage, VideoModel, is_affine
@@ -69,6 +70,7 @@ class Conv3D(VideoModel):
         preprocessing: Preprocessing | None = None,
     ) -> None:
         super().__init__(preprocessing)
+        require_count("frames_per_step", frames_per_step, 1)
         self.model = model
         self.frames_per_step = frames_per_step
         # Names, not modules: a module would be registered as a child a second time.

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from temporal_attr._errors import ClipError
+from temporal_attr._require import require_count
 from temporal_attr._typing import ClipTensor, Features, Logits
 from temporal_attr.clips import Preprocessing
 from temporal_attr.models._base import FrameLogits, VideoModel, check_logits
@@ -40,6 +41,7 @@ class EarlyFusion(VideoModel):
         self, model: nn.Module, frames: int, preprocessing: Preprocessing | None = None
     ) -> None:
         super().__init__(preprocessing)
+        require_count("frames", frames, 1)
         self.model = model
         self.frames_per_step = frames
         self._adopt_mode(model)

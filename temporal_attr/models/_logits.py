@@ -39,7 +39,7 @@ def model_logits(
     try:
         output = model(*clips, *arguments)
     except Exception as error:
-        if isinstance(model, VideoModel) or not _refused_by_a_layer(error):
+        if isinstance(model, VideoModel) or not refused_by_a_layer(error):
             raise
         shapes = ", ".join(str(tuple(clip.shape)) for clip in clips)
         raise ModelError(
@@ -52,7 +52,7 @@ def model_logits(
     return check_logits(output, clips[0].shape[0])
 
 
-def _refused_by_a_layer(error: Exception) -> bool:
+def refused_by_a_layer(error: Exception) -> bool:
     """Whether an error was raised in PyTorch's own layers, and not for want of memory."""
     if not isinstance(error, (RuntimeError, ValueError)) or is_out_of_memory(error):
         return False

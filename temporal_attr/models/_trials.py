@@ -17,7 +17,7 @@ from torch import Tensor
 from temporal_attr._errors import ModelError
 from temporal_attr._memory import is_out_of_memory
 from temporal_attr.models._base import FramewiseModel, VideoModel
-from temporal_attr.models._logits import model_logits
+from temporal_attr.models._logits import model_logits, refused_by_a_layer
 from temporal_attr.models._trial_memory import tried
 
 Draws = Callable[[], AbstractContextManager[Any]]
@@ -82,7 +82,8 @@ def require_as_assumed(trial: Trial) -> None:
     while a frame or clip that sees another changes the first ones.
 
     Raises:
-        ModelError: With what differs, by how much, and what to do.
+        ModelError: With what differs, by how much, and what to do; or if a layer of a wrapper's
+            parts refuses what it gets.
     """
     with _outside_of_callers_modes(trial.clips[0]):
         try:
@@ -91,9 +92,20 @@ def require_as_assumed(trial: Trial) -> None:
             else:
                 _try_clips(trial)
                 _try_time_as_channels(trial)
-        except (MemoryError, RuntimeError) as error:
+        except (MemoryError, RuntimeError, ValueError) as error:
+            if isinstance(trial.model, VideoModel) and refused_by_a_layer(error):
+                raise _unfit_parts(trial, error) from error
             if not is_out_of_memory(error):
                 raise
+
+
+def _unfit_parts(trial: Trial, error: Exception) -> ModelError:
+    shapes = ", ".join(str(tuple(clip.shape)) for clip in trial.clips)
+    return ModelError(
+        f"a {type(trial.model).__name__} whose parts fit each other and a clip of shape {shapes}",
+        f"{type(error).__name__} in one of its layers ({error})",
+        "Look at what each part gives and the next one takes, and at the size of the clip.",
+    )
 
 
 def require_framewise(model: FramewiseModel, frames: Tensor, draws: Draws = nullcontext) -> Tensor:

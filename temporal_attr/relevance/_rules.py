@@ -15,7 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from temporal_attr._require import INFINITE, require_within
+from temporal_attr._errors import OptionError
+from temporal_attr._require import INFINITE, require_finite, require_within
 
 Input: TypeAlias = Float[Tensor, "*input"]
 """What a linear map reads."""
@@ -219,6 +220,19 @@ class Box(Rule):
 
     low: Bound | float | None = None
     high: Bound | float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        bounds = {"low": self.low, "high": self.high}
+        numbers = {
+            name: value
+            for name, value in bounds.items()
+            if value is not None and not isinstance(value, Tensor)
+        }
+        for name, value in numbers.items():
+            require_finite(name, value)
+        if len(numbers) == 2 and numbers["low"] > numbers["high"]:
+            raise OptionError("low to be at most high", f"{self.low} and {self.high}", "Swap them.")
 
     def within(self, low: Bound, high: Bound) -> Box:
         """The same rule between these bounds."""

@@ -113,7 +113,7 @@ def trace(
     Raises:
         ModelError: If an operation between the two has no rule, with its name and place; if the
             output is not finite; or if the rule at the input needs bounds that are not known.
-        ClipError: If the clip lies outside them.
+        ClipError: If the clip lies outside them, or they are not of its shape.
 
     Example:
         >>> from torch import nn
@@ -158,14 +158,30 @@ def _pixel_bounds(clip: Tensor, bounds: Bounds | None, composite: Composite) -> 
             "Give the wrapper its preprocessing, or use Composite(input=Box(low=..., high=...)); "
             "Composite(input=None) treats the first layer like the others.",
         )
+    _require_broadcast(clip, low, high)
     _require_within_bounds(clip, low, high)
     return low.expand_as(clip).contiguous(), high.expand_as(clip).contiguous()
+
+
+def _require_broadcast(clip: Tensor, *bounds: Tensor) -> None:
+    for bound in bounds:
+        try:
+            fits = torch.broadcast_shapes(clip.shape, bound.shape) == clip.shape
+        except RuntimeError:
+            fits = False
+        if not fits:
+            raise ClipError(
+                f"bounds of pixels that broadcast against the clip, {tuple(clip.shape)}",
+                f"one of shape {tuple(bound.shape)}",
+                "Give numbers, or one for each channel as (channel, 1, 1).",
+            )
 
 
 def _require_within_bounds(clip: Tensor, low: Tensor, high: Tensor) -> None:
     # Room for the rounding of a pixel that is exactly black or white.
     room = 1e-5 * (high - low)
-    outside = int(((clip < low - room) | (clip > high + room)).sum())
+    # So written that a bound that is NaN, which compares false, has nothing inside.
+    outside = int((~((clip >= low - room) & (clip <= high + room))).sum())
     if outside:
         raise ClipError(
             f"pixels within the bounds of z^B, {low.min():.4g} to {high.max():.4g}",

@@ -214,12 +214,13 @@ def _bare(attribution: Tensor) -> tuple[Tensor | None, Tensor]:
 
 
 def _require_size(clip: Clip, pixels: Tensor) -> None:
-    """Raise unless the attribution is of frames as large as the clip's."""
-    (height, width), size = pixels.shape[-2:], tuple(clip.tensor.shape[-2:])
-    if (height, width) != size:
+    """Raise unless the attribution is of frames as the clip's are, or of one channel for all."""
+    (channels, height, width), shape = pixels.shape[2:], clip.tensor.shape[2:]
+    if (height, width) != shape[1:] or channels not in (1, shape[0]):
         raise ClipError(
             f"the clip that was explained, with frames of {height} x {width} pixels",
-            f"one with frames of {size[0]} x {size[1]}",
+            f"one with frames of {shape[1]} x {shape[2]}"
+            + ("" if channels in (1, shape[0]) else f" in {shape[0]} channels, not {channels}"),
             "Pass the Clip whose tensor was attributed.",
         )
 

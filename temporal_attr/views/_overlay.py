@@ -27,6 +27,9 @@ from temporal_attr.views._common import (
 
 FrameBytes = UInt8[np.ndarray, "height width channel"]
 
+WIDEST = 8192
+"""Pixels of the widest video that players show."""
+
 
 def overlay_grid(
     attribution: PixelResult | ClipTensor,
@@ -125,7 +128,7 @@ def overlay_video(
         sign: As for `overlay_grid`.
         percentile: As for `overlay_grid`.
         fps: Frames shown a second; chosen frames are usually far apart, so this is not real time.
-        width: Of the video in pixels; frames are enlarged to it without smoothing.
+        width: Of the video in pixels, 16 to 8192; frames are enlarged to it without smoothing.
 
     Returns:
         The path.
@@ -148,8 +151,8 @@ def overlay_video(
         'lrp.webm'
     """
     drawn = drawable(attribution, clip, example)
-    if width < 16:
-        raise OptionError("a width of at least 16 pixels", str(width), "Try 448.")
+    if not 16 <= width <= WIDEST:
+        raise OptionError(f"a width of 16 to {WIDEST} pixels", str(width), "Try 448.")
     heat = drawn.heat(sign)
     blended = blend(clip.images(), heat, colour_limit(heat, percentile)[0], sign)
     scores = drawn.scores.cpu().float().numpy()

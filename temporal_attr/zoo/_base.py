@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from temporal_attr._errors import ClipError, OptionError
-from temporal_attr._require import require_count
+from temporal_attr._require import require_size
 from temporal_attr._typing import Features, Logits, StepWeights
 from temporal_attr.clips import Normalization, Preprocessing
 from temporal_attr.models import FrameLogits, VideoModel
@@ -22,13 +22,13 @@ NORMALIZATION = Normalization((0.45, 0.45, 0.45), (0.225, 0.225, 0.225))
 def preprocessing(size: int | None) -> Preprocessing:
     """Resize to a square of `size` pixels, or keep the size; bring values to about -2 to 2."""
     if size is not None:
-        require_count("size", size, 16)
+        require_size("size", size, 16)
     return Preprocessing(None if size is None else (size, size), normalization=NORMALIZATION)
 
 
 def require_classes(classes: int) -> None:
     """Raise unless there are at least two classes."""
-    require_count("classes", classes, 2)
+    require_size("classes", classes, 2)
 
 
 def require_ensemble(ensemble: Ensemble) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from inspect import signature
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -11,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from temporal_attr._errors import OptionError
-from temporal_attr._require import require_count
+from temporal_attr._require import require_size
 from temporal_attr.models import EarlyFusion, LateFusion
 from temporal_attr.zoo._base import preprocessing, require_classes
 from temporal_attr.zoo._residual import WIDTHS, FrameEncoder
@@ -32,7 +33,8 @@ class AttentionPooling(nn.Module):
 
     def __init__(self, features: int, hidden: int = 32) -> None:
         super().__init__()
-        require_count("hidden", hidden, 1)
+        require_size("features", features, 1)
+        require_size("hidden", hidden, 1)
         self.project = nn.Linear(features, hidden, bias=False)
         self.score = nn.Linear(hidden, 1, bias=False)
         self.pooled = features
@@ -58,7 +60,8 @@ class NetVLAD(nn.Module):
 
     def __init__(self, features: int, centres: int = 8) -> None:
         super().__init__()
-        require_count("centres", centres, 1)
+        require_size("features", features, 1)
+        require_size("centres", centres, 1)
         self.assign = nn.Linear(features, centres)
         self.centres = nn.Parameter(torch.randn(centres, features) * features**-0.5)
         self.pooled = centres * features
@@ -85,10 +88,11 @@ class TemporalPyramid(nn.Module):
 
     def __init__(self, features: int, levels: Sequence[int] = (1, 2, 4, 8)) -> None:
         super().__init__()
+        require_size("features", features, 1)
         if not levels:
             raise OptionError("levels of at least one number of segments", "none", "Try (1, 2).")
         for level in levels:
-            require_count("levels", level, 1)
+            require_size("levels", level, 1)
         self.levels = tuple(levels)
         self.pooled = sum(levels) * features
 
@@ -139,7 +143,12 @@ def late_fusion(
     encoder = FrameEncoder(widths=widths, blocks=blocks, grid=grid)
     features = encoder.features
     if pooling in AGGREGATIONS:
-        aggregation = AGGREGATIONS[pooling](features, **(pooling_options or {}))
+        known = [name for name in signature(AGGREGATIONS[pooling]).parameters if name != "features"]
+        options = dict(pooling_options or {})
+        if not options.keys() <= set(known):
+            named = f"options of {pooling} pooling, of which there are {', '.join(known)}"
+            raise OptionError(named, ", ".join(map(repr, options)), "Choose among them.")
+        aggregation = AGGREGATIONS[pooling](features, **options)
         head = nn.Linear(aggregation.pooled, classes)
         return LateFusion(encoder, head, aggregation, preprocessing(size))
     if pooling_options:
@@ -173,7 +182,7 @@ def early_fusion(
         (2, 5)
     """
     require_classes(classes)
-    require_count("frames", frames, 1)
+    require_size("frames", frames, 1)
     encoder = FrameEncoder(3 * frames, widths, blocks)
     network = nn.Sequential(encoder, nn.Linear(encoder.features, classes))
     return EarlyFusion(network, frames, preprocessing(size))

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from temporal_attr._errors import OptionError
-from temporal_attr._require import require_count
+from temporal_attr._require import require_size
 from temporal_attr.models import FrameRecurrent
 from temporal_attr.zoo._base import Ensemble, preprocessing, require_classes, require_ensemble
 from temporal_attr.zoo._residual import WIDTHS, FrameEncoder
@@ -45,8 +45,10 @@ class InputCellAttention(nn.Module):
 
     def __init__(self, features: int, hidden: int, reads: int = 4, attention: int = 32) -> None:
         super().__init__()
-        require_count("reads", reads, 1)
-        require_count("attention", attention, 1)
+        require_size("features", features, 1)
+        require_size("hidden", hidden, 1)
+        require_size("reads", reads, 1)
+        require_size("attention", attention, 1)
         self.score = nn.Sequential(
             nn.Linear(features, attention, bias=False),
             nn.Tanh(),
@@ -108,7 +110,7 @@ def recurrent(
     """
     require_classes(classes)
     require_ensemble(ensemble)
-    require_count("hidden", hidden, 1)
+    require_size("hidden", hidden, 1)
     encoder = FrameEncoder(widths=widths, blocks=blocks, grid=grid)
     frame = nn.Sequential(encoder, nn.Linear(encoder.features, hidden))
     if cell not in CELLS:

@@ -8,7 +8,7 @@ from typing import TypeAlias
 from torch import Tensor, nn
 
 from temporal_attr._errors import OptionError
-from temporal_attr._require import require_count
+from temporal_attr._require import require_size
 
 Convolution: TypeAlias = Callable[[int, int, int], nn.Module]
 """From channels in, channels out and spatial stride to a convolution that keeps the frames."""
@@ -92,6 +92,10 @@ def factorised_width(temporal_kernel: int, kernel: int, inside: int, outside: in
         >>> factorised_width(3, 3, 64, 64)
         144
     """
+    require_size("temporal_kernel", temporal_kernel, 1)
+    require_size("kernel", kernel, 1)
+    require_size("inside", inside, 1)
+    require_size("outside", outside, 1)
     area = kernel**2
     weights = temporal_kernel * area * inside * outside
     return max(1, weights // (area * inside + temporal_kernel * outside))
@@ -123,13 +127,13 @@ def require_widths(widths: Sequence[int], blocks: int) -> None:
     if not widths:
         raise OptionError("widths of at least one stage", "none", "Try widths=(16, 32, 64).")
     for width in widths:
-        require_count("widths", width, 1)
-    require_count("blocks", blocks, 1)
+        require_size("widths", width, 1)
+    require_size("blocks", blocks, 1)
 
 
 def require_odd(name: str, kernel: int) -> None:
     """Raise unless a kernel has a middle."""
-    require_count(name, kernel, 1)
+    require_size(name, kernel, 1)
     if kernel % 2 == 0:
         raise OptionError(f"{name} to be odd, from 1", str(kernel), "Try 3.")
 
@@ -186,7 +190,8 @@ class FrameEncoder(nn.Sequential):
         grid: int = 1,
     ) -> None:
         require_widths(widths, blocks)
-        require_count("grid", grid, 1)
+        require_size("channels", channels, 1)
+        require_size("grid", grid, 1)
         layers: list[nn.Module] = [
             nn.Conv2d(channels, widths[0], 5, 2, 2, bias=False),
             nn.BatchNorm2d(widths[0]),

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from temporal_attr._errors import ClipError, OptionError
-from temporal_attr._require import require_count, require_within
+from temporal_attr._require import require_size, require_within
 from temporal_attr._typing import ClipTensor
 from temporal_attr.zoo._base import Ensemble, SteppedModel, pool_space
 from temporal_attr.zoo._residual import (
@@ -68,7 +68,7 @@ class SlowFast(SteppedModel):
         size: int | None = None,
     ) -> None:
         require_widths(widths, blocks)
-        require_count("alpha", alpha, 1)
+        require_size("alpha", alpha, 1)
         require_within("beta", beta, 0, 1)
         require_odd("lateral_kernel", lateral_kernel)
         require_odd("temporal_kernel", temporal_kernel)

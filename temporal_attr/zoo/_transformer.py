@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from temporal_attr._errors import ClipError, OptionError
-from temporal_attr._require import require_count
+from temporal_attr._require import require_count, require_size
 from temporal_attr._typing import ClipTensor, Features, Frames, Logits
 from temporal_attr.models import FrameLogits, FramewiseModel
 from temporal_attr.zoo._base import (
@@ -80,9 +80,9 @@ def _waves(length: int, features: int) -> Float[Tensor, "length feature"]:
 
 
 def _blocks(features: int, heads: int, depth: int) -> nn.Sequential:
-    require_count("features", features, 1)
-    require_count("depth", depth, 1)
-    require_count("heads", heads, 1)
+    require_size("features", features, 1)
+    require_size("depth", depth, 1)
+    require_size("heads", heads, 1)
     if features % heads:
         raise OptionError(
             f"heads to divide the feature length {features}", str(heads), "Try heads=4."
@@ -130,8 +130,8 @@ class TemporalTransformer(FramewiseModel):
         super().__init__(preprocessing(size))
         require_classes(classes)
         require_ensemble(ensemble)
-        require_count("frames", frames, 1)
-        require_count("features", features, 1)
+        require_size("frames", frames, 1)
+        require_size("features", features, 1)
         self.ensemble = ensemble
         encoder = FrameEncoder(self.channels, widths, blocks, grid)
         self.encoder = nn.Sequential(encoder, nn.Linear(encoder.features, features))
@@ -205,9 +205,9 @@ class TubeletTransformer(SteppedModel):
         depth: int = 2,
         ensemble: Ensemble = "all",
     ) -> None:
-        require_count("features", features, 1)
+        require_size("features", features, 1)
         super().__init__(features, classes, ensemble, size)
-        require_count("frames", frames, 1)
+        require_size("frames", frames, 1)
         for name, part, whole in (("tubelet", tubelet, frames), ("patch", patch, size)):
             require_count(name, part, 1, whole)
             if whole % part:

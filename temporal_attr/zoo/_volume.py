@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from temporal_attr._require import require_size
 from temporal_attr.zoo._base import Ensemble, SteppedModel, pool_space
 from temporal_attr.zoo._residual import (
     WIDTHS,
@@ -35,6 +36,8 @@ class TemporalAggregation(nn.Module):
 
     def __init__(self, channels: int, kernel: int = 3) -> None:
         super().__init__()
+        require_size("channels", channels, 1)
+        require_odd("kernel", kernel)
         self.sum = nn.Conv3d(
             channels,
             channels,

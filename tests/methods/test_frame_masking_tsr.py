@@ -304,7 +304,7 @@ def test_arguments_of_the_model_belong_to_the_whole_batch(model):
             OptionError,
             "perturbations_per_eval a whole number at least 1",
         ),
-        ({"seed": -1}, OptionError, "seed a whole number "),
+        ({"seed": -1}, OptionError, "seed a whole number from 0 to 4294967295"),
     ],
 )
 def test_what_is_refused_before_any_clip(options, error, text, model):

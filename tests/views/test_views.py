@@ -160,7 +160,7 @@ def test_what_cannot_be_drawn_is_named(explained, tmp_path):
         views.overlay_grid(result, clip, percentile=0)
     with pytest.raises(OptionError, match='sign to be "absolute" or "signed"'):
         views.overlay_grid(result, clip, sign="both")
-    with pytest.raises(OptionError, match="a width of at least 16"):
+    with pytest.raises(OptionError, match="a width of 16 to 8192"):
         views.overlay_video(result, clip, tmp_path / "a.webm", width=4)
     without = TemporalGradient(lambda x: x.flatten(1)[:, :3]).explain(
         clip.tensor, 0, influence=False

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from temporal_attr._activation import Activation
 from temporal_attr._errors import ClipError, OptionError
-from temporal_attr._require import require_count, require_flag, require_within
+from temporal_attr._require import require_count, require_flag, require_seed, require_within
 from temporal_attr._run import started
 from temporal_attr._typing import ClipTensor, TargetLike
 from temporal_attr.attributions._method import VideoMethod, as_given
@@ -154,7 +154,7 @@ class FrameMaskingTSR(VideoMethod, PerturbationAttribution):  # type: ignore[mis
         if perturbations_per_eval is not None:
             require_count("perturbations_per_eval", perturbations_per_eval, 1)
         if seed is not None:
-            require_count("seed", seed, 0)
+            require_seed(seed)
         self.steps: Steps = steps
         self.feature_mask = as_feature_mask(feature_mask)
         self.normalization = known_normalization(self.model, normalization)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from temporal_attr._activation import Activation
 from temporal_attr._errors import ClipError, OptionError
-from temporal_attr._require import require_count, require_share
+from temporal_attr._require import require_count, require_seed, require_share
 from temporal_attr._run import started
 from temporal_attr._typing import ClipTensor, FrameScores, TargetLike
 from temporal_attr.attributions._method import VideoMethod, as_given
@@ -152,7 +152,7 @@ class ShuffleProbe(VideoMethod, PerturbationAttribution):  # type: ignore[misc]
         method = as_method(model)
         super().__init__(model_of(method), known_activation(method, activation))
         require_count("shuffles", shuffles, 1)
-        require_count("seed", seed, 0)
+        require_seed(seed)
         require_count("segment", segment, SHORTEST)
         require_share("segment_overlap", segment_overlap)
         _require_shuffling(shuffling)

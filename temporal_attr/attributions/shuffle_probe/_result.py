@@ -128,7 +128,12 @@ class ShuffleProbeResult(Result):
         return ShuffleSet.of(results, names)
 
     def row(self, example: int = 0) -> dict[str, float]:
-        """The measures of one clip and the ends of their intervals, as the columns of a table."""
+        """The measures of one clip and the ends of their intervals, as the columns of a table.
+
+        Raises:
+            OptionError: If there is no such example, here and below.
+        """
+        self._require_example(example)
         found: dict[str, float] = {}
         for name in self.intervals:
             one = self.interval(name, example)
@@ -137,6 +142,7 @@ class ShuffleProbeResult(Result):
 
     def samples(self, example: int) -> dict[str, Tensor]:
         """What each measure of one clip is computed from: `(1, shuffles, ...)` by its name."""
+        self._require_example(example)
         one = slice(example, example + 1)
         return shuffle_samples(
             self.ordered_scores[one],
@@ -153,12 +159,14 @@ class ShuffleProbeResult(Result):
 
         NaN if all scores are zero.
         """
+        self._require_example(example)
         ordered = self.ordered_scores[example : example + 1]
         scores = torch.cat([ordered, self.shuffled_scores[example]]).double().mean(1)
         return scores / scores.mean()
 
     def target_logits(self, example: int) -> Float[Tensor, "orders"]:
         """The target's logit of a clip: in natural order first, then in the others."""
+        self._require_example(example)
         shown = torch.cat([self.logits[example : example + 1], self.shuffled_logits[example]])
         return shown[:, self.target[example]].double()
 
@@ -166,8 +174,9 @@ class ShuffleProbeResult(Result):
         """A measure of one clip with its interval; the names are those of the fields.
 
         Raises:
-            OptionError: If there is no such measure.
+            OptionError: If there is no such measure, or example.
         """
+        self._require_example(example)
         if name not in self.intervals:
             names = ", ".join(self.intervals)
             raise OptionError(f"a measure with an interval: {names}", repr(name), "Choose one.")

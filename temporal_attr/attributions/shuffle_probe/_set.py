@@ -13,6 +13,7 @@ from torch import Tensor
 
 from temporal_attr._activation import Activation, output_name
 from temporal_attr._errors import DataError
+from temporal_attr._require import require_count, require_seed
 from temporal_attr.attributions._storage import Stored
 from temporal_attr.attributions._tables import frame_of, interval_columns
 from temporal_attr.measures import (
@@ -138,8 +139,9 @@ class ShuffleSet(Stored):
             seed: Of the bootstrap and the permutation test.
 
         Raises:
-            DataError: If there is no clip, not one name for each, or they were not all shuffled
-                and scored in the same way.
+            DataError: If there is no clip, not one name for each, not one start for each of
+                segments, or they were not all shuffled and scored in the same way.
+            OptionError: If a result has no such example, or a number is out of range.
         """
         entries = [pair for clip in clips for pair in _entries(clip)]
         names = [str(number) for number in range(len(entries))] if names is None else names
@@ -149,6 +151,8 @@ class ShuffleSet(Stored):
                 f"{len(names)} for {len(entries)}",
                 "Give as many names as there are clips in all results.",
             )
+        require_seed(seed)
+        _require_segments(starts, size, len(entries))
         _require_alike([result for result, _ in entries])
         measured = list(entries[0][0].intervals)
         values = {
@@ -233,8 +237,23 @@ def _entries(
     clip: ShuffledClips | tuple[ShuffledClips, int],
 ) -> list[tuple[ShuffledClips, int]]:
     if isinstance(clip, tuple):
+        require_count("example", clip[1], 0, len(clip[0].target) - 1)
         return [clip]
     return [(clip, example) for example in range(len(clip.target))]
+
+
+def _require_segments(starts: Sequence[int] | None, size: int | None, count: int) -> None:
+    """Raise unless segments have a start each and a size, and clips have neither."""
+    if (starts is None) != (size is None) or (starts is not None and len(starts) != count):
+        raise DataError(
+            f"the starts of {count} segments and their size, or neither",
+            f"starts {starts} and size {size}",
+            "Give both for segments of a clip.",
+        )
+    for start in starts or ():
+        require_count("a start", start, 0)
+    if size is not None:
+        require_count("size", size, 1)
 
 
 def _require_alike(results: Sequence[ShuffledClips]) -> None:
