@@ -148,7 +148,8 @@ class VideoMethod(ABC, Attribution):  # type: ignore[misc]  # Captum has no type
 
     def _checked_arguments(self, additional_forward_args: Any) -> tuple[Any, ...]:  # noqa: ANN401
         """What the model takes after the clips."""
-        if additional_forward_args is None or additional_forward_args == ():
+        nothing = isinstance(additional_forward_args, tuple) and not additional_forward_args
+        if additional_forward_args is None or nothing:
             return ()
         if isinstance(self.model, VideoModel):
             raise ModelError(

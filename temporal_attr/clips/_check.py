@@ -59,7 +59,7 @@ def check_layout(clip: Tensor, channels: int | None = 3) -> None:
 
 
 def check_finite(clip: Tensor) -> None:
-    """Raise unless every value is finite.
+    """Raise unless every value is real and finite.
 
     Example:
         >>> import torch
@@ -68,6 +68,8 @@ def check_finite(clip: Tensor) -> None:
         ...
         temporal_attr._errors.ClipError: expected finite values, got 1 of 2 that are NaN ...
     """
+    if clip.is_complex():
+        raise ClipError("real values", f"{clip.dtype}", "Take its .real or .abs().")
     bad = (~torch.isfinite(clip)).sum().item()
     if bad:
         raise ClipError(

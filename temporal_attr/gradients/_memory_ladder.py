@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias, get_args
 import torch
 from torch import Tensor
 
-from temporal_attr._errors import HalfPrecisionWarning, OptionError
+from temporal_attr._errors import ClipError, HalfPrecisionWarning, OptionError
 from temporal_attr._memory import is_out_of_memory
 from temporal_attr._run import RunContext
 from temporal_attr.gradients._autograd import isolated_autograd
@@ -34,7 +34,7 @@ def require_memory(memory: object) -> None:
         ...
         temporal_attr._errors.OptionError: expected memory to be "auto", "whole", "framewise", ...
     """
-    if memory not in get_args(Memory):
+    if not isinstance(memory, str) or memory not in get_args(Memory):
         names = ", ".join(f'"{name}"' for name in get_args(Memory))
         raise OptionError(f"memory to be {names}", repr(memory), "Choose one of them.")
 
@@ -71,6 +71,8 @@ def gradients_of(
         >>> found.of_clips[0].shape, run.finished(frames=10).path
         (torch.Size([1, 2, 5, 3, 16, 16]), 'framewise')
     """
+    if not clips:
+        raise ClipError("at least one clip", "none", "Pass the clip in a tuple.")
     with isolated_autograd(clips) as own:
         paths = _paths_of(query, own)
         if memory != "auto":

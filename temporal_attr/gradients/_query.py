@@ -11,8 +11,16 @@ from torch import Tensor
 
 from temporal_attr._errors import ModelError
 from temporal_attr._run import RunContext
+from temporal_attr._typing import Features, Frames
 from temporal_attr.gradients._autograd import mended, native_recurrence
-from temporal_attr.models import FrameLogits, FramewiseModel, VideoModel, check_logits, model_logits
+from temporal_attr.models import (
+    FrameLogits,
+    FramewiseModel,
+    VideoModel,
+    check_logits,
+    model_logits,
+    named_misfit,
+)
 
 Output: TypeAlias = Tensor | FrameLogits
 """What a model gives for clips: logits `(batch, classes)`, or those of its timesteps."""
@@ -83,11 +91,13 @@ class Gradients:
 def head_logits(model: VideoModel, features: Tensor) -> Tensor:
     """Logits of clips from their features, by kernels that can be differentiated."""
     with native_recurrence(features.is_cuda):
-        return mended(check_logits(model.head(features), features.shape[0]))
+        with named_misfit(model, features):
+            logits = model.head(features)
+        return mended(check_logits(logits, features.shape[0]))
 
 
 def gradient_at_features(
-    model: VideoModel, features: Tensor, objective: Callable[[Tensor], Tensor]
+    model: VideoModel, features: Features, objective: Callable[[Tensor], Tensor]
 ) -> tuple[Tensor, Tensor]:
     """The gradient of an objective with respect to the features that the head reads.
 
@@ -152,7 +162,7 @@ def gradients_by_scalar(
             bar.update()
 
 
-def encode_frames(model: FramewiseModel, frames: Tensor) -> Tensor:
+def encode_frames(model: FramewiseModel, frames: Frames) -> Tensor:
     """Features of frames, by kernels that can be differentiated where the encoder is recurrent.
 
     Example:
@@ -162,11 +172,11 @@ def encode_frames(model: FramewiseModel, frames: Tensor) -> Tensor:
         >>> len(encode_frames(model, torch.rand(3, 3, 16, 16)))
         3
     """
-    with native_recurrence(frames.is_cuda):
+    with native_recurrence(frames.is_cuda), named_misfit(model, frames):
         return mended(model.encode(frames))
 
 
-def frame_graph(model: FramewiseModel, frames: Tensor) -> tuple[Tensor, Tensor]:
+def frame_graph(model: FramewiseModel, frames: Frames) -> tuple[Tensor, Tensor]:
     """Frames as a leaf, and their features with the graph from it.
 
     Example:

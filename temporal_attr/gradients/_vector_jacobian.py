@@ -8,7 +8,23 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from temporal_attr._errors import DataError
 from temporal_attr._run import RunContext
+
+
+def _require_graph(encoded: Tensor, leaf: Tensor, vectors: Tensor) -> None:
+    if not encoded.requires_grad or not leaf.requires_grad or len(encoded) != len(leaf):
+        raise DataError(
+            "features with a graph from frames that require a gradient, a row for each",
+            f"{len(encoded)} features and {len(leaf)} frames, of which one or both have none",
+            "Make both with frame_graph.",
+        )
+    if not vectors.numel() or vectors.shape[1:] != encoded.shape:
+        raise DataError(
+            f"vectors at the features, (vectors, {', '.join(map(str, encoded.shape))})",
+            f"shape {tuple(vectors.shape)}",
+            "Give one entry for each of the features.",
+        )
 
 
 def vector_jacobian_products(
@@ -37,6 +53,9 @@ def vector_jacobian_products(
     Returns:
         `(vectors, frames, ...)`.
 
+    Raises:
+        DataError: If there is no graph between the two, or the vectors are of another shape.
+
     Example:
         >>> frames = torch.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
         >>> doubled = 2 * frames
@@ -46,6 +65,7 @@ def vector_jacobian_products(
         >>> products.unique(), run.finished(frames=2).backward_passes
         (tensor([2.]), 1.0)
     """
+    _require_graph(encoded, leaf, vectors)
     distinct = [torch.unique(own, dim=0, return_inverse=True) for own in vectors.unbind(1)]
     passes = max(len(own) for own, _ in distinct)
     kept: Tensor | None = None

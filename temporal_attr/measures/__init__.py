@@ -126,7 +126,8 @@ check_calls(
     __name__,
     own={
         "attribution", "bins", "bootstrap.confidence", "correlation.confidence", "first",
-        "flow_agreement.flow", "hierarchical_bootstrap.confidence", "k", "keyframes", "levels",
+        "flow_agreement.flow", "hierarchical_bootstrap.confidence", "k",
+        "keyframe_agreement.keyframes", "levels",
         "matrices", "matrix", "pixels", "rank_correlation.confidence", "relevance", "resamples",
         "saliency", "second", "seed", "shuffles", "sigma", "threshold", "top", "windowed_clip.clip",
     },

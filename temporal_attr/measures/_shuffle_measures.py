@@ -16,6 +16,7 @@ from temporal_attr._activation import (
     probabilities,
     resolved_activation,
 )
+from temporal_attr._errors import OptionError
 from temporal_attr._typing import (
     FrameScores,
     Logits,
@@ -86,12 +87,18 @@ SHUFFLE_MEASURES: Mapping[str, ShuffleMeasure] = {
 def measure_label(name: str, activation: Activation | None) -> str:
     """What a measure is called, where the model's outputs are what an activation says.
 
+    Raises:
+        OptionError: If there is no such measure.
+
     Example:
         >>> measure_label("logit_drop", "softmax"), measure_label("logit_drop", "none")
         ("drop of the target's logit", "drop of the target's output")
     """
     if name == "logit_drop":
         return f"drop of the target's {output_name(activation)}"
+    if name not in SHUFFLE_MEASURES:
+        known = ", ".join(SHUFFLE_MEASURES)
+        raise OptionError(f"a measure: {known}", repr(name), "Choose one.")
     return SHUFFLE_MEASURES[name].label
 
 

@@ -16,7 +16,7 @@ from temporal_attr.models._evaluation_mode import require_evaluation_mode
 from temporal_attr.models._fits import check_fits
 from temporal_attr.models._late_fusion import LateFusion
 from temporal_attr.models._load import class_names, load_model
-from temporal_attr.models._logits import model_logits
+from temporal_attr.models._logits import model_logits, named_misfit
 from temporal_attr.models._recurrent import FrameRecurrent
 from temporal_attr.models._trials import Trial, require_as_assumed, require_framewise
 from temporal_attr.models._wrap import require_wrapped, wrap
@@ -38,6 +38,7 @@ __all__ = [
     "class_names",
     "load_model",
     "model_logits",
+    "named_misfit",
     "require_as_assumed",
     "require_evaluation_mode",
     "require_framewise",

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from temporal_attr._activation import Activation
 from temporal_attr._errors import ModelError
 from temporal_attr._run import counted
+from temporal_attr._takes import told, usable
 from temporal_attr._typing import ClipTensor, Features, Frames, Logits, StepLogits, StepWeights
 from temporal_attr.clips import Normalization, Preprocessing, check_layout
 
@@ -218,9 +219,10 @@ def check_logits(logits: Any, batch: int) -> Logits:  # noqa: ANN401 - it may be
         ...
         temporal_attr._errors.ModelError: expected logits (batch, classes) with a batch of 2, ...
     """
-    if not isinstance(logits, Tensor):
+    if not usable(logits):
         remedy = "Pass a function that returns the logits, such as lambda clip: model(clip).logits."
-        raise ModelError("a tensor of logits (batch, classes)", type(logits).__name__, remedy)
+        got = told(logits) if isinstance(logits, Tensor) else type(logits).__name__
+        raise ModelError("a tensor of logits (batch, classes)", got, remedy)
     if logits.ndim != 2 or logits.shape[0] != batch:
         raise ModelError(
             f"logits (batch, classes) with a batch of {batch}",

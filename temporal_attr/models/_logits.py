@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor
 
-from temporal_attr._errors import ModelError, TemporalAttrError
+from temporal_attr._errors import ClipError, ModelError, TemporalAttrError
 from temporal_attr._memory import is_out_of_memory
 from temporal_attr.models._base import VideoModel, check_logits
 
@@ -36,6 +37,8 @@ def model_logits(
         ...
         temporal_attr._errors.ModelError: expected a model that takes clips (batch, time, ...
     """
+    if not clips:
+        raise ClipError("at least one clip", "none", "Pass the clip in a tuple.")
     try:
         output = model(*clips, *arguments)
     except Exception as error:
@@ -50,6 +53,40 @@ def model_logits(
             "function such as lambda clip: model(clip.transpose(1, 2)).",
         ) from error
     return check_logits(output, clips[0].shape[0])
+
+
+@contextmanager
+def named_misfit(model: VideoModel, *given: Tensor) -> Iterator[None]:
+    """Name the error where a layer of a wrapper's parts refuses what it gets.
+
+    Args:
+        model: The wrapper that runs inside.
+        given: What it is given.
+
+    Raises:
+        ModelError: With the layer's own error as its cause.
+
+    Example:
+        >>> import torch
+        >>> from temporal_attr.zoo import build_model
+        >>> model = build_model("late-fusion", classes=4, widths=(4, 8))
+        >>> with named_misfit(model, torch.rand(1, 7)):
+        ...     model.head(torch.rand(1, 5, 7))
+        Traceback (most recent call last):
+        ...
+        temporal_attr._errors.ModelError: expected a LateFusion whose parts fit each other and ...
+    """
+    try:
+        yield
+    except Exception as error:
+        if not refused_by_a_layer(error):
+            raise
+        got = ", ".join(f"{one.dtype} of shape {tuple(one.shape)}" for one in given)
+        raise ModelError(
+            f"a {type(model).__name__} whose parts fit each other and {got}",
+            f"{type(error).__name__} in one of its layers ({error})",
+            "Look at what each part gives and the next one takes, and at the size of the clip.",
+        ) from error
 
 
 def refused_by_a_layer(error: Exception) -> bool:

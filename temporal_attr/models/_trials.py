@@ -14,10 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from temporal_attr._errors import ModelError
+from temporal_attr._errors import ClipError, ModelError
 from temporal_attr._memory import is_out_of_memory
+from temporal_attr._typing import Frames
 from temporal_attr.models._base import FramewiseModel, VideoModel
-from temporal_attr.models._logits import model_logits, refused_by_a_layer
+from temporal_attr.models._fits import check_fits
+from temporal_attr.models._logits import model_logits, named_misfit
 from temporal_attr.models._trial_memory import tried
 
 Draws = Callable[[], AbstractContextManager[Any]]
@@ -45,6 +47,10 @@ class Trial:
     arguments: tuple[Any, ...] = ()
     draws: Draws = nullcontext
     together: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.clips:
+            raise ClipError("at least one clip", "none", "Pass the clip in a tuple.")
 
     @property
     def of_several(self) -> bool:
@@ -85,30 +91,21 @@ def require_as_assumed(trial: Trial) -> None:
         ModelError: With what differs, by how much, and what to do; or if a layer of a wrapper's
             parts refuses what it gets.
     """
-    with _outside_of_callers_modes(trial.clips[0]):
+    own = trial.model if isinstance(trial.model, VideoModel) else None
+    fits = nullcontext() if own is None else named_misfit(own, *trial.clips)
+    with _outside_of_callers_modes(trial.clips[0]), fits:
         try:
             if isinstance(trial.model, FramewiseModel):
                 _try_frames(trial.model, trial)
             else:
                 _try_clips(trial)
                 _try_time_as_channels(trial)
-        except (MemoryError, RuntimeError, ValueError) as error:
-            if isinstance(trial.model, VideoModel) and refused_by_a_layer(error):
-                raise _unfit_parts(trial, error) from error
+        except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
 
 
-def _unfit_parts(trial: Trial, error: Exception) -> ModelError:
-    shapes = ", ".join(str(tuple(clip.shape)) for clip in trial.clips)
-    return ModelError(
-        f"a {type(trial.model).__name__} whose parts fit each other and a clip of shape {shapes}",
-        f"{type(error).__name__} in one of its layers ({error})",
-        "Look at what each part gives and the next one takes, and at the size of the clip.",
-    )
-
-
-def require_framewise(model: FramewiseModel, frames: Tensor, draws: Draws = nullcontext) -> Tensor:
+def require_framewise(model: FramewiseModel, frames: Frames, draws: Draws = nullcontext) -> Tensor:
     """The features of some frames, if each has the same alone, among others and in another order.
 
     Args:
@@ -118,6 +115,7 @@ def require_framewise(model: FramewiseModel, frames: Tensor, draws: Draws = null
 
     Raises:
         ModelError: With how far the features differ.
+        ClipError: If the frames are of another precision or device than the model.
 
     Example:
         >>> from temporal_attr.models import LateFusion
@@ -134,6 +132,7 @@ def require_framewise(model: FramewiseModel, frames: Tensor, draws: Draws = null
         with draws():
             return _rows(model.encode(frames[places].clone()), len(places))
 
+    check_fits(model, frames)
     every = list(range(len(frames)))
     together = encoded(every)
     again = every if len(frames) == 1 else [0]

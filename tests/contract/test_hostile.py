@@ -27,25 +27,27 @@ from temporal_attr.zoo import build_model
 from tests.contract.hostile import calls
 
 ROOT = Path(__file__).parents[2]
-EVERY = 40
-"""Of the table, so that the suite stays short; `benchmarks/hostile.py` tries all of it."""
+EVERY = 61
+"""Of the table, so that the suite stays short; `benchmarks/hostile.py` tries all of it.
+
+A prime, so that it meets every kind of value in turn."""
 
 
-ROOMS = ("clips", "evaluation", "measures")
-"""Rooms that are mended throughout."""
-
-
-@pytest.mark.parametrize("room", ROOMS)
-def test_no_bad_input_is_a_raw_error_or_taken_in_silence(room):
-    # In a process of its own, without the suite's import hook.
-    command = [sys.executable, "-m", "tests.contract.hostile"]
-    options = ["--only", f"{room}.", "--every", str(EVERY)]
+@pytest.fixture(scope="module")
+def tried():
+    """What came of a part of the table, in a process without the suite's import hook."""
+    command = [sys.executable, "-W", "ignore", "-m", "tests.contract.hostile"]
     done = subprocess.run(
-        [*command, *options], cwd=ROOT, capture_output=True, text=True, check=True
+        [*command, "--every", str(EVERY)], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    tried = json.loads(done.stdout)
-    assert Counter(one["came"] for one in tried)["named"] > 10
-    assert [one for one in tried if one["came"] in ("raw", "silent")] == []
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("room", calls.ROOMS)
+def test_no_bad_input_is_a_raw_error_or_taken_in_silence(tried, room):
+    own = [one for one in tried if one["call"].startswith(f"{room}.")]
+    assert Counter(one["came"] for one in own)["named"] >= 5
+    assert [one for one in own if one["came"] in ("raw", "silent")] == []
 
 
 def test_everything_public_is_in_the_table():

@@ -71,7 +71,7 @@ def _plain(hint, origin):
         if issubclass(kind, Mapping) or kind is dict:
             return {"mapping"}
         if issubclass(kind, Collection) or kind in (Sequence, Iterable, list, tuple):
-            return {"sequence"}
+            return {"sequence", *(("of any",) if typing.Any in typing.get_args(hint) else ())}
         return {f"of {kind.__name__}"}
     return {"any"}
 
@@ -179,9 +179,9 @@ def _containers(takes, base):
         Bad("[]", [], sequence),
         Bad("()", (), sequence),
         Bad("{}", {}, _may(takes, "mapping")),
-        Bad("[None]", [None], _may(takes)),
-        Bad("[object()]", [object()], _may(takes)),
-        Bad("[[]]", [[]], _may(takes)),
+        Bad("[None]", [None], _may(takes, "of any")),
+        Bad("[object()]", [object()], _may(takes, "of any")),
+        Bad("[[]]", [[]], _may(takes, "of any")),
         Bad("{1: 2}", {1: 2}, _may(takes, "mapping")),
         Bad("a set", {1}, _may(takes, "sequence")),
         Bad("a generator", (one for one in ()), _may(takes, "sequence")),

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from temporal_attr import Clip, LateFusion
+from temporal_attr import Clip, LateFusion, models
 from temporal_attr.clips import write_video
 from temporal_attr.evaluation import WindowAccuracy
 from temporal_attr.measures import average_by_class
@@ -61,6 +61,13 @@ def images():
 def model():
     """A framewise model of clips of any size."""
     return build_model("late-fusion", classes=CLASSES, widths=(4, 8))
+
+
+@cache
+def trial():
+    """A model and clips; None of an earlier state, which has no such record."""
+    kind = getattr(models, "Trial", None)
+    return None if kind is None else kind(model(), (clip(),))
 
 
 @cache
