@@ -14,9 +14,8 @@ from collections.abc import Callable, Collection, Mapping, Set
 from functools import wraps
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from temporal_attr._takes import UNFIT, Taken, advice, taken_by, told
 
