@@ -296,11 +296,12 @@ def told(value: object) -> str:
         return f"the class {value.__name__}"
     if value is None or isinstance(value, bool | int | float | complex | str | bytes | np.generic):
         return f"{value!r:.60}"
-    shown = isinstance(value, list | tuple | dict | set)
-    if shown and any(isinstance(entry, Tensor | np.ndarray) for entry in value):
-        return f"a {type(value).__name__} of {len(value)} with a {type(next(iter(value))).__name__}"
-    text = " ".join(f"{value!r}".split())[:60] if shown else ""
-    return f"a {type(value).__name__}{f' {text}' if text else ''}"
+    kind = type(value).__name__
+    if not isinstance(value, list | tuple | dict | set):
+        return f"a {kind}"
+    if any(isinstance(entry, Tensor | np.ndarray) for entry in value):
+        return f"a {kind} of {len(value)} with tensors or arrays in it"
+    return f"a {kind} {' '.join(repr(value).split())[:60]}"
 
 
 def advice(value: object) -> str:

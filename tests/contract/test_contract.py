@@ -265,7 +265,7 @@ def test_targets_that_name_no_class(method, target, text, model, clip):
             "finite values, got 1 of",
         ),
         (lambda clip: clip.numpy(), "a tensor, got an array of float64"),
-        (lambda clip: [clip], "a tensor, got a list of 1 with a Tensor"),
+        (lambda clip: [clip], "a tensor, got a list of 1 with tensors"),
     ],
     smoke=8,  # NaN: the last thing that is looked at
 )
