@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from os import PathLike
@@ -296,9 +296,12 @@ def told(value: object) -> str:
         return f"the class {value.__name__}"
     if value is None or isinstance(value, bool | int | float | complex | str | bytes | np.generic):
         return f"{value!r:.60}"
+    many = isinstance(value, list | tuple | dict | set)
+    return _told_of_many(value) if many else f"a {type(value).__name__}"
+
+
+def _told_of_many(value: Collection[object]) -> str:
     kind = type(value).__name__
-    if not isinstance(value, list | tuple | dict | set):
-        return f"a {kind}"
     if any(isinstance(entry, Tensor | np.ndarray) for entry in value):
         return f"a {kind} of {len(value)} with tensors or arrays in it"
     return f"a {kind} {' '.join(repr(value).split())[:60]}"
