@@ -284,6 +284,9 @@ def _names(dtypes: Any) -> set[str]:  # noqa: ANN401 - names, or jaxtyping's wor
     return {str(one) for one in dtypes if not str(one).startswith(("float8", "float4"))}
 
 
+_SINGLE = (bool, int, float, complex, str, bytes, np.generic)
+
+
 def told(value: object) -> str:
     """What came, in a few words."""
     if isinstance(value, Tensor):
@@ -294,10 +297,11 @@ def told(value: object) -> str:
         return f"an array of {value.dtype} of shape {value.shape}"
     if isinstance(value, type):
         return f"the class {value.__name__}"
-    if value is None or isinstance(value, bool | int | float | complex | str | bytes | np.generic):
+    if value is None or isinstance(value, _SINGLE):
         return f"{value!r:.60}"
-    many = isinstance(value, list | tuple | dict | set)
-    return _told_of_many(value) if many else f"a {type(value).__name__}"
+    if isinstance(value, list | tuple | dict | set):
+        return _told_of_many(value)
+    return f"a {type(value).__name__}"
 
 
 def _told_of_many(value: Collection[object]) -> str:
