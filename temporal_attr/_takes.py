@@ -6,6 +6,7 @@ import operator
 import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from numbers import Integral, Real
 from os import PathLike
@@ -159,8 +160,9 @@ def _flag(value: object) -> object:
 
 
 def _called(value: object) -> object:
-    # A class can be called, but makes an instance of itself and no number.
-    return value if callable(value) and not isinstance(value, type) else UNFIT
+    # A class can be called, but makes an instance of itself and no number; or what is entered.
+    makes_itself = isinstance(value, type) and not issubclass(value, AbstractContextManager)
+    return value if callable(value) and not makes_itself else UNFIT
 
 
 def _text(value: object) -> object:

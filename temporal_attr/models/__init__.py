@@ -46,4 +46,7 @@ __all__ = [
     "wrap",
 ]
 
-check_calls(__name__, own={"aggregation", "class_names", "class_names.path", "draws", "readout"})
+check_calls(
+    __name__,
+    own={"aggregation", "check_wrapper.wrapper", "class_names", "class_names.path", "readout"},
+)

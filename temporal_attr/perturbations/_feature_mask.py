@@ -14,7 +14,7 @@ from torch import Tensor
 from temporal_attr._errors import ClipError, ModelError, OptionError
 from temporal_attr._require import require_count
 from temporal_attr._typing import ClipTensor
-from temporal_attr.clips import Normalization, check_layout
+from temporal_attr.clips import Normalization, check_finite, check_layout
 
 Labels: TypeAlias = Integer[Tensor, "batch time height width"]
 """The number of the feature that each pixel belongs to; a feature is of one frame only."""
@@ -253,6 +253,7 @@ def _pixels(
     """Pixels `(batch, time, height, width, channel)` from 0 to 1."""
     feature_mask.require_pixels(normalization)
     check_layout(clip)
+    check_finite(clip)
     assert normalization is not None
     pixels = normalization.invert(clip.detach()).clamp(0, 1).cpu().double()
     array: np.ndarray = pixels.permute(0, 1, 3, 4, 2).numpy()

@@ -9,6 +9,7 @@ from temporal_attr import Clip, OptionError, TemporalAttrError, views
 from temporal_attr.attributions import ShuffleSet
 from temporal_attr.views._common import Picture
 from tests.contract.hostile import calls, values
+from tests.contract.hostile.judge import run
 
 FRAMES, SIDE = 6, 32
 
@@ -46,7 +47,7 @@ OF_PIXELS = ("views.flow_saliency", "views.frame_strip", "views.overlay_grid", "
 def test_a_clip_of_other_frames(as_user, name, wrong):
     call = DRAWN[name]
     with pytest.raises(TemporalAttrError, match="clip"):
-        call.function(**{**call.arguments, "clip": WRONG_CLIPS[wrong]})
+        run(call, {"clip": WRONG_CLIPS[wrong]})
 
 
 @pytest.mark.parametrize("wrong", WRONG_PIXELS)
@@ -54,7 +55,7 @@ def test_a_clip_of_other_frames(as_user, name, wrong):
 def test_a_clip_of_other_pixels(as_user, name, wrong):
     call = DRAWN[name]
     with pytest.raises(TemporalAttrError, match=r"the clip that was explained, with frames of 32"):
-        call.function(**{**call.arguments, "clip": WRONG_PIXELS[wrong]})
+        run(call, {"clip": WRONG_PIXELS[wrong]})
 
 
 def test_an_attribution_of_one_channel_belongs_to_a_clip_of_three(as_user):
@@ -67,7 +68,7 @@ def test_an_attribution_of_one_channel_belongs_to_a_clip_of_three(as_user):
 def test_an_example_that_is_not_there(as_user, name, example):
     call = DRAWN[name]
     with pytest.raises(OptionError, match="example"):
-        call.function(**{**call.arguments, "example": example})
+        run(call, {"example": example})
 
 
 @pytest.mark.parametrize("name", DRAWN)
@@ -77,7 +78,7 @@ def test_a_result_of_another_kind_is_drawn_or_refused_by_name(as_user, name):
     drawn = 0
     for other in values.results().values():
         try:
-            found = call.function(**{**call.arguments, first: other})
+            found = run(call, {first: other})
         except TemporalAttrError:
             continue
         assert isinstance(found, Picture)
