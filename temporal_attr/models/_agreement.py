@@ -13,6 +13,7 @@ from temporal_attr._typing import ClipTensor
 from temporal_attr.clips import check_finite, check_layout
 from temporal_attr.models._base import VideoModel, check_logits
 from temporal_attr.models._evaluation_mode import require_evaluation_mode
+from temporal_attr.models._fits import check_fits
 from temporal_attr.models._trials import tolerance
 
 
@@ -60,6 +61,7 @@ def check_wrapper(wrapper: VideoModel, network: Callable[[Tensor], Any], clip: C
         raise ModelError("a VideoModel", type(wrapper).__name__, "Give the wrapper first.")
     check_layout(clip, wrapper.channels)
     check_finite(clip)
+    check_fits(wrapper, clip)
     require_evaluation_mode(wrapper)
     require_evaluation_mode(network)
     if bool((clip == clip[:, :1]).all()):

@@ -39,6 +39,12 @@ def model_logits(
     """
     if not clips:
         raise ClipError("at least one clip", "none", "Pass the clip in a tuple.")
+    if isinstance(model, VideoModel) and len(clips) + len(arguments) > 1:
+        raise ModelError(
+            f"one clip, and nothing else, for a {type(model).__name__}",
+            f"{len(clips)} clips and {len(arguments)} arguments",
+            "Pass a function of all of them.",
+        )
     try:
         output = model(*clips, *arguments)
     except Exception as error:
