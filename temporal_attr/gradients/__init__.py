@@ -2,6 +2,7 @@
 
 from temporal_attr._checked import check_calls
 from temporal_attr._memory import is_out_of_memory
+from temporal_attr._targets import resolve_target
 from temporal_attr.gradients._autograd import (
     isolated_autograd,
     mended,
@@ -16,7 +17,6 @@ from temporal_attr.gradients._objectives import (
     ObjectiveName,
     logit,
     resolve_objective,
-    resolve_target,
 )
 from temporal_attr.gradients._query import (
     GradientQuery,

@@ -17,6 +17,7 @@ from temporal_attr._activation import (
     resolved_activation,
 )
 from temporal_attr._errors import OptionError
+from temporal_attr._targets import resolve_target
 from temporal_attr._typing import (
     FrameScores,
     Logits,
@@ -25,7 +26,6 @@ from temporal_attr._typing import (
     ShuffledScores,
     Target,
 )
-from temporal_attr.gradients import resolve_target
 from temporal_attr.measures._score_ratios import (
     flow_correlations,
     median_log_ratio,

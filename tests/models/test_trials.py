@@ -539,5 +539,5 @@ def test_clips_that_cannot_tell_readouts_apart_are_refused():
     for shown, text in ((still, "one frame"), (still.expand(-1, 4, -1, -1, -1), "4 frames that")):
         with pytest.raises(ClipError, match=text):
             check_wrapper(wrapper, network, shown)
-    with pytest.raises(ModelError, match="a VideoModel, got a Sequential"):
+    with pytest.raises(ModelError, match="a VideoModel, got Sequential"):
         check_wrapper(nn.Sequential(), network, still)

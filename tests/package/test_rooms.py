@@ -37,6 +37,7 @@ SHARED = {
     "_run",
     "_seeding",
     "_takes",
+    "_targets",
     "_typing",
 }
 
