@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -45,7 +45,7 @@ class Trial:
     model: Callable[..., Any]
     clips: tuple[Tensor, ...]
     arguments: tuple[Any, ...] = ()
-    draws: Draws = nullcontext
+    draws: Draws = field(default_factory=lambda: nullcontext)
     together: bool = False
 
     def __post_init__(self) -> None:

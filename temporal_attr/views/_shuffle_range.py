@@ -57,7 +57,7 @@ def range_curve(
         curve: Of `ShuffleProbe.curve`; or one for each model, by name.
         example: Which one of the batch.
         measures: Names of `measures.SHUFFLE_MEASURES`, one axis each; by default MRR, the median
-            |log R| and the drop of the probability (of the output, where there is none).
+            log ratio and the drop of the probability (of the output, where there is none).
 
     Returns:
         A figure; it is neither shown nor saved.
