@@ -223,11 +223,19 @@ def check_logits(logits: Any, batch: int) -> Logits:  # noqa: ANN401 - it may be
         remedy = "Pass a function that returns the logits, such as lambda clip: model(clip).logits."
         got = told(logits) if isinstance(logits, Tensor) else type(logits).__name__
         raise ModelError("a tensor of logits (batch, classes)", got, remedy)
+    if not logits.is_floating_point():
+        raise ModelError(
+            "floating-point logits (batch, classes)",
+            told(logits),
+            "Return the logits themselves: no class numbers, decisions or complex values.",
+        )
     if logits.ndim != 2 or logits.shape[0] != batch:
         raise ModelError(
             f"logits (batch, classes) with a batch of {batch}",
             f"shape {tuple(logits.shape)}",
-            "Pool over time and space, and keep the batch axis, before returning.",
+            "Return logits[:, None] where there is one for each clip."
+            if logits.ndim == 1
+            else "Pool over time and space, and keep the batch axis, before returning.",
         )
     # A class may be ruled out by minus infinity; written so that NaN is refused too.
     bad = int((~(logits.detach() < float("inf"))).sum())
