@@ -13,6 +13,15 @@ from temporal_attr._errors import ClipError, ModelError, TemporalAttrError
 from temporal_attr._memory import is_out_of_memory
 from temporal_attr.models._base import VideoModel, check_logits
 
+_OTHER_PRECISION = (
+    "expected scalar type",
+    "should be the same",
+    "must have the same dtype",
+    "same dtype",
+    "dtype mismatch",
+)
+"""What PyTorch says where inputs and weights are of several precisions."""
+
 
 def model_logits(
     model: Callable[..., Any], clips: tuple[Tensor, ...], arguments: tuple[Any, ...] = ()
@@ -51,6 +60,13 @@ def model_logits(
         if isinstance(model, VideoModel) or not refused_by_a_layer(error):
             raise
         shapes = ", ".join(str(tuple(clip.shape)) for clip in clips)
+        if any(words in str(error) for words in _OTHER_PRECISION):
+            raise ModelError(
+                "a model of clips in " + ", ".join(str(clip.dtype) for clip in clips),
+                f"{type(error).__name__} inside it ({error})",
+                "Bring the clip to the precision of the weights, such as "
+                "clip.to(torch.float32), or the model to that of the clip.",
+            ) from error
         raise ModelError(
             "a model that takes clips (batch, time, channel, height, width)",
             f"{type(error).__name__} inside it for a clip of shape {shapes} ({error})",
