@@ -21,11 +21,13 @@ class _Tried:
     Attributes:
         parts: Its modules, held weakly.
         versions: How often each parameter was written to.
+        calls: The hooks of each module, by the numbers they got, and a `forward` of its own.
         what: What was tried.
     """
 
     parts: tuple[ref[nn.Module], ...]
     versions: tuple[int, ...]
+    calls: tuple[Any, ...]
     what: set[str] = field(default_factory=set)
 
 
@@ -38,7 +40,8 @@ def tried(model: object, *what: str) -> Iterator[set[str]]:
     """What is yet to be tried of a model, noted as tried when the block ends well.
 
     A model that cannot be held weakly is tried each time. What was tried with several clips holds
-    for one. A part that was replaced, or a parameter that was written to, makes it a new model.
+    for one. A part that was replaced, a hook or `forward` that was put on one, or a parameter
+    that was written to, makes it a new model.
 
     Example:
         >>> layer = nn.Linear(2, 2)
@@ -52,10 +55,11 @@ def tried(model: object, *what: str) -> Iterator[set[str]]:
     parameters = [entry for part in parts for entry in part.parameters(recurse=False)]
     # Tensors made in inference mode do not count their versions.
     now = tuple(0 if entry.is_inference() else entry._version for entry in parameters)
+    calls = tuple(map(_called, parts))
     with _lock:
         known = _remembered(model)
-        if known is None or not _same(known, parts, now):
-            known = _Tried(tuple(map(ref, parts)), now)
+        if known is None or known.calls != calls or not _same(known, parts, now):
+            known = _Tried(tuple(map(ref, parts)), now, calls)
         left = {one for one in what if one not in known.what}
         if "examples" in known.what:
             left.discard("repetition")
@@ -66,6 +70,14 @@ def tried(model: object, *what: str) -> Iterator[set[str]]:
             _known[model] = known
         except TypeError:
             return
+
+
+def _called(part: nn.Module) -> tuple[Any, ...]:
+    """What a call of a module runs besides its class; the number of a hook is never used again."""
+    own = vars(part).get("forward")
+    # A bound method is made anew at each look, its function is not.
+    own = getattr(own, "__func__", own)
+    return tuple(part._forward_hooks), tuple(part._forward_pre_hooks), id(own)
 
 
 def _remembered(model: object) -> _Tried | None:
