@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
-from captum.attr import Attribution, PerturbationAttribution
+from captum.attr import Attribution, GradientAttribution, PerturbationAttribution
 from torch import Tensor
 
 from temporal_attr._activation import Activation, require_activation
@@ -19,6 +19,7 @@ from temporal_attr.models import (
     Trial,
     VideoModel,
     check_fits,
+    check_weights_of_gradients,
     require_as_assumed,
     require_evaluation_mode,
     require_wrapped,
@@ -116,6 +117,10 @@ class VideoMethod(ABC, Attribution):  # type: ignore[misc]  # Captum has no type
             check_finite(clip)
             check_fits(self.model, clip)
         require_evaluation_mode(self.model)
+        inner = getattr(self, "method", self)
+        needs = getattr(inner, "traits", self.traits).needs
+        if isinstance(inner, GradientAttribution) and "gradients" in needs:
+            check_weights_of_gradients(self.model)
         return clips
 
     def _check_layout(self, clip: Any, channels: int | None) -> None:  # noqa: ANN401

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from temporal_attr._errors import ClipError
+from temporal_attr._errors import ClipError, ModelError
+from temporal_attr.models._evaluation_mode import modules_behind
 
 
 def check_fits(model: object, clip: Tensor) -> None:
@@ -34,3 +35,28 @@ def check_fits(model: object, clip: Tensor) -> None:
             f"{clip.dtype} on {clip.device}",
             "Bring the clip to the model: clip.to(next(model.parameters())).",
         )
+
+
+def check_weights_of_gradients(model: object) -> None:
+    """Raise where gradients cannot pass weights, as those made under `torch.inference_mode`.
+
+    Raises:
+        ModelError: With the first of them.
+
+    Example:
+        >>> import torch
+        >>> with torch.inference_mode():
+        ...     layer = nn.Linear(2, 2)
+        >>> check_weights_of_gradients(layer)
+        Traceback (most recent call last):
+        ...
+        temporal_attr._errors.ModelError: expected weights that gradients can pass, got weight ...
+    """
+    for module in modules_behind(model):
+        for name, weight in (*module.named_parameters(), *module.named_buffers()):
+            if weight.is_inference():
+                raise ModelError(
+                    "weights that gradients can pass",
+                    f"{name} made under torch.inference_mode",
+                    "Make or load the model outside of torch.inference_mode.",
+                )
