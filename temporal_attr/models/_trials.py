@@ -20,6 +20,7 @@ from temporal_attr._typing import Frames
 from temporal_attr.models._base import FramewiseModel, VideoModel
 from temporal_attr.models._fits import check_fits
 from temporal_attr.models._logits import model_logits, named_misfit
+from temporal_attr.models._training_guard import StopsTraining
 from temporal_attr.models._trial_memory import tried
 
 Draws = Callable[[], AbstractContextManager[Any]]
@@ -27,6 +28,9 @@ Draws = Callable[[], AbstractContextManager[Any]]
 
 _FITS_NOT = (RuntimeError, ValueError, AssertionError)
 """What networks raise of inputs that do not fit them."""
+
+MOST_FRAMES = 16
+"""Of a longer clip, so many go through an encoder together."""
 
 
 @dataclass(frozen=True)
@@ -78,18 +82,20 @@ def require_as_assumed(trial: Trial) -> None:
     a `FramewiseModel`, a frame has the same features alone, among others and in another order (told
     where frames differ).
 
-    Each is tried once a model, and again when a part of it is replaced or its parameters change. It
-    takes two forward passes of one clip, or three where there is a batch; of a `FramewiseModel` six
-    frames through the encoder, and as many passes of the head. Where memory is short of that, the
-    model is not tried this time.
+    Each is tried once a model, and again when a part of it is replaced or hooked or its parameters
+    change. It takes two forward passes of one clip, and one of two clips where there is a batch; of
+    a `FramewiseModel` as many passes of the head, and the frames of one clip (16 of a longer one)
+    twice through the encoder and one of them once more. Where memory is short of that, the model is
+    not tried this time.
 
     "The same" is to half of the digits of the precision (3e-4 in float32; 3e-2 where a GPU rounds
     to TF32): a batch of another size is summed in another order, which changes the last digits,
     while a frame or clip that sees another changes the first ones.
 
     Raises:
-        ModelError: With what differs, by how much, and what to do; or if a layer of a wrapper's
-            parts refuses what it gets.
+        ModelError: With what differs, by how much, and what to do; if a layer of a wrapper's
+            parts refuses what it gets; or if batch norm is in training mode where
+            `require_evaluation_mode` does not find it, before its statistics move.
     """
     own = trial.model if isinstance(trial.model, VideoModel) else None
     fits = nullcontext() if own is None else named_misfit(own, *trial.clips)
@@ -110,7 +116,7 @@ def require_framewise(model: FramewiseModel, frames: Frames, draws: Draws = null
 
     Args:
         model: What says so of itself.
-        frames: One to three of them.
+        frames: Any number of them, best those of a clip, as temporal shift may reach far.
         draws: Entered before each pass.
 
     Raises:
@@ -138,7 +144,7 @@ def require_framewise(model: FramewiseModel, frames: Frames, draws: Draws = null
     again = every if len(frames) == 1 else [0]
     comparisons = [(again, "alone")]
     if len(frames) > 1:
-        comparisons.append((every[:0:-1], "in another order"))
+        comparisons.append((every[::-1], "in another order"))
     for places, how in comparisons:
         apart = difference(encoded(places), together[places])
         if apart > tolerance(together):
@@ -190,18 +196,24 @@ def _try_frames(model: FramewiseModel, trial: Trial) -> None:
     with tried(model, "frames", "examples" if trial.of_several else "repetition") as left:
         if not left:
             return
-        frames = model.to_layout(clip)
-        places = sorted({0, len(frames) // 2, len(frames) - 1})
-        shown = frames[places]
+        frames = model.to_layout(clip[:1])
+        shown = frames[_spread(len(frames))]
         features = _of_groups_only(
             model, clip, lambda: require_framewise(model, shown, trial.draws)
         )
-        distinct = len(shown) > 1 and not any(map(torch.equal, shown[1:], shown[:-1]))
+        half = len(shown) // 2
+        distinct = half > 0 and not any(map(torch.equal, shown[:half], shown.flip(0)[:half]))
         if not distinct:
-            left.discard("frames")  # frames that are alike show nothing
+            left.discard("frames")  # frames that are alike backwards show nothing
         # The head reads as many frames as in the clip, which need not all be encoded for that.
         row = features[torch.arange(clip.shape[1], device=features.device) % len(features)]
         _compare(Trial(model.head, (row[None],), (), trial.draws, trial.of_several))
+
+
+def _spread(count: int) -> list[int]:
+    """Places of all frames, or of `MOST_FRAMES` from the first to the last."""
+    most = min(count, MOST_FRAMES)
+    return [place * (count - 1) // max(most - 1, 1) for place in range(most)]
 
 
 def _of_groups_only(model: FramewiseModel, clip: Tensor, attempt: Callable[[], Tensor]) -> Tensor:
@@ -215,9 +227,7 @@ def _of_groups_only(model: FramewiseModel, clip: Tensor, attempt: Callable[[], T
             model.encode(model.to_layout(clip[:1]).clone())
         except _FITS_NOT:
             raise error from None  # of any number of frames
-        raise mixes_frames(
-            f"one that takes {clip.shape[1]} frames, but not one or three"
-        ) from error
+        raise mixes_frames(f"one that takes {clip.shape[1]} frames, but not any number") from error
 
 
 def _try_clips(trial: Trial) -> None:
@@ -231,8 +241,9 @@ def _compare(trial: Trial) -> None:
     # What goes with the clips belongs to all of them.
     alone = trial.clips if trial.arguments else tuple(clip[:1] for clip in trial.clips)
     first = trial.logits(alone)
+    # Before the pair, as a batch of another size makes some models forget what they keep.
+    _require_repeated(difference(trial.logits(alone), first), first, "clip")
     if not trial.of_several:
-        _require_repeated(difference(trial.logits(alone), first), first, "clip")
         return
     apart = difference(trial.logits(trial.pair())[:1], first)
     if apart > tolerance(first):
@@ -305,10 +316,11 @@ def _rows(features: Any, count: int) -> Tensor:  # noqa: ANN401 - it may be anyt
 
 @contextmanager
 def _outside_of_callers_modes(clip: Tensor) -> Iterator[None]:
-    """Without gradients, and as methods run a model: outside of inference mode and autocast."""
+    """As methods run a model, without gradients; batch norm in training mode is stopped."""
     with ExitStack() as modes:
         # What a model keeps from its first pass could not be part of a graph later.
         modes.enter_context(torch.inference_mode(False))
         modes.enter_context(torch.no_grad())
         modes.enter_context(torch.autocast(clip.device.type, enabled=False))
+        modes.enter_context(StopsTraining())
         yield

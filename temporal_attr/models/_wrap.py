@@ -62,9 +62,9 @@ def wrap(
         verify: Try the wrapper on random numbers, if the model is in evaluation mode: an image
             network must give a frame the same features alone, among others and in another order
             (one whose blocks shift features between frames does not); the parts of a 3D network
-            must make up its own output. That takes six frames of 64 x 64, or two passes of 8 frames
-            of 32 x 32. An image network that does not take these is tried on four frames of its
-            preprocessing's size, a 3D network (S3D) when it is first used.
+            must make up its own output. That takes seven frames of 64 x 64, or two passes of 8
+            frames of 32 x 32. An image network that does not take these is tried on five frames of
+            its preprocessing's size, a 3D network (S3D) when it is first used.
 
     Returns:
         A `VideoModel`.

@@ -1,7 +1,9 @@
 """What methods take for granted of a model: it repeats, keeps examples apart, and frames too."""
 
 import gc
+import sys
 import threading
+import types
 import weakref
 from functools import partial
 
@@ -134,13 +136,93 @@ def counted(model):
     return seen
 
 
-def test_it_takes_six_frames_once_a_model():
+@pytest.mark.parametrize(("frames", "taken"), [(9, 19), (18, 33)])
+def test_it_takes_the_frames_of_a_clip_twice_and_one_more_once_a_model(frames, taken):
     model = LateFusion(image_encoder(), head())
     seen = counted(model)
-    require_as_assumed(Trial(model, (clip(size=16, frames=9),)))
-    assert sum(seen) == 6
+    require_as_assumed(Trial(model, (clip(size=16, frames=frames),)))
+    assert sum(seen) == taken
     require_as_assumed(Trial(model, (clip(size=16, frames=7),)))
-    assert sum(seen) == 6
+    assert sum(seen) == taken
+
+
+class ShiftsFar(nn.Module):
+    """Temporal shift by three frames, of groups of eight if they are whole."""
+
+    def __init__(self, segment=None):
+        super().__init__()
+        self.segment = segment
+
+    def forward(self, x):
+        if self.segment and len(x) % self.segment:
+            return x
+        groups = x.unflatten(0, (-1, self.segment or len(x)))
+        earlier = groups[:, :-3, :1]
+        shifted = torch.cat([torch.zeros_like(groups[:, :3, :1]), earlier], 1)[:, : groups.shape[1]]
+        return torch.cat([shifted, groups[:, :, 1:]], 2).flatten(0, 1)
+
+
+@pytest.mark.parametrize("segment", [None, 8])
+@pytest.mark.parametrize("batch", [1, 2])
+def test_mixing_that_three_frames_cannot_show_is_noticed(segment, batch):
+    encoder = nn.Sequential(nn.Flatten(), nn.Linear(192, 4)).eval()
+    encoder.insert(0, ShiftsFar(segment).eval())
+    with pytest.raises(ModelError, match="encode mixes frames"):
+        TemporalGradient(LateFusion(encoder)).attribute(clip(batch, 8), 1)
+
+
+class KeepsItsState(nn.Module):
+    """An LSTM that goes on from where it ended while batches are of one size."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm, self.state = nn.LSTM(192, 4, batch_first=True), None
+
+    def forward(self, clips):
+        if self.state is not None and self.state[0].shape[1] != len(clips):
+            self.state = None
+        out, state = self.lstm(clips.flatten(2), self.state)
+        self.state = tuple(one.detach() for one in state)
+        return out[:, -1]
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_state_that_is_kept_while_batches_are_of_one_size_is_noticed(batch):
+    with pytest.raises(ModelError, match="keeps a state between calls"):
+        require_as_assumed(Trial(KeepsItsState().eval(), (clip(batch),)))
+
+
+@pytest.mark.parametrize("how", ["hook", "pre-hook", "forward"])
+def test_hooks_and_forwards_that_come_later_are_looked_at(how):
+    network = nn.Sequential(nn.Flatten(2), nn.Linear(192, 4)).eval()
+    trial = Trial(lambda clips: network(clips).mean(1), (clip(2),))
+    require_as_assumed(trial)
+    if how == "hook":
+        network[1].register_forward_hook(lambda part, inputs, output: output - output.mean(0))
+    elif how == "pre-hook":
+        network[1].register_forward_pre_hook(lambda part, inputs: (inputs[0] - inputs[0].mean(0),))
+    else:
+        network[1].forward = lambda x: x - x.mean(0)
+    with pytest.raises(ModelError, match="each clip of a batch by itself"):
+        require_as_assumed(trial)
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.int8, torch.complex64])
+def test_outputs_that_are_no_floats_are_named(dtype):
+    with pytest.raises(ModelError, match=f"floating-point logits.*got {dtype}"):
+        model_logits(lambda clips: clips.mean((2, 3, 4)).to(dtype), (clip(),))
+
+
+def test_one_output_for_each_clip_is_told_what_to_return():
+    with pytest.raises(ModelError, match=r"logits\[:, None\]"):
+        model_logits(lambda clips: clips.mean((1, 2, 3, 4)), (clip(),))
+
+
+def test_a_clip_of_another_precision_than_a_hidden_model_is_told_so():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(768, 4)).eval()
+    for model in (network.forward, hidden(video_network().eval())["closure"]):
+        with pytest.raises(ModelError, match=r"clips in torch.float64, .*clip\.to\(torch.float32"):
+            model_logits(model, (clip().double(),))
 
 
 def test_a_part_that_is_replaced_or_written_to_is_looked_at_again():
@@ -151,7 +233,7 @@ def test_a_part_that_is_replaced_or_written_to_is_looked_at_again():
     with torch.no_grad():
         model.classifier.bias.add_(1)
     require_as_assumed(trial)
-    assert sum(seen) == 12
+    assert sum(seen) == 18
     model.encoder[3] = Shift(model.encoder[3])
     with pytest.raises(ModelError, match="encode mixes frames"):
         require_as_assumed(trial)
@@ -330,6 +412,64 @@ def test_training_mode_is_found_behind_any_callable(method, how):
     assert method(model).attribute(clip(), target=1).isfinite().all()
 
 
+class OfClass:
+    network = None
+
+    def __call__(self, clips):
+        return type(self).network(clips.transpose(1, 2))
+
+
+class Slotted:
+    __slots__ = ("network",)
+
+    def __call__(self, clips):
+        return self.network(clips.transpose(1, 2))
+
+
+def well_hidden(network, monkeypatch):
+    module = types.ModuleType("usernets")
+    module.model = network
+    monkeypatch.setitem(sys.modules, "usernets", module)
+    monkeypatch.setattr(OfClass, "network", network)
+    slotted = Slotted()
+    slotted.network = network
+
+    def imports(clips):
+        import usernets
+
+        return usernets.model(clips.transpose(1, 2))
+
+    return {
+        "module": lambda clips: module.model(clips.transpose(1, 2)),
+        "import": imports,
+        "class": OfClass(),
+        "slots": slotted,
+        "deep": lambda clips, nets=[[[[[[network]]]]]]: nets[0][0][0][0][0][0](clips),
+    }
+
+
+@pytest.mark.parametrize("how", ["module", "import", "class", "slots", "deep"])
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("norm", [nn.BatchNorm3d, partial(nn.InstanceNorm3d, affine=True)])
+def test_statistics_of_a_layer_that_is_hidden_well_do_not_move(how, batch, norm, monkeypatch):
+    network = video_network()
+    network[1] = norm(4, track_running_stats=True)
+    if how == "deep":
+        network.insert(0, Swapped())
+    model = well_hidden(network, monkeypatch)[how]
+    state = {key: value.clone() for key, value in network.state_dict().items()}
+    with pytest.raises(ModelError, match=r"evaluation mode, got \w+_norm in training mode"):
+        TemporalGradient(model).attribute(clip(batch), target=1)
+    assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items())
+    network.eval()
+    assert TemporalGradient(model).attribute(clip(batch), target=1).isfinite().all()
+
+
+class Swapped(nn.Module):
+    def forward(self, clips):
+        return clips.transpose(1, 2)
+
+
 def test_a_function_in_a_wrapper_hides_no_training_mode():
     network = nn.Sequential(nn.Linear(192, 4), nn.Dropout(0.5))
     model = FrameRecurrent(None, lambda x, memory: (network(x.flatten(1)), None), lambda x: x)
@@ -398,6 +538,31 @@ def test_parts_that_behave_otherwise_in_training_mode(part):
 )
 def test_parts_that_are_the_same_in_both_modes(part):
     require_evaluation_mode(nn.Sequential(part))
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("bare", [True, False], ids=["function", "wrapper"])
+def test_weights_made_in_inference_mode_are_named_where_gradients_pass_them(name, bare):
+    if bare and name == "atr":
+        return
+    with torch.inference_mode():
+        encoder = nn.Sequential(nn.Flatten(), nn.Linear(192, 4), nn.Tanh()).eval()
+        last = nn.Linear(4, 4).eval()
+    model = LateFusion(encoder, last)
+    if bare:
+        whole = nn.Sequential(nn.Flatten(2), nn.Linear(192, 4), nn.Tanh()).eval()
+        whole[1] = encoder[1]
+        model = nn.Sequential(whole, MeanOfTime()).eval()
+    if name in ("lrp", "atr"):
+        assert METHODS[name](model).attribute(clip(), target=1).isfinite().all()
+        return
+    with pytest.raises(ModelError, match="weight made under torch.inference_mode"):
+        METHODS[name](model).attribute(clip(), target=1)
+
+
+class MeanOfTime(nn.Module):
+    def forward(self, x):
+        return x.mean(1)
 
 
 # Networks that are not wrapped
@@ -488,7 +653,7 @@ def test_wrap_does_not_take_temporal_shift_for_an_image_network(segment):
 
 def test_what_wrap_cannot_try_is_told_at_first_use():
     model = wrap(with_shift(7))  # takes neither 3 nor 16 frames
-    with pytest.raises(ModelError, match="takes 7 frames, but not one or three: encode mixes"):
+    with pytest.raises(ModelError, match="takes 7 frames, but not any number: encode mixes"):
         TemporalGradient(model).attribute(clip(1, 7, 32), 1)
 
 
