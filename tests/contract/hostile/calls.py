@@ -164,6 +164,7 @@ def _models():
         LateFusion={"encoder": values.encoder(), "head": linear},
         Trial={"model": values.model(), "clips": (clip,)},
         check_fits={"model": values.model(), "clip": clip},
+        check_weights_of_gradients={"model": values.model()},
         check_logits={"logits": values.drawn(2, 3), "batch": 2},
         check_wrapper={"wrapper": values.model(), "network": values.model().forward, "clip": clip},
         class_names={"path": None},
