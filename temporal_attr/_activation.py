@@ -30,6 +30,9 @@ SLACK = 1e-5
 """By how much probabilities may miss their sum, besides the rounding of their own precision."""
 
 
+_IF_PROBABILITIES = 'if they are probabilities already, state activation="identity"'
+
+
 def require_activation(activation: object) -> None:
     """Raise unless this names an activation, or is None.
 
@@ -164,15 +167,19 @@ def objective_text(name: str, activation: Activation | None) -> str:
 
 
 def activation_note(outputs: Outputs, activation: Activation | None) -> str | None:
-    """What a reader should know of how outputs became probabilities; None for a softmax.
+    """What a reader should know of how outputs became probabilities.
+
+    None for a softmax, unless all outputs lie in [0, 1], as those of a model with a sigmoid do.
 
     Example:
         >>> activation_note(torch.tensor([[0.25, 0.75]]), None)
         'the outputs are probabilities already, and taken as they are (activation "identity")'
     """
     known = resolved_activation(activation, outputs)
+    # Of a model's own sigmoids a softmax would tell others, and nothing else shows it.
+    within = bool(((outputs >= 0) & (outputs <= 1)).all())
     if known == "softmax":
-        return None
+        return f"all outputs are in [0, 1]; {_IF_PROBABILITIES}" if within else None
     if known == "identity":
         said = "the outputs are probabilities already, and taken as they are"
     elif known == "none":
@@ -181,7 +188,7 @@ def activation_note(outputs: Outputs, activation: Activation | None) -> str | No
         said = "the probability of each class by itself is the sigmoid of its output"
     else:
         said = "there is one output, whose sigmoid is the probability"
-        if bool(((outputs >= 0) & (outputs <= 1)).all()):
+        if within:
             said += '; if it is a probability already, state activation="identity"'
     return f'{said} (activation "{known}")'
 

@@ -245,6 +245,14 @@ def test_one_output_that_may_be_a_probability_is_pointed_out():
     torch.testing.assert_close(stated.probabilities, Scores(1)(CLIP).sigmoid().detach())
 
 
+def test_outputs_that_may_all_be_probabilities_are_pointed_out():
+    said = "note: all outputs are in [0, 1]; if they are probabilities already, state activation="
+    built_in = Scores(3, nn.Sigmoid())
+    assert said in explained(built_in).summary()
+    assert said not in explained(built_in, activation="identity").summary()
+    assert activation_note(torch.tensor([[0.5, 1.5]]), None) is None
+
+
 def test_without_probabilities_nothing_is_called_one():
     result = explained(Scores(3), activation="none")
     assert result.probabilities is None
