@@ -138,13 +138,42 @@ def _require_fit(fit: _Fit, path: Path, kind: str) -> None:
         for name, own in expected.items()
         if isinstance(own, Tensor) and name in fit.state and fit.state[name].shape != own.shape
     ]
-    problems = others[:3] + [f"{len(others) - 3} more of another size"] * (len(others) > 3)
+    others += _odd_values(expected, fit.state)
+    problems = others[:3] + [f"{len(others) - 3} more that do not fit"] * (len(others) > 3)
     if missing:
         problems.append(f"{len(missing)} of {len(expected)} missing ({_some(missing)})")
     if unexpected:
         problems.append(f"{len(unexpected)} of other names ({_some(unexpected)})")
     if problems:
         raise _misfit(kind, path, "; ".join(problems))
+
+
+def _odd_values(expected: dict[str, Tensor], state: dict[str, Tensor]) -> list[str]:
+    """What would be loaded, but is of another kind of number, or holds what is no number.
+
+    PyTorch converts without a word, and drops imaginary parts.
+    """
+    problems = []
+    for name, own in expected.items():
+        given = state.get(name)
+        if given is None or not isinstance(own, Tensor) or given.shape != own.shape:
+            continue
+        # A byte has too few digits for the weights of any model that is not made for it.
+        short = given.is_floating_point() and given.element_size() < 2
+        if _number_kind(given) != _number_kind(own) or (short and given.dtype != own.dtype):
+            problems.append(f"{name} of {given.dtype} in place of {own.dtype}")
+        elif given.is_floating_point() and not short and not bool(given.isfinite().all()):
+            if bool(own.is_meta or own.isfinite().all()):
+                problems.append(f"{name} with NaN or infinite values")
+    return problems
+
+
+def _number_kind(tensor: Tensor) -> str:
+    if tensor.is_complex():
+        return "complex"
+    if tensor.is_floating_point():
+        return "floating"
+    return "bool" if tensor.dtype == torch.bool else "whole"
 
 
 def _some(names: set[str], shown: int = 3) -> str:

@@ -170,6 +170,23 @@ UNFIT = {
         {**STATE, "3.weight": torch.ones(5, 27)},
         r"size mismatch for 3.weight: \(5, 27\) in place of \(4, 27\)",
     ),
+    "complex": (
+        {**STATE, "3.weight": STATE["3.weight"].to(torch.complex64)},
+        "3.weight of torch.complex64 in place of torch.float32",
+    ),
+    "whole numbers": (
+        {**STATE, "3.weight": STATE["3.weight"].int()},
+        "3.weight of torch.int32 in place of torch.float32",
+    ),
+    "bools": (
+        {**STATE, "3.weight": STATE["3.weight"] > 0},
+        "3.weight of torch.bool in place of torch.float32",
+    ),
+    "eight bits": (
+        {**STATE, "3.weight": STATE["3.weight"].to(torch.float8_e4m3fn)},
+        "3.weight of torch.float8_e4m3fn in place of torch.float32",
+    ),
+    "NaN": ({**STATE, "3.bias": STATE["3.bias"] * float("nan")}, "3.bias with NaN or infinite"),
     "some behind a prefix": (
         {**without("3.bias"), "module.3.bias": STATE["3.bias"]},
         r"1 of 9 missing \(3.bias\); 1 of other names \(module.3.bias\)",
