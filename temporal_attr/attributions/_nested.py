@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,6 +42,36 @@ def model_of(method: Attribution) -> VideoModel | Callable[..., Any]:
     """The model that a method explains."""
     model: VideoModel | Callable[..., Any] = method.forward_func
     return model
+
+
+def known_arguments(method: Attribution, given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What is handed to a method's `attribute` by name, which it takes.
+
+    Raises:
+        OptionError: If it takes none of that name, or gets it from the method outside.
+    """
+    arguments = dict(given or {})
+    parameters = inspect.signature(method.attribute).parameters.values()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return arguments
+    names = [
+        parameter.name
+        for parameter in parameters
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+        and parameter.name not in _HANDED
+    ]
+    unknown = [str(name) for name in arguments if name not in names]
+    if unknown:
+        raise OptionError(
+            f"method_arguments among those of {method.get_name()}: {', '.join(names) or 'none'}",
+            ", ".join(unknown),
+            "Leave out what it does not take.",
+        )
+    return arguments
+
+
+_HANDED = ("inputs", "target", "additional_forward_args")
+"""What a method outside hands over itself."""
 
 
 @dataclass(frozen=True)

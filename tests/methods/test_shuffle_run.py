@@ -2,15 +2,17 @@
 
 import pytest
 import torch
-from captum.attr import InputXGradient, IntegratedGradients, Saliency
+from captum.attr import InputXGradient, IntegratedGradients, NoiseTunnel, Saliency
 from torch import nn
 
 import temporal_attr._run
 from temporal_attr import (
     LRP,
+    FrameMaskingTSR,
     FrameRecurrent,
     HalfPrecisionWarning,
     LateFusion,
+    OptionError,
     ShuffleProbe,
     TemporalGradient,
 )
@@ -34,6 +36,18 @@ def clips(batch=2, frames=FRAMES, dtype=torch.float64):
 
 def out_of_memory():
     return torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 EiB.")
+
+
+@pytest.mark.parametrize("method", [ShuffleProbe, FrameMaskingTSR])
+def test_arguments_that_the_method_does_not_take_are_refused_when_made(method):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(FRAMES * 48, CLASSES)).double()
+    for inside in (model, Saliency(model), IntegratedGradients(model)):
+        with pytest.raises(OptionError, match="method_arguments among those of .*, got n_step"):
+            method(inside, method_arguments={"n_step": 3})
+        with pytest.raises(OptionError, match="got target"):
+            method(inside, method_arguments={"target": 1})
+    made = method(NoiseTunnel(Saliency(model)), method_arguments={"abs": False})
+    assert made.method_arguments == {"abs": False}
 
 
 class Counter(nn.Module):

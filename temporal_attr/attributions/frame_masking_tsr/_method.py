@@ -20,6 +20,7 @@ from temporal_attr.attributions._nested import (
     NestedMethod,
     as_method,
     known_activation,
+    known_arguments,
     known_normalization,
     model_of,
 )
@@ -163,7 +164,7 @@ class FrameMaskingTSR(VideoMethod, PerturbationAttribution):  # type: ignore[mis
         self.baselines, self.window = baselines, window
         self.threshold, self.quantile, self.normalize = threshold, quantile, normalize
         self.perturbations_per_eval, self.seed = perturbations_per_eval, seed
-        self.method_arguments = dict(method_arguments or {})
+        self.method_arguments = known_arguments(self.method, method_arguments)
 
     @log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]
     def attribute(

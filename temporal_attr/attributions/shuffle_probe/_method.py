@@ -19,6 +19,7 @@ from temporal_attr.attributions._nested import (
     NestedMethod,
     as_method,
     known_activation,
+    known_arguments,
     known_normalization,
     model_of,
 )
@@ -162,7 +163,7 @@ class ShuffleProbe(VideoMethod, PerturbationAttribution):  # type: ignore[misc]
         elif isinstance(method, TemporalGradient):
             chunk_size = method.chunk_size
         self.method = method
-        self.method_arguments = dict(method_arguments or {})
+        self.method_arguments = known_arguments(method, method_arguments)
         self.shuffles = shuffles
         self.seed = seed
         self.shuffling = FullShuffle() if shuffling is None else shuffling
