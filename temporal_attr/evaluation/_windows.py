@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from tqdm import tqdm
 
-from temporal_attr._errors import FrameLogitsError, OptionError
+from temporal_attr._errors import FrameLogitsError, OptionError, TargetError
 from temporal_attr._require import LONGEST, require_count, require_within
 from temporal_attr._typing import ClipTensor, Logits, StepWeights
 from temporal_attr.clips import check_layout
@@ -127,6 +127,7 @@ def accuracy_by_window(
     Raises:
         OptionError: If there are no sizes or no videos, or labels and clips differ in number;
             and what `windowed_logits` raises.
+        TargetError: If labels are no classes of the model.
 
     Example:
         >>> from temporal_attr.zoo import build_model
@@ -151,7 +152,9 @@ def accuracy_by_window(
         with torch.no_grad():
             reading = _reading(model, clip)
             logits = [_predict(reading, size, perturbations_per_eval or 1) for size in sizes]
-            hits = torch.stack([*logits, model(clip.clone())]).argmax(-1) == labels.to(clip.device)
+            every = torch.stack([*logits, model(clip.clone())])
+            _require_classes(labels, every.shape[-1])
+            hits = every.argmax(-1) == labels.to(clip.device)
         *windowed, whole = hits.sum(1).tolist()
         right = [before + now for before, now in zip(right, windowed, strict=True)]
         full, videos = full + whole, videos + len(clip)
@@ -159,6 +162,17 @@ def accuracy_by_window(
         raise OptionError("at least one batch", "none", "An iterator can be gone through once.")
     accuracy = tuple(count / videos for count in right)
     return WindowAccuracy(tuple(map(int, sizes)), accuracy, full / videos, videos)
+
+
+def _require_classes(labels: Tensor, classes: int) -> None:
+    """Raise unless labels are classes: of no other could a model be right."""
+    outside = [label for label in labels.tolist() if not 0 <= label < classes]
+    if outside:
+        raise TargetError(
+            f"labels from 0 to {classes - 1}, the model's {classes} classes",
+            ", ".join(map(str, outside[:3])),
+            "Count classes from 0.",
+        )
 
 
 @dataclass(frozen=True, eq=False)

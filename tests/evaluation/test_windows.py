@@ -14,6 +14,7 @@ from temporal_attr import (
     FrameRecurrent,
     ModelError,
     OptionError,
+    TargetError,
 )
 from temporal_attr.evaluation import accuracy_by_window, windowed_logits
 from temporal_attr.measures import (
@@ -306,6 +307,13 @@ def test_accuracy_by_window_matches_the_definition():
     assert {type(share) for share in (*found.accuracy, found.full)} == {float}
     with pytest.raises(dataclasses.FrozenInstanceError):
         found.videos = 1
+
+
+@pytest.mark.parametrize("label", [-1, CLASSES, 255])
+def test_labels_that_are_no_classes_are_refused(label):
+    model = shift_model(1, pairs=True)
+    batches = [(torch.rand(2, 3, 3, 4, 4, dtype=torch.float64), torch.tensor([0, label]))]
+    assert_refused(TargetError, f"got {label}", accuracy_by_window, model, batches, [1])
 
 
 def test_accuracy_does_not_hang_on_the_batches_or_the_order_of_sizes():
