@@ -18,7 +18,7 @@ from temporal_attr._activation import (
     require_activation,
     resolved_activation,
 )
-from temporal_attr._errors import ModelError
+from temporal_attr._errors import ModelError, printable
 from temporal_attr._require import require_count
 from temporal_attr._run import Run
 from temporal_attr._typing import ClipTensor, FrameScores, Logits, Target
@@ -65,6 +65,9 @@ class Result(Stored):
         require_activation(self.activation)
         found = resolved_activation(self.activation, self.logits)
         object.__setattr__(self, "activation", found)
+        # Set on a model or by `replace`, names pass no other check before they are shown.
+        names = tuple(printable(name, keep="") for name in self.class_names)
+        object.__setattr__(self, "class_names", names)
         classes = self.logits.shape[1]
         if self.class_names and len(self.class_names) != classes:
             # Here, since only now it is known how many classes the model has.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from temporal_attr._activation import Activation, require_activation
-from temporal_attr._errors import ModelError, OptionError, UnsupportedModelError
+from temporal_attr._errors import ModelError, OptionError, UnsupportedModelError, printable
 from temporal_attr._memory import is_out_of_memory
 from temporal_attr._require import require_flag
 from temporal_attr.clips import Preprocessing
@@ -225,7 +225,7 @@ def _runs(attempt: Callable[[], object]) -> bool:
 
 
 def checked_names(class_names: Sequence[str]) -> tuple[str, ...]:
-    """Names of classes as a tuple.
+    """Names of classes as a tuple, with whatever a terminal would act on written out.
 
     Raises:
         OptionError: If they are anything but a sequence of text.
@@ -237,4 +237,5 @@ def checked_names(class_names: Sequence[str]) -> tuple[str, ...]:
             f"{class_names!r:.60}",
             "Give them in the order of the classes.",
         )
-    return tuple(class_names)
+    # They reach terminals and pictures.
+    return tuple(printable(name, keep="") for name in class_names)
