@@ -65,6 +65,8 @@ class Clip:
             )
         for seconds in (self.fps, *self.timestamps):
             require_finite("fps and timestamps", seconds)
+        if self.fps <= 0:
+            raise _no_rate(self.fps)
         frames = {len(self.indices), len(self.timestamps), self.tensor.shape[1]}
         if len(frames) != 1:
             raise ClipError(
@@ -83,7 +85,7 @@ class Clip:
     ) -> Clip:
         """A clip from frames that are in memory already, `fps` frames a second."""
         if not 0 < fps < float("inf"):
-            raise OptionError("a positive number of frames a second", str(fps), "Try fps=1.")
+            raise _no_rate(fps)
         indices = tuple(range(tensor.shape[1]))
         times = tuple(i / fps for i in indices)
         return cls(tensor, indices, times, fps, source, normalization)
@@ -98,6 +100,10 @@ class Clip:
         pixels = self.normalization.invert(self.tensor[0].detach()).clamp(0, 1)
         images: np.ndarray = pixels.permute(0, 2, 3, 1).cpu().float().numpy()
         return images
+
+
+def _no_rate(fps: float) -> OptionError:
+    return OptionError("a positive number of frames a second", str(fps), "Try fps=1.")
 
 
 def load_clip(

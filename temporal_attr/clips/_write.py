@@ -55,7 +55,8 @@ def write_video(
         raise OptionError("a file name that ends in .webm", str(path), "Rename the output.")
     require_within("fps", fps, _SLOWEST, _FASTEST)
     _require_pictures(frames)
-    if not path.parent.is_dir():
+    # os.path says no, where Path raises, of a name that is too long for any file.
+    if not os.path.isdir(path.parent):  # noqa: PTH112
         raise VideoError(f"a folder at {path.parent}", "none", "Make the folder first.")
     # Its own ending, so that nobody takes a half-written file for a video.
     beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.part")
@@ -72,7 +73,8 @@ def write_video(
             "Check the folder, its permissions and the space on the disk.",
         ) from error
     finally:
-        beside.unlink(missing_ok=True)
+        if os.path.lexists(beside):
+            beside.unlink()
     return path
 
 

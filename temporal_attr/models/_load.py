@@ -11,7 +11,13 @@ from typing import Any
 from torch import nn
 
 from temporal_attr._activation import Activation, require_activation
-from temporal_attr._errors import ModelError, OptionError, UnsupportedModelError, printable
+from temporal_attr._errors import (
+    ModelError,
+    OptionError,
+    TemporalAttrError,
+    UnsupportedModelError,
+    printable,
+)
 from temporal_attr._seeding import seeded_weights
 from temporal_attr.clips import Preprocessing
 from temporal_attr.models._weights import load_weights
@@ -183,7 +189,16 @@ def _from_factory(module_name: str, factory_name: str) -> nn.Module:
             raise ModelError(
                 f"a function {factory_name} in {module_name}", "nothing of that name", "Check it."
             )
-        model = factory()
+        try:
+            model = factory()
+        except TemporalAttrError:
+            raise
+        except Exception as error:
+            raise ModelError(
+                f"{module_name}:{factory_name}() to return a torch.nn.Module",
+                f"{type(error).__name__}: {error}",
+                "Name a function without arguments that builds the model.",
+            ) from error
     finally:
         sys.path.remove(here)
     if not isinstance(model, nn.Module):

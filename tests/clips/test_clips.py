@@ -87,6 +87,10 @@ def test_windows_cover_the_video(total, size, overlap):
         (lambda: Normalization((0.5,), (0.5, 0.5)), "for each channel, got 1 and 2"),
         (lambda: Normalization((0.5,), (0.0,)), "positive standard deviations"),
         (lambda: Clip.from_tensor(torch.rand(1, 2, 3, 4, 4), fps=0), "positive number of frames"),
+        (
+            lambda: Clip(torch.rand(1, 1, 3, 4, 4), (0,), (0.0,), 0, "tensor"),
+            "positive number of frames a second, got 0",
+        ),
     ],
 )
 def test_impossible_settings_are_named(call, text):

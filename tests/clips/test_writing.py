@@ -88,6 +88,13 @@ def test_a_folder_that_is_not_there(tmp_path):
         write_video(noise(1), tmp_path / "none" / "a.webm", 5)
 
 
+def test_a_name_that_is_too_long_for_a_file(tmp_path):
+    for path in (tmp_path / f"{'a' * 300}.webm", tmp_path / ("a" * 300) / "a.webm"):
+        with pytest.raises(VideoError, match="a{300}"):
+            write_video(noise(1), path, 5)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_interrupted_write_leaves_nothing(tmp_path, monkeypatch):
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt

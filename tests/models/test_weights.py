@@ -12,7 +12,7 @@ from torch import nn
 
 from temporal_attr import LateFusion, ModelError, OptionError, VideoModel, WeightsWarning
 from temporal_attr._errors import printable
-from temporal_attr.models._load import class_names
+from temporal_attr.models._load import class_names, load_model
 from temporal_attr.models._weights import load_weights
 
 
@@ -257,6 +257,12 @@ def test_damaged_files_are_named_errors_wherever_the_damage_is(tmp_path):
                     load_weights(network(), path)
                 except ModelError:
                     continue
+
+
+def test_a_factory_that_raises_is_named_with_what_it_raised():
+    with pytest.raises(ModelError, match=r"os:system\(\) to return .*TypeError: system") as raised:
+        load_model("os:system")
+    assert isinstance(raised.value.__cause__, TypeError)
 
 
 def test_escape_codes_do_not_reach_the_terminal(tmp_path):
