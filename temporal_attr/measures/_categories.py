@@ -49,7 +49,7 @@ def need_category(probability_drop: float, probability: float) -> str:
         probability: In order.
 
     Raises:
-        DataError: If the probability is not in [0, 1].
+        DataError: If the probability is not in [0, 1], or the drop not in [-1, 1].
 
     Example:
         >>> need_category(0.5, probability=0.9)
@@ -63,6 +63,10 @@ def need_category(probability_drop: float, probability: float) -> str:
             f"{probability}",
             "Apply softmax, or a sigmoid, to logits.",
         )
+    # A difference of two probabilities, to rounding; NaN is not defined.
+    if abs(probability_drop) > 1 + 1e-6:
+        got = f"{probability_drop}"
+        raise DataError("a drop of a probability, from -1 to 1", got, "Apply softmax to logits.")
     if abs(probability_drop) < 0.01:
         return _named(0.0, _NEED)
     return _named(probability_drop / probability if probability else -math.inf, _NEED)

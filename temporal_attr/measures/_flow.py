@@ -42,8 +42,8 @@ def optical_flow(
     to have left the picture, so it finds small motion along these edges even in a still clip.
 
     Args:
-        pixels: `(batch, time, channel, height, width)`, RGB or grey in [0, 1]; what is beyond is
-            clamped. Of a clip in a model's values, take `normalization.invert`.
+        pixels: `(batch, time, channel, height, width)`, RGB or grey in [0, 1]. Of a clip in
+            a model's values, take `normalization.invert`.
         algorithm: `"farneback"`, of :cite:t:`farneback2003`, with 3 levels of half the size each, a
             window of 15 pixels, 3 iterations, and polynomials over 5 pixels with a sigma of 1.2; or
             `"dis"`, dense inverse search of :cite:t:`kroeger2016`, with OpenCV's medium preset.
@@ -53,8 +53,9 @@ def optical_flow(
         to the right, then down. In float32 on the device of the clip, and without a gradient.
 
     Raises:
-        ClipError: If the clip is not five axes of finite floats in 1 or 3 channels, has fewer than
-            2 frames, or frames shorter or narrower than 11 pixels (`"farneback"`) or 16 (`"dis"`).
+        ClipError: If the clip is not five axes of floats from 0 to 1 in 1 or 3 channels, has fewer
+            than 2 frames, or frames shorter or narrower than 11 pixels (`"farneback"`) or 16
+            (`"dis"`).
         OptionError: If the algorithm is unknown.
 
     Example:
@@ -83,8 +84,7 @@ def flow_magnitude(
     the edges: of textures up to about 0.1 in frames of 16 pixels, 0.01 of 64, and 0.002 of 224.
 
     Args:
-        pixels: `(batch, time, channel, height, width)`, RGB or grey in [0, 1]; what is beyond is
-            clamped.
+        pixels: `(batch, time, channel, height, width)`, RGB or grey in [0, 1].
         algorithm: As in `optical_flow`, of which no more than one pair of frames is held at a time.
 
     Returns:
@@ -147,7 +147,7 @@ def _grey(frame: Tensor) -> np.ndarray:
 
 
 def require_pictures(pixels: Tensor, measure: str) -> None:
-    """Raise unless pixels are clips of at least 2 frames, RGB or grey, of finite floats.
+    """Raise unless pixels are clips of at least 2 frames, RGB or grey, of floats from 0 to 1.
 
     Raises:
         ClipError: With what is wrong; `measure` names what is taken from one frame to the next.
@@ -168,6 +168,23 @@ def require_pictures(pixels: Tensor, measure: str) -> None:
     if bad:
         got = f"{bad} of {pixels.numel()} NaN or infinite"
         raise ClipError("finite pixels", got, "Look where they come from.")
+    _require_unit(pixels)
+
+
+def _require_unit(pixels: Tensor) -> None:
+    """Raise on pixels of another unit, which clamping would make black and white."""
+    # Rounding of a model's values, from which pixels may have been made, in their own precision.
+    slack = 1e-3 + 4 * torch.finfo(pixels.dtype).eps
+    if not pixels.numel():
+        return
+    least, most = pixels.min().item(), pixels.max().item()
+    if least < -slack or most > 1 + slack:
+        raise ClipError(
+            "pixels from 0 to 1",
+            f"from {least:.3g} to {most:.3g}",
+            "Divide bytes by 255, or take normalization.invert of a model's values; clamp what "
+            "lies beyond black and white.",
+        )
 
 
 def _require_frames(pixels: Tensor, algorithm: FlowAlgorithm) -> None:

@@ -17,8 +17,22 @@ Reduction: TypeAlias = ReductionName | Callable[[Tensor], Tensor]
 """From an attribution to `(batch, time)`: the name of a norm or sum, or a function."""
 
 _PIXELS = (2, 3, 4)
+
+
+def _norm(values: Tensor) -> Tensor:
+    """The Euclidean norm, also where squares would overflow or vanish."""
+    found = torch.linalg.vector_norm(values, dim=_PIXELS)
+    outside = ~found.isfinite() | (found == 0)
+    if not values.numel() or not bool(outside.any()):
+        return found
+    largest = values.abs().amax(_PIXELS, keepdim=True)
+    scale = torch.where(largest > 0, largest, 1)
+    scaled = torch.linalg.vector_norm(values / scale, dim=_PIXELS) * scale.flatten(1)
+    return torch.where(outside & largest.isfinite().flatten(1), scaled, found)
+
+
 _NAMED: dict[str, Callable[[Tensor], Tensor]] = {
-    "l2": lambda values: torch.linalg.vector_norm(values, dim=_PIXELS),
+    "l2": _norm,
     "l1": lambda values: values.abs().sum(_PIXELS),
     "max": lambda values: values.abs().amax(_PIXELS),
     "sum": lambda values: values.sum(_PIXELS),
@@ -39,7 +53,7 @@ def frame_scores(attribution: ClipTensor, reduction: Reduction = "l2") -> FrameS
         `(batch, time)`, in the unit of the attribution; 0 or more for the norms.
 
     Raises:
-        ClipError: If the attribution does not have five axes.
+        ClipError: If the attribution does not have five axes, or has NaN.
         OptionError: If the reduction has no such name, or gives anything but `(batch, time)`.
 
     Example:
@@ -52,6 +66,15 @@ def frame_scores(attribution: ClipTensor, reduction: Reduction = "l2") -> FrameS
     """
     require_reduction(reduction)
     require_attribution(attribution)
+    bad = int(attribution.isnan().sum())
+    if bad:
+        got = f"{bad} of {attribution.numel()} NaN"
+        raise ClipError("an attribution without NaN", got, "Look where they come from.")
+    return reduced(attribution, reduction)
+
+
+def reduced(attribution: ClipTensor, reduction: Reduction) -> FrameScores:
+    """`frame_scores` of an attribution that the caller checks."""
     scores = reduction(attribution) if callable(reduction) else _NAMED[reduction](attribution)
     if not isinstance(scores, Tensor) or scores.shape != attribution.shape[:2]:
         came = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__

@@ -56,8 +56,8 @@ def histogram_changes(pixels: ClipTensor, bins: int = 16) -> Float[Tensor, "batc
     pixels that would have to change their bin. Of each channel by itself, then the mean of these.
 
     Args:
-        pixels: `(batch, time, channel, height, width)`, RGB or grey in [0, 1]; what is beyond is
-            clamped. Rounded to bytes first, as the flow sees them.
+        pixels: `(batch, time, channel, height, width)`, RGB or grey in [0, 1]. Rounded
+            to bytes first, as the flow sees them.
         bins: How many bins of a channel, from 1 to 256: byte b is in bin b * bins // 256.
 
     Returns:
@@ -96,8 +96,7 @@ def frame_changes(pixels: ClipTensor, algorithm: FlowAlgorithm = "farneback") ->
     The scale is the clip's own: where nothing else happens, the noise of a camera is large.
 
     Args:
-        pixels: `(batch, time, channel, height, width)`, RGB or grey in [0, 1]; what is beyond is
-            clamped.
+        pixels: `(batch, time, channel, height, width)`, RGB or grey in [0, 1].
         algorithm: As in `optical_flow`.
 
     Returns:
@@ -131,8 +130,7 @@ def keyframes(
     or all of it moves alike, nearly all frames are found, which says nothing: see `stand_out`.
 
     Args:
-        pixels: `(batch, time, channel, height, width)`, RGB or grey in [0, 1]; what is beyond is
-            clamped.
+        pixels: `(batch, time, channel, height, width)`, RGB or grey in [0, 1].
         threshold: The share, in (0, 1].
         algorithm: As in `optical_flow`.
 

@@ -32,10 +32,14 @@ def score_ratios(ordered: FrameScores, shuffled: ShuffledScores) -> ShuffledScor
     Returns:
         `(batch, shuffles, time)`, 0 or more, without a unit; NaN for frames without a ratio.
 
+    Raises:
+        DataError: If a score is negative.
+
     Example:
         >>> score_ratios(torch.tensor([[2.0, 0.0]]), torch.tensor([[[1.0, 1.0]]]))
         tensor([[[0.5000,    nan]]])
     """
+    _require_none_negative("scores", ordered, shuffled)
     noise = torch.finfo(ordered.dtype).eps * ordered.amax(1, keepdim=True)
     counted = torch.where(ordered > noise, ordered, torch.nan)
     return shuffled / counted.unsqueeze(1)
@@ -60,11 +64,15 @@ def median_log_ratio(ratios: ShuffledScores) -> PerExample:
     A score that vanishes is known to the precision of its type only, so that `|log R|` is at most
     log(1 / eps): 15.9 for float32, 36.0 for float64.
 
+    Raises:
+        DataError: If a ratio is negative.
+
     Example:
         >>> ratios = torch.tensor([[[0.5, 1.0, 2.0]]])  # the median of these is 1
         >>> round(median_log_ratio(ratios).item(), 3)
         0.693
     """
+    _require_none_negative("ratios", ratios)
     most = -math.log(torch.finfo(ratios.dtype).eps)
     return _median(ratios.double().log().abs().clamp_max(most))
 
@@ -151,6 +159,17 @@ def ranks(values: Float[Tensor, "... n"]) -> Float[Tensor, "... n"]:
     """Ranks along the last axis from 1, in float64; equal values share the mean of their ranks."""
     found: np.ndarray = scipy.stats.rankdata(values.detach().cpu().double().numpy(), axis=-1)
     return torch.from_numpy(found).to(values.device)
+
+
+def _require_none_negative(what: str, *given: Tensor) -> None:
+    """Raise on negative numbers, whose ratios and logarithms say nothing."""
+    for values in given:
+        if bool((values < 0).any()):
+            raise DataError(
+                f"{what} of 0 or more",
+                f"{values.nan_to_num().min():.3g}",
+                "Take magnitudes, such as those of frame_scores.",
+            )
 
 
 def _median(ratios: ShuffledScores) -> PerExample:

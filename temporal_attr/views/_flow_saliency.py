@@ -93,7 +93,8 @@ def flow_saliency(
     frames = len(pixels)
     shown = shown_frames(frames, thumbnails)
     saliency = saliency_video(pixels[None])
-    flow = optical_flow(clip.normalization.invert(clip.tensor.detach()), algorithm).norm(dim=4)
+    pixels = clip.normalization.invert(clip.tensor.detach()).clamp(0, 1)
+    flow = optical_flow(pixels, algorithm).norm(dim=4)
     orders = count_orders(FullShuffle(), frames - 1, ORDERS)
     found = flow_agreement(saliency, flow, shuffles=orders, seed=seed)
     images = clip.images()[shown]

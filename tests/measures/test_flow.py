@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from temporal_attr import ClipError, OptionError
-from temporal_attr.measures import flow_magnitude, optical_flow
+from temporal_attr.measures import flow_magnitude, histogram_changes, optical_flow
 from tests.helpers.checks import NAN, assert_refused
 from tests.helpers.pictures import clip_of_frames, texture
 
@@ -152,9 +152,13 @@ def test_the_magnitude_holds_no_more_than_it_needs(monkeypatch):
 def test_values_types_and_gradients():
     clip = noise_clip(1, 2, 3, 20, 20)
     flow = optical_flow(clip)
-    stretched = torch.where(clip > 0.9, 7.0, torch.where(clip < 0.1, -7.0, clip))
+    # What rounding put beyond black and white is these.
+    stretched = torch.where(clip > 0.9, 1.0001, torch.where(clip < 0.1, -0.0001, clip))
     assert torch.equal(optical_flow(stretched), optical_flow(stretched.clamp(0, 1)))
     assert not torch.equal(optical_flow(stretched), flow)
+    for measure in (optical_flow, flow_magnitude, histogram_changes):
+        assert_refused(ClipError, "got from 0.* to 2", measure, clip * 255)
+        assert_refused(ClipError, "got from -0.* to 0", measure, clip - 0.5)
     assert optical_flow(clip.double()).dtype == torch.float32
     # Between two bytes, the nearer one.
     levels = (clip * 254).round() + 1

@@ -5,15 +5,43 @@ import math
 import pytest
 import torch
 
-from temporal_attr import DataError, OptionError, frame_scores
+from temporal_attr import ClipError, DataError, OptionError, frame_scores
 from temporal_attr.measures import (
     context_category,
+    median_log_ratio,
     need_category,
     reliance_category,
+    score_ratios,
     tracking_category,
 )
 
 NAN = math.nan
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value"), [(torch.float32, 1e30), (torch.float32, 1e-30), (torch.float16, 1000.0)]
+)
+def test_norms_of_finite_values_are_finite_and_of_nan_refused(dtype, value):
+    attribution = torch.full((1, 2, 3, 2, 2), value, dtype=dtype)
+    found = frame_scores(attribution)
+    # A handful of roundings.
+    assert found.double().tolist() == [pytest.approx([value * 12**0.5] * 2, rel=1e-3)]
+    attribution[0, 0] = torch.inf
+    assert frame_scores(attribution)[0, 0] == torch.inf
+    attribution[0, 1, 0] = NAN
+    with pytest.raises(ClipError, match="got 4 of 24 NaN"):
+        frame_scores(attribution)
+
+
+def test_numbers_that_can_be_no_scores_or_probabilities_are_refused():
+    with pytest.raises(DataError, match="a drop of a probability, from -1 to 1, got 3"):
+        need_category(3.0, probability=0.5)
+    ones = torch.ones(1, 1, 2)
+    for ordered, shuffled in ((-ones[0], ones), (ones[0], -ones)):
+        with pytest.raises(DataError, match="scores of 0 or more, got -1"):
+            score_ratios(ordered, shuffled)
+    with pytest.raises(DataError, match="ratios of 0 or more, got -1"):
+        median_log_ratio(-ones)
 
 
 def test_a_function_reduces_an_attribution_to_frames():

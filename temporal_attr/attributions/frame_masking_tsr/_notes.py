@@ -46,7 +46,7 @@ def found_keyframes(
     if normalization is None:
         return None, ("no keyframes, as nothing says how pixels became input values",)
     try:
-        found = keyframes(normalization.invert(clip)).to(clip.device)
+        found = keyframes(normalization.invert(clip).clamp(0, 1)).to(clip.device)
     except ClipError as error:
         return None, (f"no keyframes: expected {error.expected}, got {error.got}",)
     alike = (~stand_out(found)).nonzero().flatten().tolist()

@@ -22,7 +22,8 @@ from temporal_attr.attributions.shuffle_probe._scores import (
     target_of_copies,
 )
 from temporal_attr.gradients import DEFAULT_CHUNK, GradientQuery, gradients_of, halving
-from temporal_attr.measures import Reduction, frame_scores
+from temporal_attr.measures import Reduction
+from temporal_attr.measures._frame_scores import reduced
 
 TargetOf: TypeAlias = Callable[[Logits], Target]
 """From the logits of some clips to the class of each that is explained."""
@@ -156,7 +157,7 @@ def _reduced(found: Any, clips: ClipTensor, reduction: Reduction) -> FrameScores
     if callable(reduction):
         found = reduction(found)
     elif isinstance(found, Tensor) and found.shape == clips.shape:
-        found = frame_scores(found, reduction)
+        found = reduced(found, reduction)
     elif isinstance(found, Tensor) and found.shape == clips.shape[:2]:
         found = found.abs()
     return require_scores(found, clips.shape[:2]).detach()

@@ -197,7 +197,9 @@ def clip_flow(
             "Give ShuffleProbe(..., normalization=), or go without: explain(..., flow=None).",
         )
     try:
-        return flow_magnitude(normalization.invert(clip.detach()), algorithm).cpu()
+        # A clip that was changed may lie beyond black and white.
+        pixels = normalization.invert(clip.detach()).clamp(0, 1)
+        return flow_magnitude(pixels, algorithm).cpu()
     except ClipError as error:
         remedy = f"{error.remedy} Or go without flow: explain(..., flow=None)."
         raise ClipError(error.expected, error.got, remedy) from None

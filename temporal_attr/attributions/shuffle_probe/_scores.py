@@ -23,7 +23,8 @@ from temporal_attr._typing import (
 from temporal_attr.attributions._nested import NestedMethod
 from temporal_attr.attributions.temporal_gradient import TemporalGradient
 from temporal_attr.gradients import Memory, Objective, resolve_target
-from temporal_attr.measures import Reduction, ReductionName, frame_scores
+from temporal_attr.measures import Reduction, ReductionName
+from temporal_attr.measures._frame_scores import reduced
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def target_of_copies(request: ScoreRequest, examples: Tensor, logits: Logits) ->
 def gradient_scores(gradient: Tensor, reduction: ReductionName) -> Tensor:
     """Scores of frames, whatever axes stand before channel, height and width."""
     frames = gradient.flatten(0, -4).unsqueeze(0)
-    return frame_scores(frames, reduction).reshape(gradient.shape[:-3])
+    return reduced(frames, reduction).reshape(gradient.shape[:-3])
 
 
 def require_scores(scores: Any, shape: torch.Size) -> Tensor:  # noqa: ANN401
