@@ -8,11 +8,14 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import Any, Literal, TypeAlias
+from numbers import Integral, Real
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
+
+from temporal_attr._errors import ResultError
 
 Precision: TypeAlias = Literal["full", "bfloat16"]
 
@@ -69,6 +72,17 @@ class Run:
     seed: int | None = None
     versions: dict[str, str] = field(default_factory=_versions)
 
+    def __post_init__(self) -> None:
+        # One is read from a file too, which anybody may have written.
+        for name, fits in _FIELDS.items():
+            value = getattr(self, name)
+            if not fits(value):
+                raise ResultError(
+                    f"a run whose {name} is {_SAID[name]}",
+                    f"{value!r:.60}",
+                    "The record was changed: copy it again, or explain again.",
+                )
+
     @property
     def chunk_size(self) -> int | None:
         """The smallest of `chunk_sizes`; None where no path works in chunks."""
@@ -90,6 +104,50 @@ class Run:
             return "passes not known (a model that cannot be counted)"
         forward, backward = self.forward_passes, self.backward_passes
         return f"{forward:.4g} forward and {backward:.4g} backward pass(es)"
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _maps_text_to(fits: Callable[[object], bool], value: object) -> bool:
+    return isinstance(value, dict) and all(
+        _is_text(name) and fits(entry) for name, entry in value.items()
+    )
+
+
+_FIELDS: dict[str, Callable[[Any], bool]] = {
+    "path": _is_text,
+    "tried": lambda value: isinstance(value, (tuple, list)) and all(map(_is_text, value)),
+    "precision": lambda value: _is_text(value) and value in get_args(Precision),
+    "forward_passes": lambda value: value is None or _is_number(value),
+    "backward_passes": lambda value: value is None or _is_number(value),
+    "chunk_sizes": lambda value: _maps_text_to(_is_whole, value),
+    "seconds": _is_number,
+    "seed": lambda value: value is None or _is_whole(value),
+    "versions": lambda value: _maps_text_to(_is_text, value),
+}
+"""What each field of a run can hold."""
+
+_SAID = {
+    "path": "text",
+    "tried": "a tuple of text",
+    "precision": '"full" or "bfloat16"',
+    "forward_passes": "a number or None",
+    "backward_passes": "a number or None",
+    "chunk_sizes": "a whole number for each path",
+    "seconds": "a number",
+    "seed": "a whole number or None",
+    "versions": "text for each library",
+}
 
 
 class RunContext:

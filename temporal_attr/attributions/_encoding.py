@@ -184,7 +184,9 @@ def _tensor_named(value: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Te
     return tensor
 
 
-DAMAGED = "The files are damaged, or of two results: copy both again, or explain again."
+DAMAGED = (
+    "The files are damaged, or of two results: copy both again, or remove them and explain again."
+)
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401

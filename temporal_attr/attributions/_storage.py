@@ -120,6 +120,7 @@ class Stored:
             raise _other_type(cls, where, record)
         try:
             values = decoded(record["fields"], tensors, _record_class)
+            _require_run(kind, values)
             loaded: S = record_of(kind, values)
         except TemporalAttrError:
             raise
@@ -181,6 +182,14 @@ def short_shapes(shapes: dict[str, tuple[int, ...]], shown: int = 3) -> list[str
     texts = [f"{name} {shape}" for name, shape in list(shapes.items())[:shown]]
     more = len(shapes) - shown
     return texts if more <= 0 else [*texts, f"{more} more tensor{'s' if more > 1 else ''}"]
+
+
+def _require_run(kind: type[Any], values: dict[str, Any]) -> None:
+    """Raise unless a record whose class says that it has a run has one."""
+    for entry in fields(kind):
+        if entry.type in ("Run", Run) and not isinstance(values.get(entry.name), Run):
+            got = f"{values.get(entry.name)!r:.60}"
+            raise ResultError(f"a run as {entry.name} of a {kind.__name__}", got, DAMAGED)
 
 
 def is_record(value: object) -> bool:

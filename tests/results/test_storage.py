@@ -542,6 +542,30 @@ def test_a_result_that_is_wrong_says_so_when_it_is_loaded(records, tmp_path):
         load_result(folder)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("path", None),
+        ("tried", [1]),
+        ("precision", "half"),
+        ("forward_passes", "x"),
+        ("backward_passes", "x"),
+        ("chunk_sizes", {"whole": "x"}),
+        ("seconds", None),
+        ("seed", 0.5),
+        ("versions", []),
+    ],
+)
+def test_a_run_that_was_changed_is_noticed_when_it_is_loaded(folder, name, value):
+    edit(folder, lambda record: record["fields"]["run"]["fields"].update({name: value}))
+    refused(f"a run whose {name} is ", load_result, folder)
+
+
+def test_a_result_without_its_run_is_noticed_when_it_is_loaded(folder):
+    edit(folder, lambda record: record["fields"].update(run=None))
+    refused("a run as run of a ShuffleProbeResult, got None.*remove them", load_result, folder)
+
+
 def test_nothing_that_is_no_record_is_ever_made(folder):
     # A file may come from anywhere: it names classes of results only, and imports nothing.
     def change(record):
