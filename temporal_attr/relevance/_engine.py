@@ -20,6 +20,7 @@ from temporal_attr.relevance._functions import (
     PRODUCTS,
     STRUCTURAL,
 )
+from temporal_attr.relevance._handler_checks import checked_handler
 from temporal_attr.relevance._handlers import HANDLERS
 from temporal_attr.relevance._interception import Intercepted
 from temporal_attr.relevance._recurrence import RECURRENT, run_recurrent
@@ -138,12 +139,14 @@ class RelevanceMode(TorchFunctionMode):
         if call.name in LAYERS or call.name in PRODUCTS:
             self._layers_seen = True
             self._pixels_read = self._pixels_read or call.bounds is not None
-        handler = self.composite.handlers.get(call.name) or HANDLERS.get(call.name)
+        own = self.composite.handlers.get(call.name)
+        handler = own or HANDLERS.get(call.name)
         if handler is None:
             raise NoRuleError(call.name)
         # Relevance is split in the precision that the values have.
         with torch.autocast(call.data[0].device.type, enabled=False):
-            return handler(call, self.composite)
+            handled = handler(call, self.composite)
+        return handled if own is None else checked_handler(handled, call)
 
     def _refuse_hidden(self, tensors: tuple[Tensor, ...]) -> None:
         """Raise on a tensor that depends on the clip by a function that no mode can see."""

@@ -630,6 +630,25 @@ def test_an_operation_gets_a_rule_by_its_name():
     assert run.relevance(torch.tensor([[2.0, 4.0, 6.0]])).tolist() == [[1.0, 2.0, 3.0]]
 
 
+@pytest.mark.parametrize(
+    ("split", "text"),
+    [
+        (None, "a Handled from the handler of softmax, got NoneType"),
+        (lambda relevance: None, "a split into 1 parts, .* of softmax, got NoneType"),
+        (lambda relevance: (relevance, relevance), "a split into 1 parts, .*, got 2"),
+        (lambda relevance: (relevance[:, :1],), r"shape \(1, 3\) from .* softmax, got \(1, 1\)"),
+        (lambda relevance: (1.0,), "of softmax, got float"),
+    ],
+)
+def test_what_a_handler_gives_is_checked_by_its_name(split, text):
+    def handler(call, composite):
+        return None if split is None else Handled(call.run(), call.data, split)
+
+    composite = Composite(input=None, handlers={"softmax": handler})
+    with pytest.raises(ModelError, match=text):
+        trace(lambda x: x.softmax(1), torch.rand(1, 3), None, composite).relevance(torch.ones(1, 3))
+
+
 def test_nothing_of_the_model_changes():
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True))
     network = vivid(network, torch.randn(8, 3, 6, 6))
