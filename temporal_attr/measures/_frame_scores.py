@@ -21,7 +21,7 @@ _PIXELS = (2, 3, 4)
 
 def _norm(values: Tensor) -> Tensor:
     """The Euclidean norm, also where squares would overflow or vanish."""
-    found = torch.linalg.vector_norm(values, dim=_PIXELS)
+    found: Tensor = torch.linalg.vector_norm(values, dim=_PIXELS)
     outside = ~found.isfinite() | (found == 0)
     if not values.numel() or not bool(outside.any()):
         return found

@@ -219,7 +219,7 @@ def check_logits(logits: Any, batch: int) -> Logits:  # noqa: ANN401 - it may be
         ...
         temporal_attr._errors.ModelError: expected logits (batch, classes) with a batch of 2, ...
     """
-    if not usable(logits):
+    if not isinstance(logits, Tensor) or not usable(logits):
         remedy = "Pass a function that returns the logits, such as lambda clip: model(clip).logits."
         got = told(logits) if isinstance(logits, Tensor) else type(logits).__name__
         raise ModelError("a tensor of logits (batch, classes)", got, remedy)
