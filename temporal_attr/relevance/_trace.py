@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.utils.checkpoint import CheckpointError
 
 from temporal_attr._errors import ClipError, ModelError
 from temporal_attr.relevance._backward import LastLayers
@@ -76,7 +77,14 @@ class Trace:
             return _finite(found)
 
     def _propagated(self, at_output: Tensor) -> Tensor:
-        (found,) = torch.autograd.grad(self.output, self.clip, at_output, retain_graph=True)
+        try:
+            (found,) = torch.autograd.grad(self.output, self.clip, at_output, retain_graph=True)
+        except CheckpointError as error:
+            raise ModelError(
+                "a model that keeps what its forward pass computes",
+                "one that computes it again (torch.utils.checkpoint)",
+                "Run it without checkpointing.",
+            ) from error
         return found
 
 

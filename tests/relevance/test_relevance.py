@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from temporal_attr import ClipError, ModelError
 from temporal_attr.relevance import (
@@ -647,6 +648,16 @@ def test_what_a_handler_gives_is_checked_by_its_name(split, text):
     composite = Composite(input=None, handlers={"softmax": handler})
     with pytest.raises(ModelError, match=text):
         trace(lambda x: x.softmax(1), torch.rand(1, 3), None, composite).relevance(torch.ones(1, 3))
+
+
+def test_a_model_with_checkpoints_is_told_to_go_without():
+    layers = nn.Sequential(nn.Conv1d(1, 2, 2), nn.ReLU(), nn.Flatten(), nn.Linear(6, 2))
+
+    def again(x):
+        return checkpoint(layers, x, use_reentrant=False)
+
+    with pytest.raises(ModelError, match="torch.utils.checkpoint.*Run it without checkpointing"):
+        trace(again, torch.rand(1, 1, 4), None, Composite(input=None)).relevance(torch.ones(1, 2))
 
 
 def test_nothing_of_the_model_changes():
