@@ -556,6 +556,7 @@ def test_a_result_that_is_wrong_says_so_when_it_is_loaded(records, tmp_path):
         ("versions", []),
     ],
 )
+@pytest.mark.usefixtures("as_user")
 def test_a_run_that_was_changed_is_noticed_when_it_is_loaded(folder, name, value):
     edit(folder, lambda record: record["fields"]["run"]["fields"].update({name: value}))
     refused(f"a run whose {name} is ", load_result, folder)
