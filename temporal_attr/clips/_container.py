@@ -29,6 +29,10 @@ FORMATS = (
 # reading them does.
 _WHOLE_PACKETS = ("mov", "matroska", "flv")
 _PLAIN_CODECS = ("h264", "hevc", "vp8", "vp9", "av1", "ffv1", "mjpeg", "prores")
+# Decoders that keep a palette or a book of colours from frames before a key; with a palette, any
+# other too, unless each picture brings its own.
+_KEEP_COLOURS = ("8bps", "cinepak", "cscd", "msrle", "msvideo1", "qtrle", "rpza", "smc", "zmbv")
+_OWN_PALETTE = ("apng", "gif", "png")
 
 
 @dataclass
@@ -59,6 +63,14 @@ class OpenVideo:
         """Frames a second, by the header."""
         rate = self.stream.average_rate or self.stream.guessed_rate or self.stream.base_rate
         return float(rate) if rate else 25.0
+
+    @property
+    def can_start_at_keys(self) -> bool:
+        """Whether a key frame needs nothing that came before it; a palette comes but once."""
+        context = self.stream.codec_context
+        if context.name in _KEEP_COLOURS:
+            return False
+        return context.pix_fmt != "pal8" or context.name in _OWN_PALETTE
 
     def packets(self) -> Iterator[av.Packet[VideoStream]]:
         """The packets of the video, as long as the file can be read; the last one is empty."""

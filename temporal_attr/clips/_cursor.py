@@ -23,11 +23,11 @@ class Cursor:
 
     def __init__(self, timeline: Timeline, threads: int = 1) -> None:
         self._timeline, self._threads = timeline, threads
-        self._seeks = True
         self._next = 0
         self._untouched = True
         self._frames: Iterator[Shown] | None = None
         self._open()
+        self._seeks = self._video.can_start_at_keys
 
     def close(self) -> None:
         """Give the decoder back."""
