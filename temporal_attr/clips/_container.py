@@ -125,7 +125,11 @@ def open_video(path: Path, threads: int = 1) -> OpenVideo:
     if not path.is_file():
         raise VideoNotFoundError(
             f"a video file at {path}",
-            "a folder" if path.is_dir() else "no file there",
+            "a folder"
+            if path.is_dir()
+            else "what is not a regular file"
+            if path.exists()
+            else "no file there",
             "Check the path; it is read relative to the current folder.",
         )
     video = _video_of(_open(path, {"fflags": "noparse"}), path)

@@ -165,7 +165,9 @@ class VideoFile:
             f"{self.frame_count} frames in {self.path}, as its header says",
             f"{decoded} that can be decoded, so {request} is missing",
             f"Repair or re-encode the file, or choose among frames 0 to {decoded - 1} "
-            f"(total={decoded}).",
+            f"(total={decoded})."
+            if decoded
+            else "Get the file anew: nothing of it can be read.",
         )
 
     def _require_sound(self, shown: Shown, target: int) -> None:
