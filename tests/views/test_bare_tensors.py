@@ -15,6 +15,7 @@ from temporal_attr import (
     Clip,
     ClipError,
     ContrastiveLRPTemporal,
+    DataError,
     FrameMaskingTSR,
     OptionError,
     ShuffleProbe,
@@ -281,8 +282,8 @@ def test_a_clip_that_is_another_one_is_named(explained, clip):
 def test_tensors_that_are_no_attribution_are_named(explained, clip):
     pixels = explained["gradient"].attribution
     for draw in (views.frame_strip, views.overlay_grid):
-        text = r"\(batch, time\), got a tensor of shape \(6, 3, 32, 32\)"
-        refused(ClipError, text, draw, pixels[0], clip)
+        text = r"a tensor of floats .*, got torch.float32 of shape \(6, 3, 32, 32\)"
+        refused(DataError, text, draw, pixels[0], clip)
         refused(OptionError, "an example from 0 to 0, got 1", draw, pixels, clip, example=1)
         broken = pixels.clone()
         broken[0, 1, 0, 2, 3] = float("nan")
@@ -296,14 +297,13 @@ def test_tensors_that_are_no_attribution_are_named(explained, clip):
 @pytest.mark.usefixtures("as_user")
 def test_tensors_that_are_no_matrices_are_named(explained):
     for draw in (views.influence_map, views.relevance_heatmap):
-        refused(
-            ClipError, r"finite matrices .*, got a tensor of shape \(2, 2\)", draw, torch.eye(2)
-        )
+        text = r"a tensor of floats \(batch, .*, got torch.float32 of shape \(2, 2\)"
+        refused(DataError, text, draw, torch.eye(2))
         text = r"shape \(1, 2, 2\) with NaN or infinity in it"
         refused(ClipError, text, draw, torch.full((1, 2, 2), float("inf")))
         refused(OptionError, "an example from 0 to 1, got 2", draw, torch.rand(2, 2, 2), example=2)
-    text = r"a column for each row, got shape \(1, 2, 3\). Draw the influence"
-    refused(ClipError, text, views.relevance_heatmap, torch.rand(1, 2, 3))
+    text = r"as many along 'steps' as relevance, which has 2, got shape \(1, 2, 3\)"
+    refused(DataError, text, views.relevance_heatmap, torch.rand(1, 2, 3))
     refused(ClipError, "0 or more, got negative", views.influence_map, -torch.rand(1, 2, 3))
     text = "sigma of bare matrices only, got 0.9 for a result, which has its own"
     refused(OptionError, text, views.relevance_heatmap, explained["contrastive"], sigma=0.9)
