@@ -308,7 +308,8 @@ def told(value: object) -> str:
 
 def _told_of_many(value: Collection[object]) -> str:
     kind = type(value).__name__
-    if any(isinstance(entry, Tensor | np.ndarray) for entry in value):
+    entries = value.values() if isinstance(value, dict) else value
+    if any(isinstance(entry, Tensor | np.ndarray) for entry in entries):
         return f"a {kind} of {len(value)} with tensors or arrays in it"
     return f"a {kind} {' '.join(repr(value).split())[:60]}"
 

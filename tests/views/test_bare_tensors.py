@@ -288,10 +288,11 @@ def test_tensors_that_are_no_attribution_are_named(explained, clip):
         broken = pixels.clone()
         broken[0, 1, 0, 2, 3] = float("nan")
         refused(ClipError, "a finite attribution, got NaN or infinity", draw, broken, clip)
-    text = "an attribution of pixels .*, got one of 6 frames. Draw it with frame_strip"
-    refused(ClipError, text, views.overlay_grid, torch.rand(1, FRAMES), clip)
-    refused(ClipError, text, views.side_by_side, {"one": torch.rand(1, FRAMES)}, clip)
-    refused(ClipError, text, views.flow_saliency, torch.rand(1, FRAMES), clip)
+    text = r"a PixelResult or a tensor .*height, width\), got torch.float32 of shape \(1, 6\)"
+    refused(DataError, text, views.overlay_grid, torch.rand(1, FRAMES), clip)
+    refused(DataError, text, views.flow_saliency, torch.rand(1, FRAMES), clip)
+    with pytest.raises((DataError, OptionError), match="PixelResult or a tensor of floats"):
+        views.side_by_side({"one": torch.rand(1, FRAMES)}, clip)
 
 
 @pytest.mark.usefixtures("as_user")
