@@ -74,7 +74,7 @@ class VideoFile:
 
     @property
     def frame_count(self) -> int:
-        """Number of frames of the whole video: those that there are, or that its header promises.
+        """How many frames the whole video has, or its header promises, whichever is more.
 
         Where frames have to be counted, the first use decodes the file once.
         """
