@@ -173,8 +173,8 @@ def require_pictures(pixels: Tensor, measure: str) -> None:
 
 def _require_unit(pixels: Tensor) -> None:
     """Raise on pixels of another unit, which clamping would make black and white."""
-    # Rounding of a model's values, from which pixels may have been made, in their own precision.
-    slack = 1e-3 + 4 * torch.finfo(pixels.dtype).eps
+    # Less than a byte tells, and the rounding of a model's values from which pixels were made.
+    slack = 1 / 255 + 4 * torch.finfo(pixels.dtype).eps
     if not pixels.numel():
         return
     least, most = pixels.min().item(), pixels.max().item()

@@ -67,6 +67,7 @@ def convolutional():
     return wrapper, Counter(wrapper.stages[0], lambda output: len(output) * output.shape[2])
 
 
+@pytest.mark.usefixtures("without_trials")
 @pytest.mark.parametrize("chunk", [None, 5])
 @pytest.mark.parametrize("build", [recurrent, convolutional])
 @on_one_model

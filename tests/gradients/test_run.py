@@ -10,7 +10,7 @@ from temporal_attr import LRP, ContrastiveLRPTemporal, LateFusion, TemporalGradi
 from temporal_attr._run import RunContext, started
 from temporal_attr.attributions._nested import NestedMethod, as_method
 from temporal_attr.gradients import halving, is_out_of_memory
-from temporal_attr.models import Trial, VideoModel, require_as_assumed
+from temporal_attr.models import VideoModel
 from temporal_attr.relevance import Composite
 from tests.helpers.families import head, image_encoder
 
@@ -72,6 +72,7 @@ def test_passes_of_a_model_that_is_not(memory, alone, with_influence):
     assert passes(method.explain(CLIP, TARGET).run) == with_influence
 
 
+@pytest.mark.usefixtures("without_trials")
 def test_a_counting_model_agrees():
     """What went through the encoder, counted where it goes through."""
     model = late_fusion()
@@ -84,8 +85,6 @@ def test_a_counting_model_agrees():
                 lambda gradient: seen.update(backward=seen["backward"] + len(gradient))
             )
 
-    # A model is tried once, which is no part of a run.
-    require_as_assumed(Trial(model, (CLIP,)))
     model.encoder.register_forward_hook(count)
     for memory in ("whole", "framewise"):
         seen.update(forward=0, backward=0)
