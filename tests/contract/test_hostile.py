@@ -43,6 +43,8 @@ def tried():
     return json.loads(done.stdout)
 
 
+# Minutes on a busy machine, as each trial has a process of its own.
+@pytest.mark.simulation
 @pytest.mark.parametrize("room", calls.ROOMS)
 def test_no_bad_input_is_a_raw_error_or_taken_in_silence(tried, room):
     own = [one for one in tried if one["call"].startswith(f"{room}.")]
