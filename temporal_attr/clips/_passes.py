@@ -194,7 +194,7 @@ class CountedPass:
 class _Clock:
     """The likelier of the two times that a frame comes with, as FFmpeg's programs choose it.
 
-    The one that goes back less often; the other where it is missing.
+    The one with fewer steps backwards in time; the other where it is missing.
 
     Args:
         use: Whether to look at the time of showing, and at that of decoding.

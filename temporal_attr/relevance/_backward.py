@@ -46,7 +46,7 @@ def is_foreign(node: Any) -> bool:  # noqa: ANN401
 
 
 def is_module_hook(node: Any) -> bool:  # noqa: ANN401
-    """Whether the full backward hooks of a module hang on a node, whose outputs are its inputs."""
+    """Whether a node calls the full backward hooks of a module; its outputs are its inputs."""
     return isinstance(node, BackwardCFunction) and _function(node) is BackwardHookFunction
 
 
