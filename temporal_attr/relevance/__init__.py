@@ -3,15 +3,20 @@
 A clip passes through these files in order: `_trace` runs the forward pass under `_engine`'s mode,
 which makes of each torch function an `_interception`, looks up in `_tensors` what is known of its
 arguments, and lets `_structural` move it, `_recurrence` unroll it, or one of `_handlers` (in
-`_layers` and `_operations`) split its relevance by a rule of the `_composite`. `_maps` and
-`_convolution` compute a rule of `_rules` for a linear map; `_backward` holds the nodes that the
-backward pass goes through.
+`_layers`, `_products`, `_norms`, `_attention` and `_operations`) split its relevance by a rule of
+the `_composite`. `_decompositions` computes in parts what is several operations in one call.
+`_maps` and `_convolution` compute a rule of `_rules` for a linear map; `_backward` holds the nodes
+that the backward pass goes through, and `_sinks` what it brings elsewhere than to the clip.
 """
 
 from temporal_attr._checked import check_calls
-from temporal_attr.relevance._calls import Call, Handled, NoRuleError
+from temporal_attr.relevance import composites
+from temporal_attr.relevance._audit import AuditedCall, AuditLog
+from temporal_attr.relevance._calls import Call, Handled, NoRuleError, Sink
 from temporal_attr.relevance._composite import Composite, Handler
+from temporal_attr.relevance._maps import wide
 from temporal_attr.relevance._rules import (
+    Absolute,
     Box,
     Epsilon,
     Flat,
@@ -24,6 +29,9 @@ from temporal_attr.relevance._rules import (
 from temporal_attr.relevance._trace import Trace, trace
 
 __all__ = [
+    "Absolute",
+    "AuditLog",
+    "AuditedCall",
     "Box",
     "Call",
     "Composite",
@@ -34,11 +42,14 @@ __all__ = [
     "Handler",
     "NoRuleError",
     "Rule",
+    "Sink",
     "Term",
     "Trace",
     "WSquare",
     "ZPlus",
+    "composites",
     "trace",
+    "wide",
 ]
 
 check_calls(__name__)

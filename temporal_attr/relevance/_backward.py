@@ -4,40 +4,76 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 from torch.autograd.function import BackwardCFunction
 from torch.nn.modules._functions import BackwardHookFunction
 
-from temporal_attr.relevance._calls import Handled, Split
+from temporal_attr.relevance._calls import Deferred, Handled, Split
+
+Audited: TypeAlias = Callable[[Any, Sequence[Tensor | None], Sequence[Tensor]], None]
+"""Called in a backward pass with the relevance of an output, of each input, and of each sink."""
 
 
 class Propagation(torch.autograd.Function):
     """An output that is computed already, whose backward pass splits relevance."""
 
     @staticmethod
-    def forward(ctx: Any, handled: Handled, *inputs: Tensor) -> Tensor:  # noqa: ANN401
+    def forward(ctx: Any, node: Node, *inputs: Tensor) -> Any:  # noqa: ANN401
         """The output as it is."""
-        ctx.split, ctx.opposed = handled.split, handled.opposed
+        ctx.split, ctx.opposed = node.handled.split, node.handled.opposed
+        ctx.sinks, ctx.leaves, ctx.audited = node.handled.sinks, node.leaves, node.audited
+        output = node.handled.output
+        ctx.single = isinstance(output, Tensor)
         # Dropout in evaluation mode returns its input, of which autograd would make a view.
-        storage = handled.output.untyped_storage().data_ptr()
-        same = any(entry.untyped_storage().data_ptr() == storage for entry in inputs)
-        return handled.output.clone() if same else handled.output
+        storages = {entry.untyped_storage().data_ptr() for entry in inputs}
+        if isinstance(output, Tensor):
+            return _apart(output, storages)
+        return tuple(_apart(entry, storages) for entry in output)
 
     @staticmethod
-    def backward(ctx: Any, relevance: Tensor) -> Any:  # noqa: ANN401
-        """The relevance of each input."""
-        return (None, *ctx.split(relevance))
+    def backward(ctx: Any, *relevances: Tensor) -> Any:  # noqa: ANN401
+        """The relevance of each input, and of each sink."""
+        relevance = relevances[0] if ctx.single else relevances
+        parts = ctx.split(relevance)
+        sums = [
+            sink.received(relevance).to(leaf)
+            for sink, leaf in zip(ctx.sinks, ctx.leaves, strict=False)
+        ]
+        if ctx.audited is not None:
+            ctx.audited(relevance, parts, sums)
+        return (None, *parts, *sums)
 
 
-def propagate(handled: Handled) -> Tensor:
+@dataclass(frozen=True)
+class Node:
+    """What a node of the graph is made from.
+
+    Attributes:
+        handled: The output, and how its relevance is split.
+        leaves: One scalar for each sink, where relevance of it is added up; none if sinks are not
+            asked for.
+        audited: What is told of each backward pass.
+    """
+
+    handled: Handled
+    leaves: tuple[Tensor, ...] = ()
+    audited: Audited | None = None
+
+
+def propagate(node: Node) -> Any:  # noqa: ANN401 - a tensor, or a tuple of them
     """The output of a call, with a node in the graph that splits its relevance."""
-    output: Tensor = Propagation.apply(handled, *handled.inputs)
-    return output
+    return Propagation.apply(node, *node.handled.inputs, *node.leaves)
+
+
+def _apart(output: Tensor, storages: Collection[int]) -> Tensor:
+    """An output that shares no memory with the inputs."""
+    return output.clone() if output.untyped_storage().data_ptr() in storages else output
 
 
 def is_foreign(node: Any) -> bool:  # noqa: ANN401
@@ -64,6 +100,17 @@ def ancestors(node: Any, known: Collection[Any] = ()) -> Iterator[Any]:  # noqa:
         seen.add(node)
         yield node
         waiting += [parent for parent, _ in node.next_functions]
+
+
+def compute_splits(output: Tensor) -> None:
+    """Compute the splits of all calls that relevance of an output reaches.
+
+    Not while it propagates: a pass of several relevances at once (vmap) computes nothing else.
+    """
+    for node in ancestors(output.grad_fn):
+        split = getattr(node, "split", None)
+        if isinstance(split, Deferred):
+            split.made()
 
 
 def depends_on(tensor: Tensor, leaf: Tensor) -> bool:

@@ -13,8 +13,9 @@ from torch import Tensor
 Bounds: TypeAlias = tuple[Float[Tensor, "..."], Float[Tensor, "..."]]
 """The smallest and the largest value that each element of a tensor of pixels can have."""
 
-Split: TypeAlias = Callable[[Tensor], Sequence[Tensor | None]]
-"""From the relevance of an output to that of each input that depends on the clip."""
+Split: TypeAlias = Callable[[Any], Sequence[Tensor | None]]
+"""From the relevance of an output, or the tuple of those of several, to that of each input that
+depends on the clip."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Call:
         data: Those of its tensors that depend on the clip.
         gates: Those of them that are gates, between 0 and 1, made to be multiplied by a signal.
         bounds: The smallest and largest values of its input, if that is made of pixels as they are.
+        held: Those of its other tensors that do depend on the clip, but are held constant, such as
+            attention weights.
         origin: The call of a convolution or `linear` whose output this one reads, as it was.
 
     Example:
@@ -47,6 +50,7 @@ class Call:
     data: tuple[Tensor, ...]
     gates: tuple[Tensor, ...] = ()
     bounds: Bounds | None = None
+    held: tuple[Tensor, ...] = ()
     origin: Call | None = None
 
     def argument(self, place: int, name: str, default: Any = None) -> Any:  # noqa: ANN401
@@ -61,6 +65,10 @@ class Call:
         """Whether an argument is a gate."""
         return any(entry is gate for gate in self.gates)
 
+    def is_held(self, entry: Any) -> bool:  # noqa: ANN401
+        """Whether an argument depends on the clip, but is held constant."""
+        return any(entry is tensor for tensor in self.held)
+
     def run(self) -> Any:  # noqa: ANN401
         """The true output, outside any graph."""
         with torch.no_grad():
@@ -68,15 +76,36 @@ class Call:
 
 
 @dataclass(frozen=True)
+class Sink:
+    """Something other than the clip that takes part of an output's relevance.
+
+    Attributes:
+        name: What it is called: text, or the constant itself, which has a name in the model.
+        received: From the relevance of the output (or the tuple of several) to the sum of what the
+            sink gets of it.
+
+    Example:
+        >>> halved = Sink("the other half", lambda relevance: relevance.sum() / 2)
+        >>> halved.received(torch.tensor([2.0, 4.0]))
+        tensor(3.)
+    """
+
+    name: str | Tensor
+    received: Callable[[Any], Tensor]
+
+
+@dataclass(frozen=True)
 class Handled:
     """What a handler returns for a call.
 
     Attributes:
-        output: The true output of the call.
+        output: The true output of the call; a tuple of tensors if it has several.
         inputs: Those of its inputs that depend on the clip.
         split: From the relevance of the output to that of each of these inputs; None for one that
             gets nothing.
         opposed: For a layer with weights, makes the split for the same weights negated.
+        sinks: What else relevance of the output goes to. Inputs and sinks together get all of it.
+        rule: What the split is called in an audit.
 
     Example:
         A handler that passes relevance through a softmax as it is.
@@ -90,10 +119,44 @@ class Handled:
         tensor([[2., 4., 6.]])
     """
 
-    output: Tensor
+    output: Tensor | tuple[Tensor, ...]
     inputs: tuple[Tensor, ...]
     split: Split
     opposed: Callable[[], Split] | None = None
+    sinks: tuple[Sink, ...] = ()
+    rule: str = ""
+
+
+class Deferred:
+    """A split that is computed once it is known that relevance reaches the call.
+
+    Queries and keys get none where attention weights are held constant, and their splits are never
+    computed.
+
+    Args:
+        make: Computes it; let go of, with all that it holds, as soon as it has.
+
+    Example:
+        >>> split = Deferred(lambda: lambda relevance: (relevance / 2,))
+        >>> split(torch.tensor(4.0))
+        (tensor(2.),)
+    """
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make: Callable[[], Any] | None = make
+        self._made: Any = None
+
+    def made(self) -> Any:  # noqa: ANN401 - whatever it is a split of
+        """The split itself."""
+        if self._make is not None:
+            with torch.no_grad():
+                self._made, self._make = self._make(), None
+        return self._made
+
+    def __call__(self, relevance: Any) -> Sequence[Tensor | None]:  # noqa: ANN401
+        """The relevance of each input."""
+        split: Sequence[Tensor | None] = self.made()(relevance)
+        return split
 
 
 class NoRuleError(Exception):

@@ -21,6 +21,11 @@ _ALIASES = {
     "concatenate": "cat",
     "concat": "cat",
     "clip": "clamp",
+    "greater": "gt",
+    "greater_equal": "ge",
+    "less": "lt",
+    "less_equal": "le",
+    "not_equal": "ne",
 }
 CONSTANTS = frozenset(
     {
@@ -59,9 +64,47 @@ CONSTANTS = frozenset(
         "argmax",
         "argmin",
         "argsort",
+        "bucketize",
+        "count_nonzero",
+        "eq",
+        "equal",
+        "allclose",
+        "ge",
+        "gt",
+        "isclose",
+        "isposinf",
+        "isneginf",
+        "le",
+        "logical_and",
+        "logical_not",
+        "logical_or",
+        "logical_xor",
+        "lt",
+        "ne",
+        "nonzero",
+        "searchsorted",
+        "sign",
+        "signbit",
     }
 )
 """Functions whose result is a constant: they ask about a tensor, or make another like it."""
+
+SCALES = frozenset(
+    {
+        "linalg_norm",
+        "linalg_vector_norm",
+        "norm",
+        "reciprocal",
+        "rsqrt",
+        "std",
+        "vector_norm",
+        "var",
+    }
+)
+"""Functions of norms written out, whose results are held constant: they scale, they do not add."""
+
+PROBABILITIES = frozenset({"log_softmax", "sigmoid", "softmax"})
+"""Functions that make probabilities of logits, if they stand at the very end of a model."""
 
 GATES = frozenset({"sigmoid", "hardsigmoid", "erf"})
 """Functions whose output, times something, is a gate: of a GELU written out, `(1 + erf(x)) / 2`."""
@@ -84,6 +127,18 @@ MONOTONE = AFFINE | {
 TRANSPOSED = ("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
 LAYERS = ("conv1d", "conv2d", "conv3d", *TRANSPOSED, "linear")
 """Functions of an input and a weight."""
+
+FILLING = {
+    "fill": 1,
+    "index_fill": 3,
+    "masked_fill": 2,
+    "pad": 3,
+    "pad_sequence": 2,
+    "tril": None,
+    "triu": None,
+    "zero": None,
+}
+"""Structural functions that put a number beside the data, and the place of it in their call."""
 
 PRODUCTS = ("bmm", "einsum", "matmul", "mm")
 """Functions of two operands, one of which may be a weight."""
@@ -177,6 +232,7 @@ STRUCTURAL = frozenset(
         "repeat",
         "repeat_interleave",
         "reshape",
+        "reshape_as",
         "roll",
         "rot90",
         "select",

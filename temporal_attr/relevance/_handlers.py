@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from temporal_attr.relevance._attention import softmax_split
 from temporal_attr.relevance._composite import Handler
 from temporal_attr.relevance._functions import LAYERS, PRODUCTS
-from temporal_attr.relevance._layers import contracted, normalised, weighted
-from temporal_attr.relevance._operations import averaged, divided, passed, product, proportional
+from temporal_attr.relevance._layers import normalised, weighted
+from temporal_attr.relevance._norms import layer_normalised
+from temporal_attr.relevance._operations import (
+    averaged,
+    divided,
+    passed,
+    product,
+    proportional,
+    raised,
+)
+from temporal_attr.relevance._products import contracted
 
 
 def _named(handler: Handler, *names: str) -> dict[str, Handler]:
@@ -19,7 +29,10 @@ HANDLERS: dict[str, Handler] = {
     **_named(averaged, "avg_pool1d", "avg_pool2d", "avg_pool3d", "interpolate", "mean", "sum"),
     **_named(averaged, "cumsum", "fold"),
     **_named(normalised, "batch_norm"),
-    **_named(passed, "group_norm", "instance_norm", "layer_norm"),
+    **_named(layer_normalised, "layer_norm"),
+    **_named(passed, "group_norm", "instance_norm", "rms_norm"),
+    **_named(raised, "pow", "square"),
+    **_named(softmax_split, "softmax"),
     **_named(passed, "dropout", "dropout1d", "dropout2d", "dropout3d"),
     **_named(passed, "clamp", "clamp_max", "clamp_min", "celu", "hardshrink", "prelu", "selu"),
     **_named(passed, "softshrink", "softsign", "tanhshrink", "threshold"),

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from temporal_attr._errors import ModelError
-from temporal_attr.relevance._calls import Call, Handled, NoRuleError, Split
+from temporal_attr.relevance._calls import Call, Deferred, Handled, NoRuleError, Sink, Split
 from temporal_attr.relevance._composite import Composite
 from temporal_attr.relevance._convolution import convolution_of
 from temporal_attr.relevance._functions import TRANSPOSED
-from temporal_attr.relevance._maps import LinearMap, recorded, split_by_rule
+from temporal_attr.relevance._maps import LinearMap, RuleSplit, recorded, split_by_rule
 from temporal_attr.relevance._operations import passed
 from temporal_attr.relevance._rules import Box, Rule
 
@@ -29,6 +29,8 @@ class Layer:
         apply: The linear map, without its bias.
         rule: How relevance is distributed.
         channels: The axis of the input that axis 1 of the weight contracts, if there is one.
+        bias: What is added to the map, if anything, shaped to broadcast against its output.
+        bias_of: The bias as the model has it, whose name it is known by.
     """
 
     x: Tensor
@@ -36,6 +38,8 @@ class Layer:
     apply: LinearMap
     rule: Rule
     channels: int | None
+    bias: Tensor | None = None
+    bias_of: Tensor | None = None
 
     def handled(self, call: Call, source: Tensor) -> Handled:
         """The call's output, and the rule's split for the layer and for its weights negated."""
@@ -48,16 +52,33 @@ class Layer:
                     f"{name} whose input is overwritten after it",
                     "Do what follows the last layer out of place.",
                 )
-            return self._split(-self.weight)
+            return replace(self, weight=-self.weight).split()
 
-        return Handled(call.run(), (source,), self._split(self.weight), opposed)
+        # A copy, since the model may overwrite what it has read before the split is computed.
+        split = Deferred(replace(self, x=self.x.clone()).split)
+        return Handled(
+            call.run(),
+            (source,),
+            split,
+            opposed,
+            sinks=self._sinks(split),
+            rule=type(self.rule).__name__,
+        )
 
-    def _split(self, weight: Tensor) -> Split:
-        split = split_by_rule(self.x, weight, self.apply, self.rule, self.channels)
-        return lambda relevance: (split(relevance),)
+    def split(self) -> RuleSplit:
+        """How the rule distributes relevance."""
+        return split_by_rule(self.x, self.weight, self.apply, self.rule, self.channels, self.bias)
+
+    def _sinks(self, split: Deferred) -> tuple[Sink, ...]:
+        sinks = []
+        if self.rule.epsilon > 0 and not self.rule.conserve:
+            sinks.append(Sink("epsilon", lambda relevance: split.made().lost(relevance)))
+        if self.rule.count_bias and self.bias is not None and self.bias_of is not None:
+            sinks.append(Sink(self.bias_of, lambda relevance: split.made().for_bias(relevance)))
+        return tuple(sinks)
 
 
-def _rule(call: Call, composite: Composite, usual: Rule) -> Rule:
+def rule_of(call: Call, composite: Composite, usual: Rule) -> Rule:
     """The rule of a layer: that of the input, if it reads pixels."""
     if composite.input is None or call.bounds is None:
         return usual
@@ -67,8 +88,12 @@ def _rule(call: Call, composite: Composite, usual: Rule) -> Rule:
 
 def layer_of(call: Call, composite: Composite) -> Layer:
     """The layer behind a call of a convolution or `linear`."""
-    x, weight = call.argument(0, "input"), call.argument(1, "weight")
-    if call.is_data(weight) or call.is_data(call.argument(2, "bias")):
+    x, weight, bias = (
+        call.argument(0, "input"),
+        call.argument(1, "weight"),
+        call.argument(2, "bias"),
+    )
+    if call.is_data(weight) or call.is_data(bias):
         raise NoRuleError(call.name, "with a weight or bias that depends on the clip")
     function, rest = call.func, call.args[3:]
     others = {k: v for k, v in call.kwargs.items() if k not in ("input", "weight", "bias")}
@@ -78,17 +103,22 @@ def layer_of(call: Call, composite: Composite) -> Layer:
         return mapped
 
     values, weight = x.detach(), weight.detach()
+    added = None if bias is None else bias.detach()
     if call.name == "linear":
-        rule = _rule(call, composite, composite.linear)
-        return Layer(values, weight, recorded(apply), rule, channels=-1)
-    rule = _rule(call, composite, composite.convolution)
-    if call.name in TRANSPOSED:
-        return Layer(values, weight, recorded(apply), rule, channels=None)
-    convolution = convolution_of(values, weight, *rest, **others)
+        rule = rule_of(call, composite, composite.linear)
+        return Layer(values, weight, recorded(apply), rule, -1, added, bias)
+    rule = rule_of(call, composite, composite.convolution)
+    axes = weight.ndim - 2
+    layer = Layer(values, weight, recorded(apply), rule, None, None, bias)
+    if added is not None:
+        layer = replace(layer, bias=added.reshape(-1, *[1] * axes))
+    convolution = None
+    if call.name not in TRANSPOSED:
+        convolution = convolution_of(values, weight, *rest, **others)
     if convolution is None:
-        return Layer(values, weight, recorded(apply), rule, channels=None)
+        return layer
     channels = 1 if convolution.groups == 1 else None
-    return Layer(values, weight, convolution, rule, channels)
+    return replace(layer, apply=convolution, channels=channels)
 
 
 def weighted(call: Call, composite: Composite) -> Handled:
@@ -110,7 +140,14 @@ def normalised(call: Call, composite: Composite) -> Handled:
     scale = (variance + call.argument(7, "eps", 1e-5)).rsqrt()
     gain = call.argument(3, "weight")
     scale = (scale if gain is None else scale * gain).detach()
-    return replace(layer, weight=_scaled(call.origin, layer.weight, scale)).handled(call, source)
+    merged = replace(layer, weight=_scaled(call.origin, layer.weight, scale))
+    if merged.rule.count_bias:
+        shift, places = call.argument(4, "bias"), scale.reshape(-1, *[1] * (source.ndim - 2))
+        before = 0 if layer.bias is None else layer.bias
+        bias = (before - mean.reshape(places.shape)) * places
+        bias = bias if shift is None else bias + shift.reshape(places.shape)
+        merged = replace(merged, bias=bias.detach(), bias_of=mean if shift is None else shift)
+    return merged.handled(call, source)
 
 
 def _scaled(origin: Call, weight: Tensor, scale: Tensor) -> Tensor:
@@ -123,27 +160,3 @@ def _scaled(origin: Call, weight: Tensor, scale: Tensor) -> Tensor:
     by_group = scale.reshape(groups, 1, -1, *[1] * (weight.ndim - 2))
     scaled: Tensor = (weight.unflatten(0, (groups, -1)) * by_group).flatten(0, 1)
     return scaled
-
-
-def contracted(call: Call, composite: Composite) -> Handled:
-    """`matmul` and `einsum` of the data with a constant."""
-    tensors = [place for place, entry in enumerate(call.args) if isinstance(entry, Tensor)]
-    places = [place for place in tensors if call.is_data(call.args[place])]
-    if len(places) > 1:
-        raise NoRuleError(call.name, "of two operands that both depend on the clip")
-    if len(tensors) != 2 or not places:
-        raise NoRuleError(call.name, "other than of two operands given by place")
-    (place,) = places
-    (other,) = (entry for entry in tensors if entry != place)
-    function, options = call.func, call.kwargs
-    constants = [None if at in tensors else entry for at, entry in enumerate(call.args)]
-
-    def apply(x: Tensor, weight: Tensor | None) -> Tensor:
-        args = list(constants)
-        args[place], args[other] = x, weight
-        mapped: Tensor = function(*args, **options)
-        return mapped
-
-    source, weight = call.args[place], call.args[other].detach()
-    rule = _rule(call, composite, composite.linear)
-    return Layer(source.detach(), weight, recorded(apply), rule, None).handled(call, source)

@@ -31,8 +31,9 @@ class RuleSplit:
         transposed: L_k^T.
         denominator: z.
         absorbed: The part of each output's relevance that no term takes, from 0 to 1; None where
-            there is none, or where it is to be lost.
-        evenly: Distributes that part; None where `absorbed` is.
+            there is none.
+        evenly: Distributes that part; None where it is lost.
+        bias: What the bias contributes to z; None where the rule leaves it out.
         joined: None, or the number of terms that stand side by side in one, and their axis.
     """
 
@@ -41,9 +42,10 @@ class RuleSplit:
     denominator: Tensor
     absorbed: Tensor | None
     evenly: TransposedMap | None
+    bias: Tensor | None
     joined: tuple[int, int] | None
 
-    def __call__(self, relevance: Tensor) -> Tensor:
+    def __call__(self, relevance: Tensor) -> tuple[Tensor]:
         """The relevance of the input."""
         ratio = relevance / self.denominator
         terms = zip(self.inputs, self.transposed, strict=True)
@@ -52,13 +54,30 @@ class RuleSplit:
             parts = list(parts[0].chunk(*self.joined))
         total = functools.reduce(torch.add, parts)
         if self.absorbed is None or self.evenly is None:
-            return total
+            return (total,)
         left = relevance * self.absorbed
-        return total + self.evenly(left) if is_batched(left) or left.any() else total
+        return (total + self.evenly(left),) if is_batched(left) or left.any() else (total,)
+
+    def lost(self, relevance: Tensor) -> Tensor:
+        """The sum of what no input gets because epsilon, or a sum of nothing, absorbs it."""
+        if self.absorbed is None or self.evenly is not None:
+            return relevance.new_zeros(())
+        return (relevance * self.absorbed).sum(dtype=wide(relevance))
+
+    def for_bias(self, relevance: Tensor) -> Tensor:
+        """The sum of what the bias gets."""
+        if self.bias is None:
+            return relevance.new_zeros(())
+        return (relevance / self.denominator * self.bias).sum(dtype=wide(relevance))
 
 
 def split_by_rule(
-    x: Tensor, weight: Tensor | None, apply: LinearMap, rule: Rule, channels: int | None = None
+    x: Tensor,
+    weight: Tensor | None,
+    apply: LinearMap,
+    rule: Rule,
+    channels: int | None = None,
+    bias: Tensor | None = None,
 ) -> RuleSplit:
     """How a rule distributes the relevance of a linear map's outputs over its inputs.
 
@@ -69,6 +88,7 @@ def split_by_rule(
         rule: The rule.
         channels: The axis of the input that axis 1 of the weight contracts; several terms are then
             one map of that many times the channels. None where they cannot be joined.
+        bias: What is added to the map, shaped to broadcast; counted only by rules that do.
     """
     with torch.no_grad():
         given, fixed = x.detach(), None if weight is None else weight.detach()
@@ -81,10 +101,14 @@ def split_by_rule(
         mapped = [apply(a, term.weight) for a, term in zip(inputs, terms, strict=True)]
         total = functools.reduce(torch.add, [output for output, _ in mapped])
         magnitude = _magnitude(terms, apply) if rule.epsilon > 0 else None
-        denominator, absorbed = _denominator(total, magnitude, rule)
-        evenly = None if absorbed is None else _even_split(given, fixed, apply)
+        counted = rule.of_bias(bias) if rule.count_bias and bias is not None else None
+        if counted is not None:
+            total = total + counted
+            magnitude = None if magnitude is None else magnitude + counted.abs()
+        denominator, absorbed, spread = _denominator(total, magnitude, rule)
+        evenly = _even_split(given, fixed, apply) if spread else None
     transposed = tuple(transposed for _, transposed in mapped)
-    return RuleSplit(tuple(inputs), transposed, denominator, absorbed, evenly, joined)
+    return RuleSplit(tuple(inputs), transposed, denominator, absorbed, evenly, counted, joined)
 
 
 def _joined(terms: list[Term], channels: int) -> Term:
@@ -105,19 +129,18 @@ def _magnitude(terms: list[Term], apply: LinearMap) -> Tensor:
 
 def _denominator(
     total: Tensor, magnitude: Tensor | None, rule: Rule
-) -> tuple[Tensor, Tensor | None]:
-    """What relevance is divided by, and the part of it that no term takes, if any."""
+) -> tuple[Tensor, Tensor | None, bool]:
+    """What relevance is divided by, the part that no term takes, and whether that is spread."""
     denominator, absorbed = total, None
     if magnitude is not None:
         denominator = stabilised(total, magnitude, rule.epsilon)
-        absorbed = (denominator - total) / denominator if rule.conserve else None
+        absorbed = (denominator - total) / denominator
     nothing = is_nothing(denominator)
-    if not nothing.any():
-        return denominator, absorbed
-    if absorbed is not None or magnitude is None:
+    if nothing.any():
         absorbed = torch.zeros_like(total) if absorbed is None else absorbed
         absorbed = absorbed.masked_fill(nothing, 1.0)
-    return denominator.masked_fill(nothing, float("inf")), absorbed
+        denominator = denominator.masked_fill(nothing, float("inf"))
+    return denominator, absorbed, absorbed is not None and (rule.conserve or magnitude is None)
 
 
 def _even_split(x: Tensor, weight: Tensor | None, apply: LinearMap) -> TransposedMap:
@@ -144,6 +167,11 @@ def recorded(apply: Callable[[Tensor, Tensor | None], Tensor]) -> LinearMap:
         return output.detach(), transposed
 
     return mapped
+
+
+def wide(relevance: Tensor) -> torch.dtype:
+    """The precision for a sum of many small parts; double, where the device has it."""
+    return torch.float32 if relevance.device.type == "mps" else torch.float64
 
 
 def is_batched(tensor: Tensor) -> bool:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from temporal_attr.relevance._calls import Call, Handled, NoRuleError
+from temporal_attr.relevance._calls import Call, Deferred, Handled, NoRuleError, Sink
 from temporal_attr.relevance._composite import Composite
-from temporal_attr.relevance._maps import recorded, split_by_rule
+from temporal_attr.relevance._maps import recorded, split_by_rule, wide
 from temporal_attr.relevance._rules import is_nothing, stabilised
 
 
@@ -26,8 +26,12 @@ def averaged(call: Call, composite: Composite) -> Handled:
         mapped: Tensor = function(x, *rest, **others)
         return mapped
 
-    split = split_by_rule(x, None, recorded(apply), composite.pooling)
-    return Handled(call.run(), (x,), lambda relevance: (split(relevance),))
+    values, rule = x.detach().clone(), composite.pooling
+    split = Deferred(lambda: split_by_rule(values, None, recorded(apply), rule))
+    sinks: tuple[Sink, ...] = ()
+    if rule.epsilon > 0 and not rule.conserve:
+        sinks = (Sink("epsilon", lambda relevance: split.made().lost(relevance)),)
+    return Handled(call.run(), (x,), split, sinks=sinks, rule=type(rule).__name__)
 
 
 def passed(call: Call, composite: Composite) -> Handled:
@@ -36,30 +40,57 @@ def passed(call: Call, composite: Composite) -> Handled:
         raise NoRuleError(call.name, "of several operands that depend on the clip")
     (x,) = call.data
     shape = x.shape
-    return Handled(call.run(), (x,), lambda relevance: (_to_shape(relevance, shape),))
+    split = lambda relevance: (_to_shape(relevance, shape),)  # noqa: E731
+    return Handled(call.run(), (x,), split, rule="identity")
 
 
 def proportional(call: Call, composite: Composite) -> Handled:
-    """`a + b` and `a - b`: in proportion to each contribution; a constant gets nothing."""
+    """`a + b` and `a - b`: in proportion to each contribution, or to its magnitude.
+
+    A constant gets nothing, or its share, by the composite.
+    """
     first, second = call.argument(0, "input"), call.argument(1, "other")
-    if not (call.is_data(first) and call.is_data(second)):
+    entries = [first, second]
+    data = [entry for entry in entries if call.is_data(entry)]
+    shared = composite.constants == "share" and all(
+        isinstance(entry, Tensor) and entry.ndim for entry in entries
+    )
+    if len(data) < 2 and not shared:
         return passed(call, composite)
     alpha = call.argument(2, "alpha", 1)
     scales = {"add": (1, alpha), "sub": (1, -alpha), "rsub": (-alpha, 1)}[call.name]
     with torch.no_grad():
         a, b = first.detach() * scales[0], second.detach() * scales[1]
-        total = a + b
-        # Half of what pushes the denominator away from zero is each one's own, so nothing is lost.
-        denominator = stabilised(total, a.abs() + b.abs(), composite.sum_epsilon)
-        part = (a + (denominator - total) / 2) / denominator
-        part = part.masked_fill(is_nothing(denominator), 0.5)
-    shapes = first.shape, second.shape
+        part = _first_part(a, b, composite)
+    shapes = [entry.shape for entry in data]
 
-    def split(relevance: Tensor) -> tuple[Tensor, Tensor]:
+    def parts(relevance: Tensor) -> list[Tensor]:
         one = relevance * part
-        return _to_shape(one, shapes[0]), _to_shape(relevance - one, shapes[1])
+        return [one, relevance - one]
 
-    return Handled(call.run(), (first, second), split)
+    def split(relevance: Tensor) -> list[Tensor]:
+        both = zip(entries, parts(relevance), strict=True)
+        wanted = [one for entry, one in both if call.is_data(entry)]
+        return [_to_shape(one, shape) for one, shape in zip(wanted, shapes, strict=True)]
+
+    sinks = [
+        Sink(entry, lambda relevance, at=at: parts(relevance)[at].sum(dtype=wide(relevance)))
+        for at, entry in enumerate(entries)
+        if not call.is_data(entry)
+    ]
+    return Handled(call.run(), tuple(data), split, sinks=tuple(sinks), rule=composite.sums)
+
+
+def _first_part(a: Tensor, b: Tensor, composite: Composite) -> Tensor:
+    """The part of a sum's relevance that its first term gets."""
+    if composite.sums == "magnitude":
+        size, whole = a.abs(), a.abs() + b.abs()
+        return (size / whole).masked_fill(is_nothing(whole), 0.5)
+    total = a + b
+    # Half of what pushes the denominator away from zero is each one's own, so nothing is lost.
+    denominator = stabilised(total, a.abs() + b.abs(), composite.sum_epsilon)
+    part = (a + (denominator - total) / 2) / denominator
+    return part.masked_fill(is_nothing(denominator), 0.5)
 
 
 def product(call: Call, composite: Composite) -> Handled:
@@ -77,15 +108,23 @@ def product(call: Call, composite: Composite) -> Handled:
             for weight, shape in zip(weights, shapes, strict=True)
         ]
 
-    return Handled(call.run(), (first, second), split)
+    rule = "half each" if gates[0] == gates[1] else "gate"
+    return Handled(call.run(), (first, second), split, rule=rule)
 
 
 def divided(call: Call, composite: Composite) -> Handled:
     """`a / b` by a constant: it passes."""
-    if not call.is_data(call.argument(0, "input")):
+    if call.is_data(call.argument(1, "other")):
         raise NoRuleError(call.name, "by something that depends on the clip")
     if call.kwargs.get("rounding_mode") is not None:
         raise NoRuleError(call.name, "that rounds")
+    return passed(call, composite)
+
+
+def raised(call: Call, composite: Composite) -> Handled:
+    """A power with a constant exponent: a product of like factors, so it passes."""
+    if call.is_data(call.argument(1, "exponent")):
+        raise NoRuleError(call.name, "with an exponent that depends on the clip")
     return passed(call, composite)
 
 

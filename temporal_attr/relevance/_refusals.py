@@ -16,7 +16,7 @@ def no_rule(error: NoRuleError, model: Any) -> ModelError:  # noqa: ANN401
     """An operation that no rule covers."""
     return ModelError(
         "operations with a rule for relevance",
-        f"{error.name} {error.why}".strip() + f" in {_module_path(model)}",
+        f"{error.name} {error.why}".strip() + f" in {module_path(model)}",
         f'Give it one: Composite(handlers={{"{error.name}": handler}}).',
     )
 
@@ -25,14 +25,21 @@ def hidden(name: str, model: Any) -> ModelError:  # noqa: ANN401
     """An operation that computes its output where no mode sees it."""
     return ModelError(
         "operations with a rule for relevance",
-        f"one that cannot be seen into, {name}, before {_module_path(model)}",
+        f"one that cannot be seen into, {name}, before {module_path(model)}",
         "Write a custom autograd.Function, or scripted code, as the torch functions that it "
         "stands for, and leave out checkpointing.",
     )
 
 
-def independent_output() -> ModelError:
-    """An output that no relevance can be propagated from."""
+def independent_output(held: str | None) -> ModelError:
+    """An output that no relevance can be propagated from; `held` names what is held constant."""
+    if held is not None:
+        return ModelError(
+            "an output that depends on the clip by more than what rules hold constant",
+            f"one that depends on it through {held} only",
+            "Explain what comes before it (logits, not probabilities averaged over frames or "
+            'crops); of attention weights, Composite(attention="full") gives relevance to all.',
+        )
     return ModelError(
         "an output that depends on the clip",
         "one that does not",
@@ -51,7 +58,7 @@ def no_layer_reads_pixels() -> ModelError:
     )
 
 
-def _module_path(model: Any) -> str:  # noqa: ANN401
+def module_path(model: Any) -> str:  # noqa: ANN401
     """The submodule whose forward is running, found from the call stack."""
     if not isinstance(model, nn.Module):
         return "the model's function"

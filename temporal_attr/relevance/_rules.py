@@ -58,6 +58,8 @@ class Rule(ABC):
             cancel. Being relative, it does not depend on the unit of the input: a network without
             biases gives an input a thousand times smaller the same shares.
         conserve: Distribute what epsilon absorbs evenly over the inputs :cite:p:`arras2017`.
+        count_bias: Let the bias take its part of the relevance, as one more input whose value is 1.
+            It is no part of the clip: `LRPResult.sinks` has what it gets.
 
     Example:
         A rule of your own names its terms; this one distributes by the magnitude of the weights.
@@ -79,6 +81,7 @@ class Rule(ABC):
 
     epsilon: float = field(default=0.0, kw_only=True)
     conserve: bool = field(default=False, kw_only=True)
+    count_bias: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         require_within("epsilon", self.epsilon, 0, INFINITE)
@@ -86,6 +89,17 @@ class Rule(ABC):
     @abstractmethod
     def terms(self, x: Input, weight: Weight | None) -> list[Term]:
         """The terms for an input; a map without weights (a mean) has `weight=None`."""
+
+    def of_bias(self, bias: Weight) -> Weight:
+        """What a bias contributes: as the weight of an input of 1.
+
+        Example:
+            >>> ZPlus().of_bias(torch.tensor([2.0, -2.0]))
+            tensor([2., 0.])
+        """
+        terms = self.terms(torch.ones_like(bias), bias)
+        parts = [term.input * term.weight for term in terms if term.weight is not None]
+        return torch.stack(parts).sum(0)
 
 
 @dataclass(frozen=True)
@@ -163,6 +177,28 @@ class Gamma(Rule):
 
 
 @dataclass(frozen=True)
+class Absolute(Rule):
+    """In proportion to the magnitude of `a_i w_ij`.
+
+    No part is larger than the whole, whatever cancels in the output: the magnitudes of relevance
+    never grow on the way to the pixels. What it gives up is the sign: an input that opposes the
+    output counts as one that supports it.
+
+    Example:
+        What three inputs contribute to one output:
+
+        >>> a, w = torch.tensor([[1.0, 2.0, 2.0]]), torch.tensor([[2.0, 2.0, -1.0]])
+        >>> [term] = Absolute().terms(a, w)
+        >>> term.input * term.weight
+        tensor([[2., 4., 2.]])
+    """
+
+    def terms(self, x: Input, weight: Weight | None) -> list[Term]:
+        """Magnitudes of inputs by magnitudes of weights."""
+        return [Term(x.abs(), None if weight is None else weight.abs())]
+
+
+@dataclass(frozen=True)
 class WSquare(Rule):
     """In proportion to `w_ij^2`, whatever the input :cite:p:`montavon2017`, equation 9.
 
@@ -223,6 +259,12 @@ class Box(Rule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.count_bias:
+            raise OptionError(
+                "a rule that counts the bias as an input",
+                "Box, in which an input is counted from its bounds",
+                "Leave out count_bias at the input.",
+            )
         bounds = {"low": self.low, "high": self.high}
         numbers = {
             name: value

@@ -10,12 +10,14 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 
 from temporal_attr.relevance._calls import NoRuleError
+from temporal_attr.relevance._constants import run_with_constants
 from temporal_attr.relevance._functions import COMBINING
 from temporal_attr.relevance._interception import Intercepted
+from temporal_attr.relevance._sinks import Sinks
 from temporal_attr.relevance._tensors import TensorTable
 
 
-def run_structural(met: Intercepted, table: TensorTable) -> Any:  # noqa: ANN401
+def run_structural(met: Intercepted, table: TensorTable, sinks: Sinks | None) -> Any:  # noqa: ANN401
     """Run the function as it is, and note what is known of its outputs, of which it may have many.
 
     Autograd's own backward pass moves relevance to where the values came from.
@@ -27,7 +29,7 @@ def run_structural(met: Intercepted, table: TensorTable) -> Any:  # noqa: ANN401
         return met.run()
     pixels = all(table.bounds(source) is not None for source in sources)
     gates = table.are_gates(sources)
-    output = met.run()
+    output = met.run() if sinks is None else run_with_constants(met, table, sinks)
     if met.in_place or met.name == "setitem":
         table.forget(met.args[0])
         _note(table, tree_leaves(met.args[0]))

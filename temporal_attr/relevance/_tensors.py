@@ -11,7 +11,7 @@ from torch import Tensor
 
 from temporal_attr.relevance._backward import is_module_hook
 from temporal_attr.relevance._calls import Bounds, Call
-from temporal_attr.relevance._functions import MONOTONE
+from temporal_attr.relevance._functions import AFFINE, GATES, MONOTONE
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class TensorRecord:
     Attributes:
         tensor: The tensor, kept alive so that its identity is never given out twice.
         is_gate: Whether it is a gate, between 0 and 1, made to be multiplied by a signal.
+        is_tanh: Whether it is a hyperbolic tangent, a signal which plus 1 is a gate.
         pixels: Its bounds, if nothing but structural operations and constants has touched the
             pixels that it holds; laid out as they are, so that they fit the operation that reads
             them.
@@ -46,6 +47,7 @@ class TensorRecord:
 
     tensor: Tensor
     is_gate: bool = False
+    is_tanh: bool = False
     pixels: PixelBounds | None = None
     layer: LayerOutput | None = None
 
@@ -60,6 +62,8 @@ class TensorTable:
     def __init__(self) -> None:
         self._records: dict[int, TensorRecord] = {}
         self._handed_on: dict[int, tuple[Tensor, Tensor]] = {}
+        self._held: dict[int, tuple[Tensor, str]] = {}
+        self._logits: dict[int, tuple[Tensor, Tensor]] = {}
 
     def __contains__(self, entry: object) -> bool:
         return isinstance(entry, Tensor) and id(entry) in self._records
@@ -96,6 +100,47 @@ class TensorTable:
             self._records[id(tensor)] = TensorRecord(tensor, is_gate)
         elif is_gate and not record.is_gate:
             self._records[id(tensor)] = replace(record, is_gate=True)
+
+    def hold(self, tensor: Tensor, function: str) -> None:
+        """Note that a tensor is held constant though it depends on the clip: since a function."""
+        self._held[id(tensor)] = (tensor, function)
+
+    def held_among(self, tensors: Iterable[Tensor]) -> tuple[Tensor, ...]:
+        """Those of some tensors that are held constant."""
+        return tuple([tensor for tensor in tensors if id(tensor) in self._held])
+
+    def held_by(self, tensor: Any) -> str | None:  # noqa: ANN401
+        """The function after which a tensor is held constant; None if it is not."""
+        return self._held[id(tensor)][1] if id(tensor) in self._held else None
+
+    def set_logits(self, probabilities: Tensor, logits: Tensor) -> None:
+        """Note what a softmax or sigmoid was computed from."""
+        self._logits[id(probabilities)] = (probabilities, logits)
+
+    def logits_of(self, output: Any) -> Any:  # noqa: ANN401
+        """What a softmax or sigmoid was computed from; of anything else, itself."""
+        return self._logits[id(output)][1] if id(output) in self._logits else output
+
+    def set_tanh(self, tensor: Tensor) -> None:
+        """Note that a tensor is a hyperbolic tangent."""
+        self._records[id(tensor)] = replace(self._records[id(tensor)], is_tanh=True)
+
+    def makes_gate(self, name: str, args: tuple[Any, ...], data: tuple[Tensor, ...]) -> bool:
+        """Whether a function makes a gate: of a GELU written out, `(1 + erf(x)) / 2` or with tanh.
+
+        Args:
+            name: Of the function.
+            args: As it was called.
+            data: Those of them that depend on the clip.
+        """
+        if name in GATES:
+            return True
+        if name == "add" and len(args) == 2 and len(data) == 1:
+            record = self._records[id(data[0])]
+            others = [entry for entry in args if entry is not data[0]]
+            if record.is_tanh and not isinstance(others[0], Tensor) and others[0] == 1:
+                return True
+        return name in AFFINE and self.are_gates(data)
 
     def forget(self, tensor: Tensor) -> None:
         """Drop what was known of a tensor that is overwritten, but not that it depends."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -12,11 +13,14 @@ from torch import Tensor
 from torch.utils.checkpoint import CheckpointError
 
 from temporal_attr._errors import ClipError, ModelError
-from temporal_attr.relevance._backward import LastLayers
+from temporal_attr.relevance._audit import AuditLog
+from temporal_attr.relevance._backward import LastLayers, compute_splits
 from temporal_attr.relevance._calls import Bounds
 from temporal_attr.relevance._composite import Composite
 from temporal_attr.relevance._engine import RelevanceMode
+from temporal_attr.relevance._maps import wide
 from temporal_attr.relevance._rules import Box
+from temporal_attr.relevance._sinks import Sinks
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,8 @@ class Trace:
         output: What the forward pass computed.
         clip: The leaf that it depends on.
         beside: What else the forward pass returned.
+        from_probabilities: Whether `output` are the logits before the softmax or sigmoid that the
+            forward pass ended in: relevance starts there.
 
     Example:
         Of two units one supports the output and one opposes it; z+ follows the first, and contrast
@@ -53,6 +59,13 @@ class Trace:
     clip: Float[Tensor, "*clip"]
     _last_layers: LastLayers
     beside: Any = None
+    from_probabilities: bool = False
+    _sinks: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def has_sinks(self) -> bool:
+        """Whether relevance can go to anything but the clip, as far as it was asked for."""
+        return bool(self._sinks)
 
     def relevance(
         self, at_output: Float[Tensor, "*output"], contrastive: bool = False
@@ -76,9 +89,53 @@ class Trace:
             found: Tensor = torch.vmap(self._propagated)(at_outputs)
             return _finite(found)
 
+    def relevance_and_sinks(
+        self, at_output: Float[Tensor, "*output"], contrastive: bool = False
+    ) -> tuple[Float[Tensor, "*clip"], dict[str, Float[Tensor, ""]]]:
+        """The same, and the sum of what each sink gets, by its name.
+
+        Together they add up to what there is at the output, over the whole batch. Sinks are there
+        if the pass was traced with them.
+
+        Raises:
+            ModelError: If it is not finite.
+        """
+        leaves = (self.clip, *self._sinks.values())
+        with self._last_layers.contrasted(contrastive):
+            found, *sums = self._gradients(leaves, at_output)
+        reached = zip(self._sinks, sums, strict=True)
+        relevance = torch.zeros_like(self.clip) if found is None else found
+        return _finite(relevance), {name: got for name, got in reached if got is not None}
+
+    def relevances_and_sink_sums(
+        self, at_outputs: Float[Tensor, "rows *output"], contrastive: bool = False
+    ) -> tuple[Float[Tensor, "rows *clip"], Float[Tensor, "rows"]]:
+        """The same for several relevances of the output at once, with the sum over all sinks."""
+        leaves = (self.clip, *self._sinks.values())
+
+        def shares(at_output: Tensor) -> tuple[Tensor, Tensor]:
+            found, *sums = self._gradients(leaves, at_output)
+            nothing = at_output.sum(dtype=wide(at_output)) * 0
+            reached = [got for got in sums if got is not None]
+            relevance = nothing.to(self.clip) + torch.zeros_like(self.clip)
+            return relevance if found is None else found, sum(reached, nothing)
+
+        with self._last_layers.contrasted(contrastive):
+            relevance, sums = torch.vmap(shares)(at_outputs)
+        return _finite(relevance), sums
+
     def _propagated(self, at_output: Tensor) -> Tensor:
+        (found,) = self._gradients((self.clip,), at_output)
+        assert found is not None
+        return found
+
+    def _gradients(
+        self, leaves: tuple[Tensor, ...], at_output: Tensor
+    ) -> tuple[Tensor | None, ...]:
         try:
-            (found,) = torch.autograd.grad(self.output, self.clip, at_output, retain_graph=True)
+            found: tuple[Tensor | None, ...] = torch.autograd.grad(
+                self.output, leaves, at_output, retain_graph=True, allow_unused=len(leaves) > 1
+            )
         except CheckpointError as error:
             raise ModelError(
                 "a model that keeps what its forward pass computes",
@@ -102,6 +159,10 @@ def trace(
     bounds: Bounds | None,
     composite: Composite,
     model: Any = None,  # noqa: ANN401
+    *,
+    logits: bool = False,
+    sinks: bool = False,
+    log: AuditLog | None = None,
 ) -> Trace:
     """Run a forward pass under a composite.
 
@@ -117,6 +178,12 @@ def trace(
             against it, for `Box` at the input; None if they are not known.
         composite: The rules.
         model: Whose submodules an error names; None for a plain function.
+        logits: Where the forward pass ends in a softmax or sigmoid, take what comes before it as
+            the output.
+        sinks: Keep account of relevance that goes to anything but the clip: constants that stand
+            beside the data (class tokens, borders), biases and shifts under rules that count them,
+            and what a rule loses.
+        log: Where what happens at each function is written down.
 
     Raises:
         ModelError: If an operation between the two has no rule, with its name and place; if the
@@ -136,17 +203,32 @@ def trace(
     """
     bounds = _pixel_bounds(clip, bounds, composite)
     leaf = clip.detach().requires_grad_()
-    mode = RelevanceMode(composite, model, leaf, bounds)
-    with torch.enable_grad(), mode:
+    kept = Sinks(model, leaf, log) if sinks else None
+    mode = RelevanceMode(composite, model, leaf, bounds, kept, log)
+    with torch.enable_grad(), eagerly(), mode:
         # A copy, so that a model that works in place does not trip over a leaf.
         found = forward(leaf.clone())
-        output, beside = found if isinstance(found, tuple) else (found, None)
-        output = mode.finish(output)
+        given, beside = found if isinstance(found, tuple) else (found, None)
+        output = mode.finish(mode.logits_of(given) if logits else given)
     if not torch.isfinite(output).all():
         raise ModelError(
             "finite logits", "NaN or infinite ones", "Relevance has no meaning there; try float64."
         )
-    return Trace(output, leaf, LastLayers(output), beside)
+    compute_splits(output)
+    leaves = {} if kept is None else kept.leaves
+    return Trace(output, leaf, LastLayers(output), beside, output is not given, leaves)
+
+
+def eagerly() -> AbstractContextManager[None]:
+    """Lets parts that `torch.compile` made run as they were written: a mode cannot see into them.
+
+    The compiler would trace the engine itself with them, which takes it longer than the pass.
+    """
+    set_stance = getattr(torch.compiler, "set_stance", None)
+    if set_stance is None:
+        return torch._dynamo.config.patch(disable=True)
+    stance: AbstractContextManager[None] = set_stance("force_eager")
+    return stance
 
 
 def _pixel_bounds(clip: Tensor, bounds: Bounds | None, composite: Composite) -> Bounds:

@@ -1,0 +1,160 @@
+"""Attention: softmax, and the functions that compute all of it in one call, step by step."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from temporal_attr.relevance._calls import Call, Handled, NoRuleError, Sink
+from temporal_attr.relevance._composite import Composite
+from temporal_attr.relevance._maps import wide
+
+
+def softmax_split(call: Call, composite: Composite) -> Handled:
+    """Softmax by its Taylor expansion, :cite:t:`achtibat2024`, proposition 3.1.
+
+    `R_i = x_i (R_i - s_i sum_j R_j)`, which does not conserve relevance: what arrives is
+    `sum_j (x_j - E_s[x]) R_j`, of either sign and without a bound. The difference is the sink
+    "softmax".
+    """
+    if len(call.data) != 1:
+        raise NoRuleError(call.name, "of several operands that depend on the clip")
+    (x,) = call.data
+    weights: Tensor = call.run()
+    axis = call.argument(1, "dim")
+    if axis is None:
+        raise NoRuleError(call.name, "without an axis")
+    # What is masked out (-inf) has no part in the weights, nor in relevance.
+    scores = x.detach().clone().masked_fill(x.detach().isinf(), 0)
+
+    def split(relevance: Tensor) -> tuple[Tensor]:
+        return (scores * (relevance - weights * relevance.sum(axis, keepdim=True)),)
+
+    def lost(relevance: Tensor) -> Tensor:
+        return (relevance - split(relevance)[0]).sum(dtype=wide(relevance))
+
+    return Handled(weights, (x,), split, sinks=(Sink("softmax", lost),), rule="Taylor")
+
+
+def scaled_dot_product_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    """What torch's function of this name computes, in evaluation mode."""
+    if dropout_p > 0:
+        raise NoRuleError("scaled_dot_product_attention", "with dropout (in training mode)")
+    if enable_gqa:
+        repeats = query.shape[-3] // key.shape[-3]
+        key, value = (entry.repeat_interleave(repeats, -3) for entry in (key, value))
+    scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    scores = torch.matmul(query * scale, key.transpose(-2, -1))
+    if is_causal:
+        attn_mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=query.device).tril()
+    if attn_mask is not None and attn_mask.dtype == torch.bool:
+        scores = scores.masked_fill(~attn_mask, float("-inf"))
+    elif attn_mask is not None:
+        scores = scores + attn_mask
+    return torch.matmul(torch.softmax(scores, -1), value)
+
+
+def multi_head_attention_forward(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    embed_dim_to_check: int,
+    num_heads: int,
+    in_proj_weight: Tensor | None,
+    in_proj_bias: Tensor | None,
+    bias_k: Tensor | None,
+    bias_v: Tensor | None,
+    add_zero_attn: bool,
+    dropout_p: float,
+    out_proj_weight: Tensor,
+    out_proj_bias: Tensor | None,
+    training: bool = True,
+    key_padding_mask: Tensor | None = None,
+    need_weights: bool = True,
+    attn_mask: Tensor | None = None,
+    use_separate_proj_weight: bool = False,
+    q_proj_weight: Tensor | None = None,
+    k_proj_weight: Tensor | None = None,
+    v_proj_weight: Tensor | None = None,
+    static_k: Tensor | None = None,
+    static_v: Tensor | None = None,
+    average_attn_weights: bool = True,
+    is_causal: bool = False,
+) -> tuple[Tensor, Tensor | None]:
+    """What torch's function of this name computes, in evaluation mode: `(time, batch, feature)`."""
+    given = (query, key, value)
+    if training and dropout_p > 0:
+        raise NoRuleError("multi_head_attention_forward", "with dropout (in training mode)")
+    if static_k is not None or static_v is not None:
+        raise NoRuleError("multi_head_attention_forward", "with static keys or values")
+    single = query.ndim == 2
+    if single:
+        given = tuple(entry.unsqueeze(1) for entry in given)
+        key_padding_mask = None if key_padding_mask is None else key_padding_mask.unsqueeze(0)
+    if use_separate_proj_weight:
+        projections: Any = (q_proj_weight, k_proj_weight, v_proj_weight)
+    else:
+        assert in_proj_weight is not None
+        projections = in_proj_weight.chunk(3)
+    biases = (None,) * 3 if in_proj_bias is None else in_proj_bias.chunk(3)
+    read = [F.linear(*entry) for entry in zip(given, projections, biases, strict=True)]
+    length, batch = read[0].shape[:2]
+    # (batch, head, time, feature)
+    read = [entry.unflatten(-1, (num_heads, -1)).permute(1, 2, 0, 3) for entry in read]
+    keys = _extended(read[1], bias_k, add_zero_attn), _extended(read[2], bias_v, add_zero_attn)
+    mask = _mask(attn_mask, key_padding_mask, num_heads, keys[0].shape[-2])
+    scores = torch.matmul(read[0] / math.sqrt(read[0].shape[-1]), keys[0].transpose(-2, -1))
+    weights = torch.softmax(scores if mask is None else scores + mask.to(scores), -1)
+    mixed = torch.matmul(weights, keys[1]).permute(2, 0, 1, 3).reshape(length, batch, -1)
+    output = F.linear(mixed, out_proj_weight, out_proj_bias)
+    shown = weights.mean(1) if average_attn_weights else weights
+    if single:
+        output, shown = output.squeeze(1), shown.squeeze(0)
+    return output, shown if need_weights else None
+
+
+def _extended(entries: Tensor, bias: Tensor | None, zero: bool) -> Tensor:
+    """Keys or values `(batch, head, time, feature)`, with a learned one and one of zeros behind."""
+    batch, heads, _, features = entries.shape
+    if bias is not None:
+        learned = bias.reshape(1, heads, 1, features).expand(batch, -1, -1, -1)
+        entries = torch.cat([entries, learned], 2)
+    if zero:
+        entries = torch.cat([entries, entries.new_zeros(batch, heads, 1, features)], 2)
+    return entries
+
+
+def _mask(
+    attn_mask: Tensor | None, key_padding_mask: Tensor | None, heads: int, keys: int
+) -> Tensor | None:
+    """What is added to scores `(batch, head, query, key)`; keys that were added are seen by all."""
+    parts = []
+    if attn_mask is not None:
+        mask = _additive(attn_mask)
+        parts.append(mask.unflatten(0, (-1, heads)) if mask.ndim == 3 else mask)
+    if key_padding_mask is not None:
+        parts.append(_additive(key_padding_mask)[:, None, None])
+    if not parts:
+        return None
+    return sum(F.pad(mask, (0, keys - mask.shape[-1])) for mask in parts)
+
+
+def _additive(mask: Tensor) -> Tensor:
+    """A mask to be added to scores, from one that says what is left out, or from one like it."""
+    if mask.dtype != torch.bool:
+        return mask
+    zeros = torch.zeros(mask.shape, device=mask.device)
+    return zeros.masked_fill(mask, float("-inf"))
