@@ -456,9 +456,10 @@ def test_a_shift_by_d_puts_all_relevance_d_off_the_diagonal(d, where, contrastiv
     assert (found.ranges[:, d:] == d + 1).all()
     assert (found.step_logits[:, :d] != 0).all()
     if not contrastive:
-        # What zeros outside the clip are there for is no pixel's, and the error says so.
-        assert (found.row_error[:, :d] == 1).all()
-        assert found.row_error[:, d:].max() < 1e-14
+        # What zeros outside the clip are there for is no pixel's, and the sinks say so.
+        assert torch.equal(found.sink_relevance[:, :d], found.step_logits[:, :d])
+        assert (found.sink_relevance[:, d:] == 0).all()
+        assert found.row_error.max() < 1e-14
 
 
 CAUSAL = {
@@ -626,14 +627,14 @@ def test_a_plain_row_sums_to_its_logit(name):
     torch.testing.assert_close(found.row_error, error, rtol=0, atol=1e-13)
 
 
-def test_the_error_of_a_row_is_what_an_epsilon_takes():
+def test_what_an_epsilon_takes_of_a_row_is_in_its_sinks():
     case = plain()
     absorbing = replace(BOUNDED, pooling=Epsilon(0.1), linear=Epsilon(0.1))
     found = matrices(case.model, case.clip, composite=absorbing, contrastive=False)
-    sums = found.frame_matrix.sum(2)
-    error = (sums - found.step_logits).abs() / found.step_logits.abs()
-    assert error.min() > 0.01
-    torch.testing.assert_close(found.row_error, error, rtol=1e-12, atol=0)
+    taken = found.step_logits - found.frame_matrix.sum(2)
+    assert (taken / found.step_logits).abs().min() > 0.01
+    torch.testing.assert_close(found.sink_relevance, taken, rtol=1e-11, atol=1e-14)
+    assert found.row_error.max() < 1e-13
 
 
 @pytest.mark.usefixtures("shapes_checked")
@@ -709,7 +710,7 @@ def test_an_ensemble_that_starts_inside_a_block_of_slowfast():
     torch.testing.assert_close(together, found.logits[:, 1], rtol=1e-12, atol=1e-14)
 
 
-def test_the_error_of_a_fast_timestep_tells_what_the_empty_slots_took():
+def test_the_sinks_of_a_fast_timestep_tell_what_the_empty_slots_took():
     model = small_slowfast(2, 8)
     model.merged_steps = 1
     with torch.no_grad():
@@ -720,9 +721,9 @@ def test_the_error_of_a_fast_timestep_tells_what_the_empty_slots_took():
     found = ContrastiveLRPTemporal(model, contrastive=False).explain(
         pixels_within(model, 2, 8, 8), target=1
     )
-    error = (found.frame_matrix.sum(2) - found.step_logits).abs() / found.step_logits.abs()
-    torch.testing.assert_close(found.row_error, error, rtol=1e-12, atol=1e-14)
-    torch.testing.assert_close(error[:, 1::2], torch.full_like(error[:, 1::2], 0.8))
+    part = found.sink_relevance / found.step_logits
+    torch.testing.assert_close(part[:, 1::2], torch.full_like(part[:, 1::2], 0.8))
+    assert found.row_error.max() < 1e-14
 
 
 # Edges.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -24,7 +24,7 @@ from temporal_attr._typing import (
 from temporal_attr.attributions._relevance import relevance_ratio, traced
 from temporal_attr.gradients import isolated_autograd, resolve_target
 from temporal_attr.models import FrameLogits, VideoModel
-from temporal_attr.relevance import Composite, Trace
+from temporal_attr.relevance import Composite, Trace, wide
 
 VALUES_PER_BACKWARD = 2**20
 """Values of the clip, over all rows, in one backward pass unless a number of rows is given."""
@@ -65,8 +65,23 @@ class TimestepRelevance:
     step_weights: StepWeights
     row_error: StepScores
     relevance_ratio: PerExample
+    sink_relevance: StepScores
     row_relevance: Float[Tensor, "batch rows time channel height width"] | None
     frames_per_step: int
+
+
+PER_EXAMPLE = (
+    "logits",
+    "target",
+    "matrix",
+    "frame_matrix",
+    "step_logits",
+    "row_error",
+    "relevance_ratio",
+    "sink_relevance",
+    "row_relevance",
+)
+"""Those of these that have one entry for each clip."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +115,7 @@ class _Rows:
         frame_matrix: `(batch, steps, time)`, relevance of each frame, summed over its pixels.
         total: `(batch, steps)`, the sum of all relevance, of either sign.
         magnitude: `(batch, steps)`, the sum of its magnitudes.
+        sinks: `(batch, steps)`, what went to anything but the clip.
         pixels: The relevance of pixels of the rows that were to be kept.
         positive: Room for the positive part of a row.
     """
@@ -107,6 +123,7 @@ class _Rows:
     frame_matrix: Float[Tensor, "batch steps time"]
     total: StepScores
     magnitude: StepScores
+    sinks: StepScores
     pixels: dict[int, ClipTensor]
     positive: ClipTensor
 
@@ -117,6 +134,7 @@ class _Rows:
             like.new_empty(*like.shape, frames),
             torch.empty_like(like),
             torch.empty_like(like),
+            torch.zeros_like(like),
             {row: torch.empty_like(clip) for row in keep},
             torch.empty_like(clip),
         )
@@ -139,6 +157,8 @@ def timestep_relevance(request: TimestepRequest, run: RunContext) -> TimestepRel
     merged = request.model.merged_steps
     with isolated_autograd((request.clip,)) as (clip,):
         steps = _traced_steps(request, clip, run)
+        if steps.trace.has_sinks and len(clip) > 1:
+            return _by_example(request, steps.target, run)
         count = steps.logits.shape[1]
         for row in request.rows:
             require_count("each of rows", row, 0, count // merged - 1)
@@ -163,8 +183,25 @@ def timestep_relevance(request: TimestepRequest, run: RunContext) -> TimestepRel
         step_weights=steps.weights.unflatten(0, (-1, merged)).sum(1),
         row_error=error.unflatten(1, (-1, merged)).abs().amax(2),
         relevance_ratio=relevance_ratio(found.magnitude.sum(1), start.abs().sum(1)),
+        sink_relevance=found.sinks.unflatten(1, (-1, merged)).sum(2),
         row_relevance=torch.stack(pixels, 1) if pixels else None,
         frames_per_step=frames_per_step,
+    )
+
+
+def _by_example(request: TimestepRequest, target: Target, run: RunContext) -> TimestepRelevance:
+    """One clip at a time: what goes to a sink is known for a whole pass only."""
+    found = [
+        timestep_relevance(replace(request, clip=clip, target=label), run)
+        for clip, label in zip(request.clip.split(1), target.split(1), strict=True)
+    ]
+    return replace(
+        found[0],
+        **{
+            name: torch.cat([getattr(one, name) for one in found])
+            for name in PER_EXAMPLE
+            if getattr(found[0], name) is not None
+        },
     )
 
 
@@ -175,7 +212,7 @@ def _traced_steps(request: TimestepRequest, clip: ClipTensor, run: RunContext) -
         steps = request.model.frame_logits(clip)
         return steps.logits, steps.weights
 
-    trace = traced(request.model, forward, clip, request.composite, run)
+    trace = traced(request.model, forward, clip, request.composite, run, sinks=True)
     known = FrameLogits(trace.output.detach(), trace.beside.detach())
     clip_logits = known.clip_logits()
     target = resolve_target(request.target, clip_logits)
@@ -201,30 +238,38 @@ def _propagated(
 
 def _propagate_rows(steps: _Steps, rows: Tensor, contrastive: bool, found: _Rows) -> None:
     """One backward pass; of its own, so that nothing of it lives during the next."""
-    shared = _relevance(steps, rows, contrastive)
-    for row, relevance in zip(rows.tolist(), shared, strict=True):
-        found.put(row, relevance, contrastive)
+    shared, sinks = _relevance(steps, rows, contrastive)
+    for place, row in enumerate(rows.tolist()):
+        found.put(row, shared[place], contrastive)
+        if sinks is not None:
+            found.sinks[:, row] = sinks[place]
 
 
 def _row_error(found: _Rows, logits: StepScores, contrastive: bool) -> StepScores:
-    """The sum of each row less what it should be, over the logit.
+    """The sum of each row and its sinks less what it should be, over the logit.
 
     Contrastive relevance should sum to 0, since R and R' start alike; plain relevance to the logit.
     """
-    lost = found.total if contrastive else found.total - logits
+    whole = found.total + found.sinks
+    lost = whole if contrastive else whole - logits
     return torch.where(logits == 0, lost, lost / logits.abs())
 
 
-def _relevance(steps: _Steps, rows: Tensor, contrastive: bool) -> Tensor:
-    """The relevance `(rows, *clip)` of the target's logit at some timesteps."""
-    output = steps.trace.output
+def _relevance(steps: _Steps, rows: Tensor, contrastive: bool) -> tuple[Tensor, Tensor | None]:
+    """The relevance `(rows, *clip)` of the target's logit at some timesteps, and of the sinks."""
+    output, trace = steps.trace.output, steps.trace
     starts = steps.logits.new_zeros(len(rows), *output.shape)
     examples = torch.arange(len(output), device=output.device)
     for place, row in enumerate(rows.tolist()):
         starts[place, examples, row, steps.target] = steps.logits[:, row]
     if len(rows) == 1:
-        return steps.trace.relevance(starts[0], contrastive)[None]
-    return steps.trace.relevances(starts, contrastive)
+        if not trace.has_sinks:
+            return trace.relevance(starts[0], contrastive)[None], None
+        relevance, sinks = trace.relevance_and_sinks(starts[0], contrastive)
+        return relevance[None], sum(sinks.values(), starts.new_zeros(1, dtype=wide(starts)))
+    if not trace.has_sinks:
+        return trace.relevances(starts, contrastive), None
+    return trace.relevances_and_sink_sums(starts, contrastive)
 
 
 def _merged_logits(logits: Tensor, weights: Tensor, merged: int) -> Tensor:

@@ -192,6 +192,7 @@ class ContrastiveLRPTemporal(VideoMethod, GradientAttribution):  # type: ignore[
             max_atr=maximum_range(reach.masked_fill(found.step_weights == 0, float("nan"))),
             row_error=found.row_error,
             relevance_ratio=found.relevance_ratio,
+            sink_relevance=found.sink_relevance,
             rows=request.rows,
             row_relevance=found.row_relevance,
             contrastive=self.contrastive,

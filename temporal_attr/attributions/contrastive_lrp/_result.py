@@ -31,12 +31,14 @@ class ContrastiveLRPTemporalResult(Result):
         max_atr: `(batch,)`, the largest r_i of the timesteps that have weight; NaN where their rows
             are all zero.
         row_error: `(batch, steps)`, what was lost or gained in a timestep's backward pass, over its
-            logit, both as magnitudes: the sum of a row less the logit, or, if contrastive, the sum
-            of R - R' over all pixels, which start alike and should cancel. Of merged timesteps the
-            largest.
+            logit, both as magnitudes: the sum of a row and its sinks less the logit, or, if
+            contrastive, the sum of R - R' over all pixels and sinks, which start alike and should
+            cancel. Of merged timesteps the largest.
         relevance_ratio: `(batch,)`, the magnitudes of all relevance over those of what was
             propagated (the timesteps' logits, and if contrastive twice that: R and R'). At most
             about 1 where nothing cancels; see `LRPResult`. NaN where all logits are 0.
+        sink_relevance: `(batch, steps)`, what of each timestep's logit went to anything but the
+            clip, such as a class token (see `LRPResult.sinks`); no part of the matrix.
         rows: The timesteps whose relevance of pixels was asked for.
         row_relevance: `(batch, rows, time, channel, height, width)`; None if it was not asked for.
         contrastive: Whether what opposes the target was subtracted.
@@ -70,6 +72,7 @@ class ContrastiveLRPTemporalResult(Result):
     contrastive: bool
     sigma: float
     frames_per_step: int
+    sink_relevance: StepScores | None = None
 
     def _details(self, example: int) -> list[str]:
         known = ~self.ranges[example].isnan()
@@ -88,5 +91,8 @@ class ContrastiveLRPTemporalResult(Result):
             )
         lost = self.row_error[example].abs().max().item()
         held = f"a range holds {self.sigma:.1%} of a row; relevance lost: {lost:.1g}"
+        if self.sink_relevance is not None and self.sink_relevance[example].any():
+            sunk = self.sink_relevance[example].sum().item()
+            held += f"; {sunk:.3g} went to constants and losses (see LRP.explain(...).sinks)"
         ratio = self.relevance_ratio[example].item()
         return [said, held, *ratio_lines(ratio, output_name(self.activation))]

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from temporal_attr._run import RunContext
-from temporal_attr._typing import ClipTensor, Logits, Target, TargetLike
+from temporal_attr._typing import ClipTensor, Logits, PerExample, Target, TargetLike
 from temporal_attr.attributions._relevance import traced
 from temporal_attr.gradients import isolated_autograd, resolve_target
 from temporal_attr.models import VideoModel, model_logits
-from temporal_attr.relevance import Composite
+from temporal_attr.relevance import AuditLog, Composite, Trace, wide
 
 
 @dataclass(frozen=True)
@@ -38,26 +38,65 @@ class RelevanceRequest:
 
 @dataclass(frozen=True)
 class ClipRelevance:
-    """Relevance of the clip, the logits, and the classes explained."""
+    """Where the relevance of each target's logit went.
+
+    Attributes:
+        relevance: `(batch, time, channel, height, width)`, of the clip.
+        logits: Of the clips.
+        target: The classes explained.
+        sinks: By name, what each got of anything but the clip, `(batch,)`; empty if not asked for.
+        from_probabilities: Whether the model returns probabilities, made of these logits.
+    """
 
     relevance: ClipTensor
     logits: Logits
     target: Target
+    sinks: dict[str, PerExample]
+    from_probabilities: bool
 
 
-def clip_relevance(request: RelevanceRequest, run: RunContext) -> ClipRelevance:
-    """Propagate the target's logit back to the pixels."""
+def clip_relevance(
+    request: RelevanceRequest,
+    run: RunContext,
+    *,
+    sinks: bool = False,
+    log: AuditLog | None = None,
+) -> ClipRelevance:
+    """Propagate the target's logit back to the pixels, and with `sinks` to all else."""
     with isolated_autograd((request.clip,)) as (clip,):
 
         def forward(clip: Tensor) -> Tensor:
             return model_logits(request.model, (clip,), request.arguments)
 
-        found = traced(request.model, forward, clip, request.composite, run)
+        found = traced(request.model, forward, clip, request.composite, run, sinks=sinks, log=log)
         logits = found.output.detach()
         target = resolve_target(request.target, logits)
         at_output = torch.zeros_like(logits)
         at_output.scatter_(1, target[:, None], logits.gather(1, target[:, None]))
-        relevance = found.relevance(at_output).contiguous()
+        if found.has_sinks:
+            relevance, taken = _by_example(found, at_output)
+        else:
+            relevance, taken = found.relevance(at_output).contiguous(), {}
         run.ran(backward=clip.shape[0] * clip.shape[1])
         run.took("whole")
-        return ClipRelevance(relevance, logits, target)
+        return ClipRelevance(relevance, logits, target, taken, found.from_probabilities)
+
+
+def _by_example(found: Trace, at_output: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """The relevance of the clips, and what each sink gets of each of them.
+
+    A sink has one sum for the whole batch, so each example has a backward pass of its own: which
+    part of a sum inside the model is whose cannot be told from its shape.
+    """
+    batch = len(at_output)
+    relevance = torch.zeros_like(found.clip)
+    sums: list[dict[str, Tensor]] = []
+    for place in range(batch):
+        alone = torch.zeros_like(at_output)
+        alone[place] = at_output[place]
+        reached, got = found.relevance_and_sinks(alone)
+        relevance[place] = reached[place]
+        sums.append(got)
+    names = list(dict.fromkeys(name for got in sums for name in got))
+    zero = torch.zeros((), dtype=wide(at_output), device=at_output.device)
+    return relevance, {name: torch.stack([got.get(name, zero) for got in sums]) for name in names}

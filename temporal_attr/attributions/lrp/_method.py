@@ -11,17 +11,19 @@ from captum.log import log_usage
 from torch import Tensor
 
 from temporal_attr._activation import Activation
+from temporal_attr._errors import ClipError
 from temporal_attr._run import started
 from temporal_attr._typing import ClipTensor, PerExample, TargetLike
 from temporal_attr.attributions._method import VideoMethod, as_given
 from temporal_attr.attributions._relevance import relevance_ratio, require_composite
 from temporal_attr.attributions._traits import CLIP_AXES, Traits
+from temporal_attr.attributions.lrp._audit import RelevanceAudit
 from temporal_attr.attributions.lrp._compute import RelevanceRequest, clip_relevance
 from temporal_attr.attributions.lrp._result import LRPResult
 from temporal_attr.gradients import logit
 from temporal_attr.measures import frame_scores
 from temporal_attr.models import VideoModel
-from temporal_attr.relevance import Composite
+from temporal_attr.relevance import AuditLog, Composite, wide
 
 
 class LRP(VideoMethod, GradientAttribution):  # type: ignore[misc]
@@ -34,8 +36,13 @@ class LRP(VideoMethod, GradientAttribution):  # type: ignore[misc]
     where there are biases, residual sums, branches and gates.
 
     Operations are intercepted as functions, not as modules, so nothing has to be rewritten or
-    registered, and no weight, hook or module is touched. An operation without a rule (attention,
-    so far) is an error that names it; there is no fallback to the gradient.
+    registered, and no weight, hook or module is touched. An operation without a rule is an error
+    that names it; there is no fallback to the gradient. Of a model that ends in a softmax or
+    sigmoid, the logits before it are explained.
+
+    In transformers the default holds attention weights constant and gives all relevance to the
+    values; `temporal_attr.relevance.composites` has other composites by name. Relevance that ends
+    in something other than the clip, such as a class token, is in the result's `sinks`.
 
     Args:
         model: A `VideoModel` (see `temporal_attr.wrap`), or a function of clips
@@ -51,7 +58,7 @@ class LRP(VideoMethod, GradientAttribution):  # type: ignore[misc]
 
     Example:
         >>> from temporal_attr.models import LateFusion
-        >>> from temporal_attr.relevance import Composite
+        >>> from temporal_attr.relevance import AuditLog, Composite, wide
         >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 5)).eval()
         >>> method = LRP(LateFusion(network), Composite(input=None))
         >>> clip = torch.rand(1, 4, 3, 8, 8)
@@ -103,8 +110,8 @@ class LRP(VideoMethod, GradientAttribution):  # type: ignore[misc]
             output: `(batch,)`, the target's logit.
         """
         entries = attributions if isinstance(attributions, tuple) else (attributions,)
-        sums = torch.stack([entry.flatten(1).sum(1) for entry in entries]).sum(0)
-        return output - sums
+        sums = torch.stack([entry.flatten(1).sum(1, dtype=wide(entry)) for entry in entries])
+        return (output - sums.sum(0)).to(output)
 
     @overload
     def attribute(
@@ -170,8 +177,9 @@ class LRP(VideoMethod, GradientAttribution):  # type: ignore[misc]
         additional_forward_args: Any = None,  # noqa: ANN401 - Captum's
     ) -> LRPResult:
         """The relevance, its sums over frames, and what was lost; arguments as for `attribute`."""
+        request = self._request(inputs, target, additional_forward_args)
         with started() as run:
-            found = clip_relevance(self._request(inputs, target, additional_forward_args), run)
+            found = clip_relevance(request, run, sinks=True)
         explained = logit(found.logits, found.target)
         return LRPResult(
             logits=found.logits,
@@ -183,6 +191,46 @@ class LRP(VideoMethod, GradientAttribution):  # type: ignore[misc]
             frame_scores=frame_scores(found.relevance, "sum"),
             convergence_delta=self.compute_convergence_delta(found.relevance, explained),
             relevance_ratio=relevance_ratio(found.relevance.flatten(1).abs().sum(1), explained),
+            sinks={name: got.to(explained) for name, got in found.sinks.items()},
+            from_probabilities=found.from_probabilities,
+        )
+
+    def audit(
+        self,
+        inputs: ClipTensor | tuple[ClipTensor],
+        target: TargetLike = None,
+        additional_forward_args: Any = None,  # noqa: ANN401 - Captum's
+    ) -> RelevanceAudit:
+        """What every operation between clip and logit does with relevance, in a table.
+
+        Args:
+            inputs: One clip `(1, time, channel, height, width)`.
+            target: As for `attribute`.
+            additional_forward_args: As for `attribute`.
+
+        Raises:
+            ClipError: If there is more than one clip.
+            ModelError: And the others, as for `attribute`.
+
+        Example:
+            >>> from temporal_attr.zoo import build_model
+            >>> model = build_model("tubelet-transformer", classes=4, frames=4, size=16).eval()
+            >>> audit = LRP(model).audit(torch.rand(1, 4, 3, 16, 16), target=1)
+            >>> audit.calls[-1].function, abs(audit.calls[-1].unexplained) < 1e-4
+            ('mean', True)
+        """
+        request = self._request(inputs, target, additional_forward_args)
+        if len(request.clip) != 1:
+            raise ClipError("one clip", f"{len(request.clip)}", "Audit them one by one.")
+        log = AuditLog(self.model)
+        with started() as run:
+            found = clip_relevance(request, run, sinks=True, log=log)
+        explained = logit(found.logits, found.target)
+        return RelevanceAudit(
+            calls=log.calls(),
+            logit=float(explained),
+            clip=float(found.relevance.sum(dtype=wide(found.relevance))),
+            sinks={name: float(got) for name, got in found.sinks.items()},
         )
 
     def _request(
