@@ -27,7 +27,7 @@ def _checked_split(handled: Handled, name: str) -> Split:
     shapes = [tuple(entry.shape) for entry in handled.inputs]
     split = handled.split
 
-    def checked(relevance: Tensor) -> Sequence[Tensor | None]:
+    def checked(relevance: Any) -> Sequence[Tensor | None]:  # noqa: ANN401 - one, or several
         parts = split(relevance)
         if not isinstance(parts, (tuple, list)) or len(parts) != len(shapes):
             got = f"{len(parts)}" if isinstance(parts, (tuple, list)) else type(parts).__name__
