@@ -14,7 +14,6 @@ from temporal_attr.relevance import composites
 from temporal_attr.relevance._audit import AuditedCall, AuditLog
 from temporal_attr.relevance._calls import Call, Handled, NoRuleError, Sink
 from temporal_attr.relevance._composite import Composite, Handler
-from temporal_attr.relevance._maps import wide
 from temporal_attr.relevance._rules import (
     Absolute,
     Box,
@@ -49,7 +48,6 @@ __all__ = [
     "ZPlus",
     "composites",
     "trace",
-    "wide",
 ]
 
 check_calls(__name__)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from temporal_attr._precision import wide
 from temporal_attr.relevance._calls import Call, Handled, NoRuleError, Sink
 from temporal_attr.relevance._composite import Composite
-from temporal_attr.relevance._maps import wide
 
 
 def softmax_split(call: Call, composite: Composite) -> Handled:
@@ -67,63 +69,48 @@ def scaled_dot_product_attention(
     return torch.matmul(torch.softmax(scores, -1), value)
 
 
-def multi_head_attention_forward(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    embed_dim_to_check: int,
-    num_heads: int,
-    in_proj_weight: Tensor | None,
-    in_proj_bias: Tensor | None,
-    bias_k: Tensor | None,
-    bias_v: Tensor | None,
-    add_zero_attn: bool,
-    dropout_p: float,
-    out_proj_weight: Tensor,
-    out_proj_bias: Tensor | None,
-    training: bool = True,
-    key_padding_mask: Tensor | None = None,
-    need_weights: bool = True,
-    attn_mask: Tensor | None = None,
-    use_separate_proj_weight: bool = False,
-    q_proj_weight: Tensor | None = None,
-    k_proj_weight: Tensor | None = None,
-    v_proj_weight: Tensor | None = None,
-    static_k: Tensor | None = None,
-    static_v: Tensor | None = None,
-    average_attn_weights: bool = True,
-    is_causal: bool = False,
-) -> tuple[Tensor, Tensor | None]:
+_SIGNATURE = inspect.signature(F.multi_head_attention_forward)
+
+
+def multi_head_attention_forward(*args: Any, **kwargs: Any) -> tuple[Tensor, Tensor | None]:  # noqa: ANN401
     """What torch's function of this name computes, in evaluation mode: `(time, batch, feature)`."""
-    given = (query, key, value)
-    if training and dropout_p > 0:
+    bound = _SIGNATURE.bind(*args, **kwargs)
+    bound.apply_defaults()
+    call = SimpleNamespace(**bound.arguments)
+    if call.training and call.dropout_p > 0:
         raise NoRuleError("multi_head_attention_forward", "with dropout (in training mode)")
-    if static_k is not None or static_v is not None:
+    if call.static_k is not None or call.static_v is not None:
         raise NoRuleError("multi_head_attention_forward", "with static keys or values")
-    single = query.ndim == 2
+    given, padding = [call.query, call.key, call.value], call.key_padding_mask
+    single = call.query.ndim == 2
     if single:
-        given = tuple(entry.unsqueeze(1) for entry in given)
-        key_padding_mask = None if key_padding_mask is None else key_padding_mask.unsqueeze(0)
-    if use_separate_proj_weight:
-        projections: Any = (q_proj_weight, k_proj_weight, v_proj_weight)
+        given = [entry.unsqueeze(1) for entry in given]
+        padding = None if padding is None else padding.unsqueeze(0)
+    if call.use_separate_proj_weight:
+        projections = [call.q_proj_weight, call.k_proj_weight, call.v_proj_weight]
     else:
-        assert in_proj_weight is not None
-        projections = in_proj_weight.chunk(3)
-    biases = (None,) * 3 if in_proj_bias is None else in_proj_bias.chunk(3)
+        projections = call.in_proj_weight.chunk(3)
+    biases = [None] * 3 if call.in_proj_bias is None else call.in_proj_bias.chunk(3)
     read = [F.linear(*entry) for entry in zip(given, projections, biases, strict=True)]
-    length, batch = read[0].shape[:2]
     # (batch, head, time, feature)
-    read = [entry.unflatten(-1, (num_heads, -1)).permute(1, 2, 0, 3) for entry in read]
-    keys = _extended(read[1], bias_k, add_zero_attn), _extended(read[2], bias_v, add_zero_attn)
-    mask = _mask(attn_mask, key_padding_mask, num_heads, keys[0].shape[-2])
-    scores = torch.matmul(read[0] / math.sqrt(read[0].shape[-1]), keys[0].transpose(-2, -1))
-    weights = torch.softmax(scores if mask is None else scores + mask.to(scores), -1)
-    mixed = torch.matmul(weights, keys[1]).permute(2, 0, 1, 3).reshape(length, batch, -1)
-    output = F.linear(mixed, out_proj_weight, out_proj_bias)
-    shown = weights.mean(1) if average_attn_weights else weights
+    query, key, value = (
+        entry.unflatten(-1, (call.num_heads, -1)).permute(1, 2, 0, 3) for entry in read
+    )
+    key = _extended(key, call.bias_k, call.add_zero_attn)
+    value = _extended(value, call.bias_v, call.add_zero_attn)
+    mask = _mask(call.attn_mask, padding, call.num_heads, key.shape[-2])
+    weights = _attention_weights(query, key, mask)
+    mixed = torch.matmul(weights, value).permute(2, 0, 1, 3).flatten(2)
+    output = F.linear(mixed, call.out_proj_weight, call.out_proj_bias)
+    shown = weights.mean(1) if call.average_attn_weights else weights
     if single:
         output, shown = output.squeeze(1), shown.squeeze(0)
-    return output, shown if need_weights else None
+    return output, shown if call.need_weights else None
+
+
+def _attention_weights(query: Tensor, key: Tensor, mask: Tensor | None) -> Tensor:
+    scores = torch.matmul(query / math.sqrt(query.shape[-1]), key.transpose(-2, -1))
+    return torch.softmax(scores if mask is None else scores + mask.to(scores), -1)
 
 
 def _extended(entries: Tensor, bias: Tensor | None, zero: bool) -> Tensor:
@@ -149,7 +136,8 @@ def _mask(
         parts.append(_additive(key_padding_mask)[:, None, None])
     if not parts:
         return None
-    return sum(F.pad(mask, (0, keys - mask.shape[-1])) for mask in parts)
+    first, *others = (F.pad(mask, (0, keys - mask.shape[-1])) for mask in parts)
+    return sum(others, first)
 
 
 def _additive(mask: Tensor) -> Tensor:

@@ -9,8 +9,8 @@ from typing import Any
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
+from temporal_attr._precision import wide
 from temporal_attr.relevance._backward import Audited
-from temporal_attr.relevance._maps import wide
 from temporal_attr.relevance._refusals import module_path
 
 
@@ -86,8 +86,10 @@ class AuditLog:
         module = module_path(self._model)
         sums: list[tuple[float, float]] = []
 
-        def arrived(relevance: Tensor) -> None:
-            sums.append((_sum(relevance), _sum(relevance.abs())))
+        def arrived(relevance: Tensor | None) -> None:
+            # Of several outputs some may reach nothing.
+            if relevance is not None:
+                sums.append((_sum(relevance), _sum(relevance.abs())))
 
         for entry in tree_leaves(output):
             if isinstance(entry, Tensor) and entry.requires_grad:

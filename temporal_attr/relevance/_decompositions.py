@@ -51,7 +51,8 @@ def _normalize(
     eps: float = 1e-12,
     out: None = None,
 ) -> Tensor:
-    return input / torch.linalg.vector_norm(input, p, dim, keepdim=True).clamp(min=eps)
+    length: Tensor = torch.linalg.vector_norm(input, p, dim, keepdim=True)
+    return input / length.clamp(min=eps)
 
 
 def _var_mean(input: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:  # noqa: A002, ANN401

@@ -10,6 +10,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from temporal_attr._precision import wide
 from temporal_attr.relevance._rules import Rule, Term, is_nothing, stabilised
 
 TransposedMap: TypeAlias = Callable[[Tensor], Tensor]
@@ -167,11 +168,6 @@ def recorded(apply: Callable[[Tensor, Tensor | None], Tensor]) -> LinearMap:
         return output.detach(), transposed
 
     return mapped
-
-
-def wide(relevance: Tensor) -> torch.dtype:
-    """The precision for a sum of many small parts; double, where the device has it."""
-    return torch.float32 if relevance.device.type == "mps" else torch.float64
 
 
 def is_batched(tensor: Tensor) -> bool:

@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor
 
+from temporal_attr._precision import wide
 from temporal_attr.relevance._calls import Call, Handled, Sink
 from temporal_attr.relevance._composite import Composite
-from temporal_attr.relevance._maps import wide
 from temporal_attr.relevance._operations import passed
 from temporal_attr.relevance._rules import is_nothing, stabilised
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from temporal_attr._precision import wide
 from temporal_attr.relevance._calls import Call, Deferred, Handled, NoRuleError, Sink
 from temporal_attr.relevance._composite import Composite
-from temporal_attr.relevance._maps import recorded, split_by_rule, wide
+from temporal_attr.relevance._maps import recorded, split_by_rule
 from temporal_attr.relevance._rules import is_nothing, stabilised
 
 
@@ -40,7 +41,10 @@ def passed(call: Call, composite: Composite) -> Handled:
         raise NoRuleError(call.name, "of several operands that depend on the clip")
     (x,) = call.data
     shape = x.shape
-    split = lambda relevance: (_to_shape(relevance, shape),)  # noqa: E731
+
+    def split(relevance: Tensor) -> tuple[Tensor]:
+        return (_to_shape(relevance, shape),)
+
     return Handled(call.run(), (x,), split, rule="identity")
 
 
@@ -73,11 +77,13 @@ def proportional(call: Call, composite: Composite) -> Handled:
         wanted = [one for entry, one in both if call.is_data(entry)]
         return [_to_shape(one, shape) for one, shape in zip(wanted, shapes, strict=True)]
 
-    sinks = [
-        Sink(entry, lambda relevance, at=at: parts(relevance)[at].sum(dtype=wide(relevance)))
-        for at, entry in enumerate(entries)
-        if not call.is_data(entry)
-    ]
+    def constant_at(place: int) -> Sink:
+        def received(relevance: Tensor) -> Tensor:
+            return parts(relevance)[place].sum(dtype=wide(relevance))
+
+        return Sink(entries[place], received)
+
+    sinks = [constant_at(at) for at, entry in enumerate(entries) if not call.is_data(entry)]
     return Handled(call.run(), tuple(data), split, sinks=tuple(sinks), rule=composite.sums)
 
 

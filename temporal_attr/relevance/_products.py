@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from temporal_attr._precision import wide
 from temporal_attr.relevance._calls import Call, Deferred, Handled, NoRuleError, Sink
 from temporal_attr.relevance._composite import Composite
 from temporal_attr.relevance._layers import Layer, rule_of
-from temporal_attr.relevance._maps import recorded, wide
+from temporal_attr.relevance._maps import recorded
 from temporal_attr.relevance._rules import is_nothing, stabilised
 
 BilinearMap = Callable[[Tensor, Tensor], Tensor]

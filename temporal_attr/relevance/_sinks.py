@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from temporal_attr._precision import wide
 from temporal_attr.relevance._audit import AuditLog
 from temporal_attr.relevance._backward import Node, propagate
 from temporal_attr.relevance._calls import Handled, Sink
-from temporal_attr.relevance._maps import wide
 from temporal_attr.relevance._refusals import module_path
 
 

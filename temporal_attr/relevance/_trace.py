@@ -13,12 +13,12 @@ from torch import Tensor
 from torch.utils.checkpoint import CheckpointError
 
 from temporal_attr._errors import ClipError, ModelError
+from temporal_attr._precision import wide
 from temporal_attr.relevance._audit import AuditLog
 from temporal_attr.relevance._backward import LastLayers, compute_splits
 from temporal_attr.relevance._calls import Bounds
 from temporal_attr.relevance._composite import Composite
 from temporal_attr.relevance._engine import RelevanceMode
-from temporal_attr.relevance._maps import wide
 from temporal_attr.relevance._rules import Box
 from temporal_attr.relevance._sinks import Sinks
 
@@ -226,7 +226,8 @@ def eagerly() -> AbstractContextManager[None]:
     """
     set_stance = getattr(torch.compiler, "set_stance", None)
     if set_stance is None:
-        return torch._dynamo.config.patch(disable=True)
+        off: AbstractContextManager[None] = torch._dynamo.config.patch(disable=True)
+        return off
     stance: AbstractContextManager[None] = set_stance("force_eager")
     return stance
 

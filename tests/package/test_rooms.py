@@ -33,6 +33,7 @@ SHARED = {
     "_errors",
     "_files",
     "_memory",
+    "_precision",
     "_require",
     "_run",
     "_seeding",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from temporal_attr._precision import wide
 from temporal_attr._require import require_count
 from temporal_attr._run import RunContext
 from temporal_attr._typing import (
@@ -24,7 +26,7 @@ from temporal_attr._typing import (
 from temporal_attr.attributions._relevance import relevance_ratio, traced
 from temporal_attr.gradients import isolated_autograd, resolve_target
 from temporal_attr.models import FrameLogits, VideoModel
-from temporal_attr.relevance import Composite, Trace, wide
+from temporal_attr.relevance import Composite, Trace
 
 VALUES_PER_BACKWARD = 2**20
 """Values of the clip, over all rows, in one backward pass unless a number of rows is given."""
@@ -195,14 +197,12 @@ def _by_example(request: TimestepRequest, target: Target, run: RunContext) -> Ti
         timestep_relevance(replace(request, clip=clip, target=label), run)
         for clip, label in zip(request.clip.split(1), target.split(1), strict=True)
     ]
-    return replace(
-        found[0],
-        **{
-            name: torch.cat([getattr(one, name) for one in found])
-            for name in PER_EXAMPLE
-            if getattr(found[0], name) is not None
-        },
-    )
+    joined: dict[str, Any] = {
+        name: torch.cat([getattr(one, name) for one in found])
+        for name in PER_EXAMPLE
+        if getattr(found[0], name) is not None
+    }
+    return replace(found[0], **joined)
 
 
 def _traced_steps(request: TimestepRequest, clip: ClipTensor, run: RunContext) -> _Steps:

@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from temporal_attr._precision import wide
 from temporal_attr._run import RunContext
 from temporal_attr._typing import ClipTensor, Logits, PerExample, Target, TargetLike
 from temporal_attr.attributions._relevance import traced
 from temporal_attr.gradients import isolated_autograd, resolve_target
 from temporal_attr.models import VideoModel, model_logits
-from temporal_attr.relevance import AuditLog, Composite, Trace, wide
+from temporal_attr.relevance import AuditLog, Composite, Trace
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from temporal_attr._activation import Activation
 from temporal_attr._errors import ClipError
+from temporal_attr._precision import wide
 from temporal_attr._run import started
 from temporal_attr._typing import ClipTensor, PerExample, TargetLike
 from temporal_attr.attributions._method import VideoMethod, as_given
@@ -23,7 +24,7 @@ from temporal_attr.attributions.lrp._result import LRPResult
 from temporal_attr.gradients import logit
 from temporal_attr.measures import frame_scores
 from temporal_attr.models import VideoModel
-from temporal_attr.relevance import AuditLog, Composite, wide
+from temporal_attr.relevance import AuditLog, Composite
 
 
 class LRP(VideoMethod, GradientAttribution):  # type: ignore[misc]
@@ -58,7 +59,7 @@ class LRP(VideoMethod, GradientAttribution):  # type: ignore[misc]
 
     Example:
         >>> from temporal_attr.models import LateFusion
-        >>> from temporal_attr.relevance import AuditLog, Composite, wide
+        >>> from temporal_attr.relevance import Composite
         >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 5)).eval()
         >>> method = LRP(LateFusion(network), Composite(input=None))
         >>> clip = torch.rand(1, 4, 3, 8, 8)
