@@ -12,7 +12,7 @@ weights held constant is Ali et al. 2022 (arXiv 2202.07304); rollout is Abnar & 
 they leave open is settled here:
 
 - epsilon: the denominator is z + eps sign(z) sum |terms|, with sign(0) = +1. What it takes is
-  nobody's, so up to eps of the relevance is lost where no terms cancel, and more where they do.
+  nobody's: at most eps of the relevance is lost where no terms cancel, and more where they do.
 - A denominator of exactly 0 (no term differs from 0, or eps = 0 and they cancel) shares the
   relevance evenly among all terms, a bias or a constant that counts being one of them.
 - z+: the terms are the positive parts, there is no epsilon, and the same holds where none is left.

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 
 from tests.references import attention as ref
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 # Sums of at most some hundred float64 terms of order 1, without cancellation to speak of.
 CLOSE = {"rtol": 1e-11, "atol": 1e-11}
 
