@@ -253,6 +253,7 @@ def test_a_class_token_takes_its_row():
     assert (sinks["class_token"] == R[:, 0]).all()
     tokens, sinks = ref.class_token_cat(R, at=3)
     assert (tokens == R[:, :3]).all()
+    assert (sinks["class_token"] == R[:, 3]).all()
 
 
 # Whole attention
