@@ -218,7 +218,7 @@ class LRP(VideoMethod, GradientAttribution):  # type: ignore[misc]
             >>> model = build_model("tubelet-transformer", classes=4, frames=4, size=16).eval()
             >>> audit = LRP(model).audit(torch.rand(1, 4, 3, 16, 16), target=1)
             >>> audit.calls[-1].function, abs(audit.calls[-1].unexplained) < 1e-4
-            ('mean', True)
+            ('linear', True)
         """
         request = self._request(inputs, target, additional_forward_args)
         if len(request.clip) != 1:
