@@ -41,7 +41,8 @@ LEFT_OUT = {
     # Names of types.
     "perturbations.Labels", "relevance.Handler", "clips.Sampling",
     # Records that engines make of what is checked already, and tools of the engines' own.
-    "relevance.Call", "relevance.Handled", "relevance.Term", "relevance.Trace",
+    "relevance.Call", "relevance.Handled", "relevance.Sink", "relevance.Term", "relevance.Trace",
+    "relevance.AuditLog", "relevance.AuditedCall",
     "gradients.Gradients", "attributions.RunContext", "attributions.Traits", "attributions.started",
     "attributions.register_painter", "attributions.Run", "relevance.NoRuleError",
     "gradients.is_out_of_memory",
@@ -310,6 +311,7 @@ def _perturbations():
 def _relevance():
     return _room(
         "relevance",
+        Absolute={},
         Box={"low": -1.0, "high": 1.0},
         Composite={},
         Epsilon={},
