@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd.function import BackwardCFunction
 from torch.nn.modules._functions import BackwardHookFunction
 
-from temporal_attr.relevance._calls import Deferred, Handled, Split
+from temporal_attr.relevance._calls import Deferred, Handled, Sink, Split
 
 Audited: TypeAlias = Callable[[Any, Sequence[Tensor | None], Sequence[Tensor]], None]
 """Called in a backward pass with the relevance of an output, of each input, and of each sink."""
@@ -138,9 +138,9 @@ class LastLayers:
             if layer not in read:
                 for parent, _ in layer.next_functions:
                     read.update(ancestors(parent, read))
-        # The split of each layer, and what makes the one that contrast subtracts from it.
-        self._splits: dict[Any, tuple[Split, Callable[[], Split]]] = {
-            layer: (layer.split, functools.cache(layer.opposed))
+        # The split and the sinks of each layer, and what makes those that contrast subtracts.
+        self._splits: dict[Any, tuple[_Shares, Callable[[], _Shares]]] = {
+            layer: ((layer.split, layer.sinks), functools.cache(layer.opposed))
             for layer in layers
             if layer not in read
         }
@@ -157,12 +157,25 @@ class LastLayers:
         with self._lock:
             try:
                 if contrastive:
-                    for layer, (split, opposed) in self._splits.items():
-                        layer.split = _difference(split, opposed())
+                    for layer, ((split, sinks), opposed) in self._splits.items():
+                        other, others = opposed()
+                        layer.split = _difference(split, other)
+                        layer.sinks = tuple(map(_sink_difference, sinks, others))
                 yield
             finally:
-                for layer, (split, _) in self._splits.items():
-                    layer.split = split
+                for layer, ((split, sinks), _) in self._splits.items():
+                    layer.split, layer.sinks = split, sinks
+
+
+_Shares: TypeAlias = tuple[Split, tuple[Sink, ...]]
+"""What inputs get, and what sinks get."""
+
+
+def _sink_difference(sink: Sink, opposed: Sink) -> Sink:
+    def received(relevance: Any) -> Tensor:  # noqa: ANN401
+        return sink.received(relevance) - opposed.received(relevance)
+
+    return Sink(sink.name, received)
 
 
 def _difference(split: Split, opposed: Split) -> Split:

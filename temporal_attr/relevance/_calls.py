@@ -103,7 +103,8 @@ class Handled:
         inputs: Those of its inputs that depend on the clip.
         split: From the relevance of the output to that of each of these inputs; None for one that
             gets nothing.
-        opposed: For a layer with weights, makes the split for the same weights negated.
+        opposed: For a layer with weights, makes the split and the sinks for the same weights and
+            bias negated.
         sinks: What else relevance of the output goes to. Inputs and sinks together get all of it.
         rule: What the split is called in an audit.
 
@@ -122,7 +123,7 @@ class Handled:
     output: Tensor | tuple[Tensor, ...]
     inputs: tuple[Tensor, ...]
     split: Split
-    opposed: Callable[[], Split] | None = None
+    opposed: Callable[[], tuple[Split, tuple[Sink, ...]]] | None = None
     sinks: tuple[Sink, ...] = ()
     rule: str = ""
 

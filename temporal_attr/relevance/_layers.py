@@ -45,14 +45,17 @@ class Layer:
         """The call's output, and the rule's split for the layer and for its weights negated."""
         name, version = call.name, self.x._version
 
-        def opposed() -> Split:
+        def opposed() -> tuple[Split, tuple[Sink, ...]]:
             if self.x._version != version:
                 raise ModelError(
                     "a last layer whose input stays as it was, for contrastive relevance",
                     f"{name} whose input is overwritten after it",
                     "Do what follows the last layer out of place.",
                 )
-            return replace(self, weight=-self.weight).split()
+            bias = None if self.bias is None else -self.bias
+            against = Deferred(replace(self, weight=-self.weight, bias=bias).split)
+            against.made()
+            return against, self._sinks(against)
 
         # A copy, since the model may overwrite what it has read before the split is computed.
         split = Deferred(replace(self, x=self.x.clone()).split)

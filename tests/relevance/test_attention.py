@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from temporal_attr import LRP, ModelError
+from temporal_attr import LRP, ContrastiveLRPTemporal, ModelError, OptionError
 from temporal_attr.relevance import (
     AuditLog,
     Box,
@@ -181,6 +181,21 @@ def test_sinks_of_a_batch_are_those_of_its_clips():
     )
 
 
+def test_contrast_takes_sinks_from_sinks():
+    model = build_model("tubelet-transformer", classes=4, frames=4, size=16).double().eval()
+    lively(model)
+    rule = ZPlus(count_bias=True)
+    composite = Composite(linear=rule, convolution=rule, constants="share")
+    clips = drawn(2, 4, 3, 16, 16).clamp(-2, 2)
+    found = ContrastiveLRPTemporal(model, composite).explain(clips, 1)
+    assert found.sink_relevance.abs().min() > 1e-3 * found.step_logits.abs().max()
+    assert found.row_error.max() < 1e-11
+    with pytest.raises(OptionError, match="R - R' is zero.*contrastive=False"):
+        ContrastiveLRPTemporal(model, composites.absolute()).attribute(
+            torch.rand(1, 4, 3, 16, 16).double(), 1
+        )
+
+
 def test_attention_weights_are_constants_to_the_default():
     x, scores = drawn(1, 4, 3), drawn(4, 4)
     value = nn.Linear(3, 3, bias=False).double()
@@ -297,7 +312,7 @@ def test_biases_take_their_share_where_the_rule_counts_them():
     found = accounted(layer, x, replace(PLAIN, linear=ZPlus(count_bias=True)), layer)
     torch.testing.assert_close(found[2], torch.tensor([[2 / 3, 4 / 3]]).double())
     assert found[3]["bias"] == 0
-    with pytest.raises(ModelError.__base__, match="Leave out count_bias at the input"):
+    with pytest.raises(OptionError, match="Leave out count_bias at the input"):
         Box(count_bias=True)
 
 

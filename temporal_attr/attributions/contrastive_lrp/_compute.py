@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from temporal_attr._errors import OptionError
 from temporal_attr._precision import wide
 from temporal_attr._require import require_count
 from temporal_attr._run import RunContext
@@ -167,6 +168,8 @@ def timestep_relevance(request: TimestepRequest, run: RunContext) -> TimestepRel
         keep = {row * merged + part for row in request.rows for part in range(merged)}
         together = request.rows_per_backward or max(1, VALUES_PER_BACKWARD // clip.numel())
         found = _propagated(steps, request.contrastive, min(together, count), keep, run)
+    if request.contrastive:
+        _require_contrast(found, steps.logits)
     pixels = [
         torch.stack([found.pixels[row * merged + part] for part in range(merged)]).sum(0)
         for row in request.rows
@@ -243,6 +246,17 @@ def _propagate_rows(steps: _Steps, rows: Tensor, contrastive: bool, found: _Rows
         found.put(row, shared[place], contrastive)
         if sinks is not None:
             found.sinks[:, row] = sinks[place]
+
+
+def _require_contrast(found: _Rows, logits: StepScores) -> None:
+    """Raise where nothing opposes anything: R and R' are alike by the rule of the last layer."""
+    if logits.any() and not found.magnitude.any():
+        raise OptionError(
+            "contrastive=True with a rule for the last layer that tells what supports a class from "
+            "what opposes it, such as ZPlus or Gamma",
+            "one by which both are alike (Epsilon and Absolute are such), so that R - R' is zero",
+            "Pass contrastive=False, or another rule for linear layers.",
+        )
 
 
 def _row_error(found: _Rows, logits: StepScores, contrastive: bool) -> StepScores:
