@@ -10,6 +10,7 @@ from temporal_attr.zoo._checkpoints import (
     pretrained_names,
     save_checkpoint,
 )
+from temporal_attr.zoo._divided_transformer import DividedTransformer
 from temporal_attr.zoo._fusion import (
     AttentionPooling,
     NetVLAD,
@@ -32,6 +33,7 @@ __all__ = [
     "ARCHITECTURES",
     "AttentionPooling",
     "Card",
+    "DividedTransformer",
     "FrameEncoder",
     "InputCellAttention",
     "NetVLAD",

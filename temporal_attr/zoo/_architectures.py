@@ -10,6 +10,7 @@ from typing import Any
 from temporal_attr._errors import OptionError
 from temporal_attr._seeding import seeded_weights
 from temporal_attr.models import VideoModel
+from temporal_attr.zoo._divided_transformer import DividedTransformer
 from temporal_attr.zoo._fusion import early_fusion, late_fusion
 from temporal_attr.zoo._recurrent import recurrent
 from temporal_attr.zoo._slowfast import SlowFast
@@ -28,6 +29,7 @@ ARCHITECTURES: dict[str, Callable[..., VideoModel]] = {
     "input-cell-attention": partial(recurrent, cell="input-cell-attention"),
     "temporal-transformer": TemporalTransformer,
     "tubelet-transformer": TubeletTransformer,
+    "divided-transformer": DividedTransformer,
 }
 """What `build_model` builds: a name, and the class or function behind it."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 
 import torch
@@ -48,18 +49,23 @@ class Attention(nn.Module):
         return written
 
 
+def mixer(features: int) -> nn.Sequential:
+    """A layer norm and two linear layers, for each token by itself."""
+    return nn.Sequential(
+        nn.LayerNorm(features),
+        nn.Linear(features, 2 * features),
+        nn.GELU(),
+        nn.Linear(2 * features, features),
+    )
+
+
 class Block(nn.Module):
     """Attention and two linear layers, each after a layer norm and beside a shortcut."""
 
     def __init__(self, features: int, heads: int) -> None:
         super().__init__()
         self.attention = nn.Sequential(nn.LayerNorm(features), Attention(features, heads))
-        self.mix = nn.Sequential(
-            nn.LayerNorm(features),
-            nn.Linear(features, 2 * features),
-            nn.GELU(),
-            nn.Linear(2 * features, features),
-        )
+        self.mix = mixer(features)
 
     def forward(self, tokens: Tokens) -> Tokens:
         """As many tokens as before."""
@@ -79,7 +85,9 @@ def _waves(length: int, features: int) -> Float[Tensor, "length feature"]:
     return torch.cat([angles.sin(), angles.cos()], 1)[:, :features]
 
 
-def _blocks(features: int, heads: int, depth: int) -> nn.Sequential:
+def _blocks(
+    features: int, heads: int, depth: int, block: Callable[[int, int], nn.Module] = Block
+) -> nn.Sequential:
     require_size("features", features, 1)
     require_size("depth", depth, 1)
     require_size("heads", heads, 1)
@@ -87,7 +95,7 @@ def _blocks(features: int, heads: int, depth: int) -> nn.Sequential:
         raise OptionError(
             f"heads to divide the feature length {features}", str(heads), "Try heads=4."
         )
-    return nn.Sequential(*(Block(features, heads) for _ in range(depth)))
+    return nn.Sequential(*(block(features, heads) for _ in range(depth)))
 
 
 class TemporalTransformer(FramewiseModel):
@@ -167,12 +175,11 @@ class TemporalTransformer(FramewiseModel):
         return tokens
 
 
-class TubeletTransformer(SteppedModel):
-    """A transformer over all tubelets of a clip, blocks of a few frames and pixels at once.
+class VolumeTransformer(SteppedModel):
+    """A transformer over all tubelets of a clip; a kind of it says who attends to whom.
 
-    ViViT's first model :cite:p:`arnab2021`, in small, with a mean in place of its class token: the
-    last layer norm is on each token, so the mean over tokens is linear. A timestep is a tubelet
-    long; every timestep reads every frame.
+    The last layer norm is on each token, so the mean over tokens is linear. A timestep is a tubelet
+    long.
 
     Args:
         classes: Number of classes.
@@ -184,11 +191,6 @@ class TubeletTransformer(SteppedModel):
         heads: Of the attention.
         depth: Blocks of the transformer.
         ensemble: See `SteppedModel`.
-
-    Example:
-        >>> model = TubeletTransformer(classes=5, frames=8, size=32).eval()
-        >>> tuple(model.frame_logits(torch.rand(2, 8, 3, 32, 32)).logits.shape)
-        (2, 4, 5)
     """
 
     layout = "batch channel time height width"
@@ -225,8 +227,12 @@ class TubeletTransformer(SteppedModel):
             for length, part, shape in zip(sides, parts, shapes, strict=True)
         ]
         self.place = nn.Parameter(torch.cat(places))
-        self.blocks = _blocks(features, heads, depth)
+        self.blocks = _blocks(features, heads, depth, self._block)
         self.norm = nn.LayerNorm(features)
+
+    @abstractmethod
+    def _block(self, features: int, heads: int) -> nn.Module:
+        """One block, from tokens to as many; those of a timestep follow each other."""
 
     @property
     def stages(self) -> tuple[Callable[[Tensor], Tensor], ...]:
@@ -252,3 +258,31 @@ class TubeletTransformer(SteppedModel):
     def _pool(self, tokens: Tensor) -> Tensor:
         pooled: Tensor = self.norm(tokens).unflatten(1, (self.place.shape[1], -1)).mean(2)
         return pooled
+
+
+class TubeletTransformer(VolumeTransformer):
+    """A transformer over all tubelets of a clip, blocks of a few frames and pixels at once.
+
+    ViViT's first model :cite:p:`arnab2021`, in small, with a mean in place of its class token: the
+    last layer norm is on each token, so the mean over tokens is linear. A timestep is a tubelet
+    long; every timestep reads every frame.
+
+    Args:
+        classes: Number of classes.
+        frames: Length of a clip.
+        size: Height and width of a clip, which is resized to it.
+        tubelet: Frames of a tubelet; divides `frames`.
+        patch: Height and width of a tubelet; divides `size`.
+        features: Length of a token.
+        heads: Of the attention.
+        depth: Blocks of the transformer.
+        ensemble: See `SteppedModel`.
+
+    Example:
+        >>> model = TubeletTransformer(classes=5, frames=8, size=32).eval()
+        >>> tuple(model.frame_logits(torch.rand(2, 8, 3, 32, 32)).logits.shape)
+        (2, 4, 5)
+    """
+
+    def _block(self, features: int, heads: int) -> nn.Module:
+        return Block(features, heads)
