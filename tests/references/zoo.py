@@ -313,11 +313,10 @@ def transformer(tokens, state, heads, depth):
     return _layer_norm(tokens, _part(state, "norm."))
 
 
-def tubelet_frame_logits(clip, state, tubelet, patch, heads, depth):
-    """Return (B, N, K) of ViViT's model 1, Arnab et al. (2021): a token is a linear map of all
-    values of a tubelet plus the embedding of its place, and all tokens attend to all. A timestep's
-    feature is the mean over the tokens of its frames."""
-    batch, frames, _, height, width = clip.shape
+def _tubelets(clip, state, tubelet, patch):
+    """Return (B, N, P, D) and the grid (N, rows, columns): a token is a linear map of all values of
+    a block of frames and pixels, plus the embedding of its place."""
+    frames, _, height, width = clip.shape[1:]
     steps, rows, columns = frames // tubelet, height // patch, width // patch
     weight = state["embed.weight"].flatten(1)
     tokens = []
@@ -329,6 +328,34 @@ def tubelet_frame_logits(clip, state, tubelet, patch, heads, depth):
                 block = block[..., column * patch : (column + 1) * patch]
                 token = block.transpose(1, 2).flatten(1) @ weight.T + state["embed.bias"]
                 tokens.append(token + state["place"][:, n, row, column])
-    tokens = transformer(torch.stack(tokens, 1), state, heads, depth)
-    features = tokens.reshape(batch, steps, rows * columns, -1).mean(2)
-    return _classify(features, state)
+    return torch.stack(tokens, 1).reshape(len(clip), steps, rows * columns, -1)
+
+
+def tubelet_frame_logits(clip, state, tubelet, patch, heads, depth):
+    """Return (B, N, K) of ViViT's model 1, Arnab et al. (2021): all tubelets attend to all. A
+    timestep's feature is the mean over the tokens of its frames."""
+    grid = _tubelets(clip, state, tubelet, patch)
+    tokens = transformer(grid.flatten(1, 2), state, heads, depth)
+    return _classify(tokens.reshape(grid.shape).mean(2), state)
+
+
+def divided_frame_logits(clip, state, tubelet, patch, heads, depth):
+    """Return (B, N, K) of divided space-time attention, Bertasius et al. (2021), section 3: in each
+    block a token attends to those at its place in all timesteps, then to those of its timestep."""
+
+    def attended(tokens, block, name):
+        normed = _layer_norm(tokens, _part(block, f"{name}.0."))
+        names = ("read.weight", "read.bias", "write.weight", "write.bias")
+        weights = [block[f"{name}.1.{weight}"] for weight in names]
+        return tokens + torch.from_numpy(self_attention(normed, *weights, heads))
+
+    tokens = _tubelets(clip, state, tubelet, patch)
+    for n in range(depth):
+        block = _part(state, f"blocks.{n}.")
+        over_time = [attended(tokens[:, :, p], block, "over_time") for p in range(tokens.shape[2])]
+        tokens = torch.stack(over_time, 2)
+        over_space = [attended(tokens[:, t], block, "over_space") for t in range(tokens.shape[1])]
+        tokens = torch.stack(over_space, 1)
+        normed = _layer_norm(tokens, _part(block, "mix.0."))
+        tokens = tokens + _classify(_gelu(_classify(normed, block, "mix.1.")), block, "mix.3.")
+    return _classify(_layer_norm(tokens, _part(state, "norm.")).mean(2), state)

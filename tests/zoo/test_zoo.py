@@ -193,10 +193,13 @@ def transformer_reference(case, model, clip):
     return tokens @ state["classifier.weight"].T + state["classifier.bias"]
 
 
-def tubelet_reference(case, model, clip):
-    names = ("tubelet", "patch", "heads", "depth")
-    options = {name: case.options[name] for name in names}
-    return zoo_references.tubelet_frame_logits(clip, model.state_dict(), **options)
+def volume_transformer_reference(definition):
+    def reference(case, model, clip):
+        names = ("tubelet", "patch", "heads", "depth")
+        options = {name: case.options[name] for name in names}
+        return definition(clip, model.state_dict(), **options)
+
+    return reference
 
 
 def late(frames, **options):
@@ -251,11 +254,15 @@ def frame_tokens(frames, longest=16, **options):
     return ZooCase("temporal-transformer", frames, full, transformer_reference, options)
 
 
-def tubelets(frames, tubelet, patch, **options):
+def volume_transformer(architecture, frames, tubelet, patch, **options):
     options = {"features": 8, "heads": 2, "depth": 1, **options}
     options |= {"frames": frames, "size": 16, "tubelet": tubelet, "patch": patch}
     full = lambda t: np.ones((t // tubelet, t), bool)  # noqa: E731
-    return ZooCase("tubelet-transformer", frames, full, tubelet_reference, options)
+    definition = {
+        "tubelet-transformer": zoo_references.tubelet_frame_logits,
+        "divided-transformer": zoo_references.divided_frame_logits,
+    }[architecture]
+    return ZooCase(architecture, frames, full, volume_transformer_reference(definition), options)
 
 
 CASES = [
@@ -301,9 +308,12 @@ CASES = [
     frame_tokens(9),
     frame_tokens(16, depth=2, heads=4),
     frame_tokens(5, longest=5, heads=1),
-    tubelets(8, 2, 8),
-    tubelets(12, 4, 4, depth=2, heads=4),
-    tubelets(5, 1, 16, heads=1),
+    volume_transformer("tubelet-transformer", 8, 2, 8),
+    volume_transformer("tubelet-transformer", 12, 4, 4, depth=2, heads=4),
+    volume_transformer("tubelet-transformer", 5, 1, 16, heads=1),
+    volume_transformer("divided-transformer", 6, 1, 8),
+    volume_transformer("divided-transformer", 12, 3, 4, depth=2, heads=4),
+    volume_transformer("divided-transformer", 5, 1, 16, heads=1),
 ]
 each_case = pytest.mark.parametrize("case", CASES, ids=str)
 
@@ -718,9 +728,12 @@ def test_weights_come_from_the_seed_alone(case):
 def test_place_embeddings_begin_as_waves_that_tell_places_apart(features):
     options = {"features": features, "heads": 2, "frames": 12}
     over_time = build_model("temporal-transformer", CLASSES, seed=1, **options).place
-    model = build_model("tubelet-transformer", CLASSES, seed=2, size=32, **options)
-    over_volume = model.place.flatten(1).T
-    for learned, count in ((over_time, 12), (over_volume, 6 * 4 * 4)):
+    tubelets, divided = (
+        build_model(name, CLASSES, seed=2, size=32, **options) for name in VOLUME_TRANSFORMERS
+    )
+    over_tubelets, over_patches = (each.place.flatten(1).T for each in (tubelets, divided))
+    counted = ((over_time, 12), (over_tubelets, 6 * 4 * 4), (over_patches, 12 * 4 * 4))
+    for learned, count in counted:
         places = learned.detach()
         assert places.shape == (count, features)
         distances = torch.cdist(places, places) + torch.eye(count)
@@ -729,9 +742,36 @@ def test_place_embeddings_begin_as_waves_that_tell_places_apart(features):
     times = torch.arange(12.0)
     torch.testing.assert_close(over_time[:, 0].detach(), times.sin())
     torch.testing.assert_close(over_time[:, features // 2].detach(), times.cos())
-    # Half of a tubelet's features say when: there, places of a time are alike.
-    when = model.place[: features - 2 * (features // 4)]
-    assert torch.equal(when, when[:, :, :1, :1].expand_as(when))
+    # Half of a token's features say when: there, places of a time are alike.
+    for model in (tubelets, divided):
+        when = model.place[: features - 2 * (features // 4)]
+        assert torch.equal(when, when[:, :, :1, :1].expand_as(when))
+
+
+def test_divided_attention_reads_its_place_in_all_frames_then_its_frame():
+    # Of what a token reads, by one block: an attention writes nothing where its output is zero.
+    model = volume_transformer("divided-transformer", 6, 1, 8).model()
+    (block,) = model.blocks
+    tokens = seeded_noise(1, 6 * 4, 8).requires_grad_()
+
+    def read(silent):
+        kept = silent.weight.detach().clone(), silent.bias.detach().clone()
+        with torch.no_grad():
+            silent.weight.zero_()
+            silent.bias.zero_()
+        # The token of frame 2, place 1.
+        (found,) = torch.autograd.grad(block(tokens)[0, 2 * 4 + 1].square().sum(), tokens)
+        with torch.no_grad():
+            silent.weight.copy_(kept[0])
+            silent.bias.copy_(kept[1])
+        return (found[0].abs().amax(1) > 0).reshape(6, 4)
+
+    over_time = torch.zeros(6, 4, dtype=torch.bool)
+    over_time[:, 1] = True
+    assert torch.equal(read(block.over_space[1].write), over_time)
+    over_space = torch.zeros(6, 4, dtype=torch.bool)
+    over_space[2] = True
+    assert torch.equal(read(block.over_time[1].write), over_space)
 
 
 def test_the_random_state_of_accelerators_is_left_alone(monkeypatch):
@@ -763,6 +803,7 @@ def test_the_narrowest_networks_that_are_allowed_have_channels(architecture, opt
 
 
 SMALL_WIDTHS = {"widths": (4, 8)}
+VOLUME_TRANSFORMERS = ("tubelet-transformer", "divided-transformer")
 REFUSED = [
     ("late_fusion", {}, "an architecture, one of late-fusion, .*got 'late_fusion'"),
     *(
@@ -787,22 +828,22 @@ REFUSED = [
     *(
         (name, {"widths": ()}, "widths of at least one stage")
         for name in ARCHITECTURES
-        if name != "tubelet-transformer"
+        if name not in VOLUME_TRANSFORMERS
     ),
     *(
         (name, {"widths": (4, 0)}, "widths a whole number at least 1, got 0")
         for name in ARCHITECTURES
-        if name != "tubelet-transformer"
+        if name not in VOLUME_TRANSFORMERS
     ),
     *(
         (name, {"blocks": 0}, "blocks a whole number at least 1, got 0")
         for name in ARCHITECTURES
-        if name != "tubelet-transformer"
+        if name not in VOLUME_TRANSFORMERS
     ),
     *(
         (name, {"size": 8}, "size a whole number at least 16, got 8")
         for name in ARCHITECTURES
-        if name != "tubelet-transformer"
+        if name not in VOLUME_TRANSFORMERS
     ),
     ("late-fusion", {"pooling": "median"}, "pooling to be one of .*netvlad.*got 'median'"),
     ("late-fusion", {"grid": 0}, "grid a whole number at least 1, got 0"),
@@ -817,19 +858,25 @@ REFUSED = [
     ("late-fusion", {"pooling_options": {"levels": (1,)}}, "no options for mean pooling, got"),
     *(
         (name, {"features": value}, f"features a whole number at least 1, got {value}")
-        for name in ("temporal-transformer", "tubelet-transformer")
+        for name in ("temporal-transformer", *VOLUME_TRANSFORMERS)
         for value in (0, -4)
     ),
     ("temporal-transformer", {"heads": 3}, "heads to divide the feature length 64, got 3"),
     ("temporal-transformer", {"heads": 0}, "heads a whole number at least 1, got 0"),
     ("temporal-transformer", {"depth": 0}, "depth a whole number at least 1, got 0"),
     ("temporal-transformer", {"frames": 0}, "frames a whole number at least 1, got 0"),
-    ("tubelet-transformer", {"frames": 0}, "frames a whole number at least 1, got 0"),
-    ("tubelet-transformer", {"heads": 5}, "heads to divide the feature length 64, got 5"),
-    ("tubelet-transformer", {"frames": 9, "tubelet": 2}, "tubelet to divide 9, got 2"),
-    ("tubelet-transformer", {"size": 20, "patch": 8}, "patch to divide 20, got 8"),
-    ("tubelet-transformer", {"tubelet": 0}, "tubelet a whole number from 1 to 16, got 0"),
-    ("tubelet-transformer", {"patch": 64}, "patch a whole number from 1 to 48, got 64"),
+    *(
+        (name, options, message)
+        for name in VOLUME_TRANSFORMERS
+        for options, message in (
+            ({"frames": 0}, "frames a whole number at least 1, got 0"),
+            ({"heads": 5}, "heads to divide the feature length 64, got 5"),
+            ({"frames": 9, "tubelet": 2}, "tubelet to divide 9, got 2"),
+            ({"size": 20, "patch": 8}, "patch to divide 20, got 8"),
+            ({"tubelet": 0}, "tubelet a whole number from 1 to 16, got 0"),
+            ({"patch": 64}, "patch a whole number from 1 to 48, got 64"),
+        )
+    ),
 ]
 
 
@@ -853,22 +900,20 @@ def test_settings_out_of_range_are_named(architecture, options, message):
             (7, 3, 16, 16),
             "at most 6 frames.*place embedding, got 7",
         ),
-        (
-            "tubelet-transformer",
-            {"frames": 8, "size": 16},
-            (6, 3, 16, 16),
-            "8 frames of 16 x 16.*got 6 x 16 x 16",
-        ),
-        (
-            "tubelet-transformer",
-            {"frames": 8, "size": 16},
-            (8, 3, 16, 24),
-            "8 frames of 16 x 16.*got 8 x 16 x 24",
+        *(
+            (
+                name,
+                {"frames": 8, "size": 16},
+                shape,
+                f"8 frames of 16 x 16.*got {shape[0]} x 16 x {shape[3]}",
+            )
+            for name in VOLUME_TRANSFORMERS
+            for shape in ((6, 3, 16, 16), (8, 3, 16, 24))
         ),
         *(
             (name, SMALL_WIDTHS, (16, 2, 16, 16), "3.*got.*2")
             for name in ARCHITECTURES
-            if name != "tubelet-transformer"
+            if name not in VOLUME_TRANSFORMERS
         ),
     ],
 )
@@ -881,7 +926,7 @@ def test_clips_that_do_not_fit_are_refused(architecture, options, shape, message
 
 @each_architecture
 def test_the_preprocessing_asks_for_the_size(case):
-    options = {"size": 16} if case.architecture == "tubelet-transformer" else {"size": 24}
+    options = {"size": 16} if case.architecture in VOLUME_TRANSFORMERS else {"size": 24}
     preprocessing = build_model(case.architecture, CLASSES, **options).preprocessing
     assert preprocessing.resize == (options["size"], options["size"])
     grey = torch.tensor([0.0, 1.0]).reshape(2, 1, 1, 1).expand(2, 3, 1, 1)
