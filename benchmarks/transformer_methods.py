@@ -159,8 +159,7 @@ def by_relevance(composite: Composite) -> Method:
     """LRP under a composite."""
 
     def explain(model: VideoModel, clips: Tensor, targets: Tensor) -> Tensor:
-        found: Tensor = LRP(model, composite).attribute(clips, target=targets)
-        return found
+        return LRP(model, composite).explain(clips, target=targets).attribution
 
     return Method(explain)
 
@@ -188,7 +187,8 @@ def variants(composite: Composite) -> dict[str, Composite]:
     names = [name for name in CHOICES if name in known]
     found = {}
     for values in product(*(CHOICES[name] for name in names)):
-        other = replace(composite, **dict(zip(names, values, strict=True)))
+        chosen: dict[str, Any] = dict(zip(names, values, strict=True))
+        other = replace(composite, **chosen)
         if other != composite:
             found[", ".join(values)] = other
     return found

@@ -44,7 +44,7 @@ LEARNED, TRIES = 0.95, 10
 TASKS: dict[str, dict[str, Any]] = {
     "motion": {"classes": 4},
     "order": {"distance": 3, "cue_size": (0.4, 0.6)},
-    "keyframe": {"classes": 4, "moment": (2, 3), "cue_size": (0.5, 0.7)},
+    "keyframe": {"classes": 2, "moment": (2, 3), "cue_size": (0.5, 0.7)},
 }
 SMALL = {"frames": FRAMES, "features": 32, "tubelet": 2}
 KINDS: dict[str, tuple[dict[str, Any], dict[str, int], int]] = {
