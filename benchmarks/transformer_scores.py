@@ -87,7 +87,7 @@ def curves(model: VideoModel, question: Question, scores: Tensor) -> dict[str, f
     order = torch.argsort(-scores, stable=True)
     place = torch.empty_like(order)
     place[order] = torch.arange(len(order))
-    counts = torch.arange(0, len(order) + 1, PER_STEP)[:, None]
+    counts = torch.tensor([*range(0, len(order), PER_STEP), len(order)])[:, None]
     kept = torch.cat([place >= counts, place < counts])
     logits = logits_of(model, question.clip, kept)
     target = question.video.label
