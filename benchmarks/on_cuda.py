@@ -577,7 +577,8 @@ def check_models(quick: bool) -> dict[str, tuple[Callable[[], VideoModel], tuple
     """Builders by name, and the shapes of their clips."""
     options: dict[str, dict[str, Any]] = {name: {"widths": (4, 8)} for name in ARCHITECTURES}
     options["early-fusion"]["frames"] = 8
-    options["tubelet-transformer"] = {"frames": 8, "size": 16, "features": 16, "depth": 1}
+    for name in ("tubelet-transformer", "divided-transformer"):
+        options[name] = {"frames": 8, "size": 16, "features": 16, "depth": 1}
     names = ["late-fusion", "lstm", "tam2d", "slowfast"] if quick else list(ARCHITECTURES)
     found: dict[str, tuple[Callable[[], VideoModel], tuple[int, ...]]] = {
         name: (partial(build_model, name, CLASSES, **options[name]), (2, 8, 3, 16, 16))

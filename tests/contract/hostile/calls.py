@@ -194,6 +194,7 @@ def _zoo():
         SlowFast=small,
         TemporalTransformer={**small, "features": 8, "heads": 2, "depth": 1},
         TubeletTransformer={"classes": 3, "features": 8, "heads": 2, "depth": 1},
+        DividedTransformer={"classes": 3, "features": 8, "heads": 2, "depth": 1},
         Card={one.name: getattr(card, one.name) for one in fields(card)},
         build_model={"architecture": "late-fusion", "classes": 3},
         early_fusion=small,
