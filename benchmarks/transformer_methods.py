@@ -20,6 +20,7 @@ from temporal_attr.zoo import DividedTransformer
 
 BLOCK = (2, 8, 8)
 """Frames, height and width of a tubelet, of both transformers."""
+BASELINES = ("background", "grey")
 AT_A_TIME = 48
 """Masked clips in a forward pass."""
 
@@ -56,35 +57,49 @@ def spread(numbers: Tensor, clips: Tensor) -> Tensor:
     return (pixels / (math.prod(BLOCK) * clips.shape[2])).expand_as(clips)
 
 
-def logits_of(model: VideoModel, clip: Tensor, kept: Tensor) -> Tensor:
-    """`(masks, classes)`: logits with 0, a mid-grey, in the tubelets that are not kept.
+def baseline_of(clip: Tensor, name: str) -> Tensor:
+    """What stands where a tubelet is left out: a mid-grey, or the background.
+
+    The background is the median over time of each pixel. It is what was behind the cue, unless the
+    cue covers the pixel half of the time, and differs from what a model was trained on by little
+    more than noise; grey squares are new to it.
+    """
+    background = clip.median(1, keepdim=True).values.expand_as(clip)
+    return {"background": background, "grey": torch.zeros_like(clip)}[name]
+
+
+def logits_of(model: VideoModel, clip: Tensor, kept: Tensor, baseline: str) -> Tensor:
+    """`(masks, classes)`: logits with the baseline in the tubelets that are not kept.
 
     Args:
         model: Any.
         clip: `(1, T, C, H, W)`.
         kept: `(masks, tubelets)`.
+        baseline: See `baseline_of`.
     """
+    other = baseline_of(clip, baseline)
     found = []
     with torch.no_grad():
         for chunk in kept.split(AT_A_TIME):
             masks = chunk[:, tubelets(clip)][:, :, None]
-            found.append(model(clip * masks))
+            found.append(model(torch.where(masks, clip, other)))
     return torch.cat(found)
 
 
-def drops(model: VideoModel, clip: Tensor, target: int) -> Tensor:
+def drops(model: VideoModel, clip: Tensor, target: int, baseline: str) -> Tensor:
     """`(tubelets,)`: by how much the target's logit drops without each tubelet."""
     count = int(tubelets(clip).max()) + 1
     kept = ~torch.eye(count, dtype=torch.bool)
     whole = torch.ones(1, count, dtype=torch.bool)
-    logits = logits_of(model, clip, torch.cat([whole, kept]))[:, target]
+    logits = logits_of(model, clip, torch.cat([whole, kept]), baseline)[:, target]
     return logits[0] - logits[1:]
 
 
 def leave_one_out(model: VideoModel, clips: Tensor, targets: Tensor) -> Tensor:
-    """The drop without each tubelet, over its pixels."""
+    """The drop with the background in place of each tubelet, over its pixels."""
     pairs = zip(clips.split(1), targets.tolist(), strict=True)
-    return spread(torch.stack([drops(model, clip, target) for clip, target in pairs]), clips)
+    found = [drops(model, clip, target, "background") for clip, target in pairs]
+    return spread(torch.stack(found), clips)
 
 
 def gradient(model: VideoModel, clips: Tensor, targets: Tensor) -> Tensor:

@@ -8,7 +8,7 @@
 Transformers of two kinds, each trained from several seeds on planted videos, are asked by every
 preset of LRP, by the gradient, gradient x input, attention rollout and leaving tubelets out, on
 fresh clips that they get right. The attributions are held against the frames and pixels that were
-planted, and against what the model does without a tubelet. With --atr the relevance matrices of the
+planted, and against what the model does without tubelets. With --atr the relevance matrices of the
 same models, and of 3D networks beside them. Each model and method is a line in a file, so a run
 that is stopped goes on; --report writes results/transformer_relevance.md and .png from what is
 there.

@@ -8,11 +8,12 @@ from pathlib import Path
 from transformer_methods import BLOCK
 from transformer_ranges import MEASURES as RANGES
 from transformer_rows import Place, Row, Rows, cell
-from transformer_scores import LOWER, MEASURES, PER_STEP
+from transformer_scores import DOES, LOWER, MEASURES, PER_STEP
 from transformer_training import FRAMES, LEARNED, SIZE, table
 
-MAIN = ("frames", "pixels", "left_out", "deletion", "insertion", "between")
+MAIN = ("frames", "pixels", *(f"{name}, background" for name in DOES))
 OTHERS = ("frames_by_size", "pixels_by_size", "kept", "ratio")
+GREY = tuple(f"{name}, grey" for name in DOES)
 PEERS = ("TemporalGradient", "gradient x input", "attention rollout")
 
 TEXT = [
@@ -21,13 +22,14 @@ TEXT = [
     "is the sum over its pixels. AP is the average precision with which scores find what was "
     "planted: the frames that decide, and the pixels where the cue can be seen; on `motion` every "
     "frame decides. *Rank correlation*: Spearman's, over tubelets, of scores with the drop of the "
-    "target's logit when the tubelet is 0, a mid-grey. *Deletion* and *insertion*: area under the "
-    f"target's probability as tubelets are greyed, or put back on grey, {PER_STEP} at a time, the "
-    "highest scores first (deletion: less is better). *Insertion less deletion*: the area between "
-    "the same two curves of the logit. Leaving one out is what the rank correlation and, nearly, "
-    "deletion ask for, so it is an upper bound and no rival. *By size* ranks by magnitudes instead "
-    "of signed sums. *Sum over logit* is 1 where all relevance arrives at the pixels, and *sizes "
-    "over logit* how much of it cancels: 1 is nothing.",
+    "target's logit when a tubelet is replaced by the background, the median over time of its "
+    "pixels. *Deletion* and *insertion*: area under the target's probability as tubelets give way "
+    f"to the background, or come back on it, {PER_STEP} at a time, the highest scores first "
+    "(deletion: less is better). *Insertion less deletion*: the area between the same two curves "
+    "of the logit. *Leaving one out* is what the rank correlation asks for: an upper "
+    "bound and no rival. *By size* ranks by magnitudes instead of signed sums. *Sum over logit* is "
+    "1 where all relevance arrives at the pixels, and *sizes over logit* how much of it cancels: 1 "
+    "is nothing.",
     "",
     "Means with 95 % intervals: models are drawn again, and clips within them (the hierarchical "
     "bootstrap of `temporal_attr.measures`). Each interval stands by itself: of comparisons in "
@@ -171,6 +173,14 @@ def page(folder: Path, relevance: Sequence[Row], matrices: Sequence[Row], image:
         for peer in PEERS:
             lines += [*changes_table(rows, rows.places, peer), ""]
         lines += ["## By size, and what arrives", "", *values_table(rows, rows.places, OTHERS), ""]
+        lines += [
+            "## With grey in place of the background",
+            "",
+            "Grey tubelets are new to a model, and change its logit wherever they are.",
+            "",
+            *values_table(rows, rows.places, GREY),
+            "",
+        ]
         for place in rows.places:
             lines += [f"## {place[0]}, {place[1]}", "", *values_table(rows, [place], MAIN), ""]
     lines += ranges_part(matrices, image)

@@ -11,7 +11,7 @@ import torch
 from scipy.stats import rankdata, spearmanr
 from torch import Tensor
 from train_zoo import TEST_SEED, values
-from transformer_methods import Method, drops, logits_of, tubelets
+from transformer_methods import BASELINES, Method, drops, logits_of, tubelets
 from tsr_scores import areas
 
 from temporal_attr.models import VideoModel
@@ -22,31 +22,39 @@ BATCH = 20
 PER_STEP = 3
 """Tubelets that are taken away, or put back, at once."""
 
-MEASURES = {
-    "frames": "AP of frames",
-    "pixels": "AP of pixels",
+DOES = {
     "left_out": "rank correlation with leaving out",
     "deletion": "deletion",
     "insertion": "insertion",
     "between": "insertion less deletion, logits",
+}
+"""What is measured against what the model does without tubelets, for each baseline."""
+
+MEASURES = {
+    "frames": "AP of frames",
+    "pixels": "AP of pixels",
+    **{f"{name}, {other}": title for other in BASELINES for name, title in DOES.items()},
     "frames_by_size": "AP of frames, by size",
     "pixels_by_size": "AP of pixels, by size",
     "kept": "sum over logit",
     "ratio": "sizes over logit",
 }
 """What is measured, and its heading."""
-LOWER = ("deletion",)
+LOWER = tuple(f"deletion, {other}" for other in BASELINES)
 """Those of which less is better."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """A planted clip that the model gets right, and what leaving out a tubelet does to it."""
+    """A planted clip that the model gets right, and what leaving out each tubelet does to it.
+
+    The drops are by the baseline.
+    """
 
     video: PlantedVideo
     clip: Tensor
     logit: float
-    drops: Tensor
+    drops: dict[str, Tensor]
 
 
 def questions(model: VideoModel, task: Task, seed: int, count: int) -> Iterator[Question]:
@@ -58,11 +66,18 @@ def questions(model: VideoModel, task: Task, seed: int, count: int) -> Iterator[
         with torch.no_grad():
             logits = model(clip)[0]
         if int(logits.argmax()) == video.label:
-            own = drops(model, clip, video.label)
-            yield Question(video, clip, float(logits[video.label]), own)
+            yield question_of(model, video, clip)
             found += 1
         if found == count:
             return
+
+
+def question_of(model: VideoModel, video: PlantedVideo, clip: Tensor) -> Question:
+    """What is asked of one clip."""
+    with torch.no_grad():
+        logit = float(model(clip)[0, video.label])
+    own = {other: drops(model, clip, video.label, other) for other in BASELINES}
+    return Question(video, clip, logit, own)
 
 
 def average_precision(scores: Tensor, truth: np.ndarray) -> float:
@@ -78,7 +93,9 @@ def by_tubelet(scores: Tensor, clip: Tensor) -> Tensor:
     return sums.index_add(0, numbers, scores.double().flatten())
 
 
-def curves(model: VideoModel, question: Question, scores: Tensor) -> dict[str, float]:
+def curves(
+    model: VideoModel, question: Question, scores: Tensor, baseline: str
+) -> dict[str, float]:
     """Areas under the target's probability as tubelets go, or come, in the order of scores.
 
     The last is the area between the two curves of the logit: what is put back first minus what is
@@ -89,7 +106,7 @@ def curves(model: VideoModel, question: Question, scores: Tensor) -> dict[str, f
     place[order] = torch.arange(len(order))
     counts = torch.tensor([*range(0, len(order), PER_STEP), len(order)])[:, None]
     kept = torch.cat([place >= counts, place < counts])
-    logits = logits_of(model, question.clip, kept)
+    logits = logits_of(model, question.clip, kept, baseline)
     target = question.video.label
     shares = (counts[:, 0] / len(order)).double()
 
@@ -98,7 +115,8 @@ def curves(model: VideoModel, question: Question, scores: Tensor) -> dict[str, f
 
     gone, come = area(logits.softmax(1)[:, target])
     gone_logit, come_logit = area(logits[:, target])
-    return {"deletion": gone, "insertion": come, "between": come_logit - gone_logit}
+    found = {"deletion": gone, "insertion": come, "between": come_logit - gone_logit}
+    return {f"{name}, {baseline}": number for name, number in found.items()}
 
 
 def measured(
@@ -131,9 +149,10 @@ def scored(
         found["frames_by_size"] = average_precision(magnitudes, video.deciding_frames)
     found["pixels"] = average_precision(signed, video.region)
     found["pixels_by_size"] = average_precision(sizes, video.region)
-    if sums.std() > 0 and question.drops.std() > 0:
-        found["left_out"] = float(spearmanr(sums.numpy(), question.drops.numpy()).statistic)
-    found |= curves(model, question, sums)
+    for other, left_out in question.drops.items():
+        if sums.std() > 0 and left_out.std() > 0:
+            found[f"left_out, {other}"] = float(spearmanr(sums, left_out).statistic)
+        found |= curves(model, question, sums, other)
     if has_sign:
         found["kept"] = float(attribution.double().sum()) / question.logit
         found["ratio"] = float(attribution.double().abs().sum()) / abs(question.logit)

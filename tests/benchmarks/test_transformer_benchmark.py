@@ -139,38 +139,38 @@ def test_rollout_multiplies_the_attention_of_all_layers(methods, name):
             np.testing.assert_allclose(tubelet_sums(own), expected.numpy(), rtol=1e-4)
 
 
-def test_drops_are_those_without_each_tubelet(methods):
+@pytest.mark.parametrize("baseline", ["background", "grey"])
+def test_drops_are_those_without_each_tubelet(methods, baseline):
     model, clip = transformer("divided-transformer"), clips(1)
-    found = methods.drops(model, clip, 2)
+    found = methods.drops(model, clip, 2, baseline)
+    # The lower of the two in the middle, of four frames.
+    background = clip.sort(1).values[:, 1:2].expand_as(clip)
+    other = background if baseline == "background" else 0 * clip
     with torch.no_grad():
         for number in range(8):
             t, row, column = np.unravel_index(number, GRID)
             without = clip.clone()
-            without[:, 2 * t : 2 * t + 2, :, 8 * row : 8 * row + 8, 8 * column : 8 * column + 8] = 0
+            part = (0, slice(2 * t, 2 * t + 2), slice(None))
+            part += (slice(8 * row, 8 * row + 8), slice(8 * column, 8 * column + 8))
+            without[part] = other[part]
             drop = (model(clip) - model(without))[0, 2]
             # Single precision, of logits of about 1.
             torch.testing.assert_close(found[number], drop, rtol=0, atol=1e-5)
-    spread = methods.leave_one_out(model, clip, torch.tensor([2]))
-    np.testing.assert_allclose(tubelet_sums(spread[0]), found.numpy(), atol=1e-5)
-
-
-def asked(scores, model, video, clip):
-    with torch.no_grad():
-        logit = float(model(clip)[0, video.label])
-    drops = scores.drops(model, clip, video.label)
-    return scores.Question(video, clip, logit, drops)
+    if baseline == "background":
+        spread = methods.leave_one_out(model, clip, torch.tensor([2]))
+        np.testing.assert_allclose(tubelet_sums(spread[0]), found.numpy(), atol=1e-5)
 
 
 def test_of_a_linear_model_gradient_x_input_is_what_each_tubelet_adds(methods, scores):
     model, clip = linear(), clips(1)
     video = Order(frames=FRAMES, size=SIZE, distance=2).sample(0)
-    question = asked(scores, model, video, clip)
+    question = scores.question_of(model, video, clip)
     method = methods.Method(methods.gradient_input)
     (found,) = zip(*scores.measured(model, method, [question]).values(), strict=True)
     found = dict(zip(scores.MEASURES, found, strict=True))
-    assert found["left_out"] == pytest.approx(1)
+    assert found["left_out, grey"] == pytest.approx(1)
     # The logit without the k tubelets that add most, and with these alone.
-    added = -np.sort(-question.drops.double().numpy())
+    added = -np.sort(-question.drops["grey"].double().numpy())
     constant = question.logit - added.sum()
     counts = [*range(0, 8, scores.PER_STEP), 8]
     gone = [constant + added[k:].sum() for k in counts]
@@ -178,7 +178,7 @@ def test_of_a_linear_model_gradient_x_input_is_what_each_tubelet_adds(methods, s
     shares = np.array(counts) / 8
     expected = np.trapezoid(come, shares) - np.trapezoid(gone, shares)
     assert expected > 0.1
-    assert found["between"] == pytest.approx(expected, abs=1e-4)
+    assert found["between, grey"] == pytest.approx(expected, abs=1e-4)
     bias = model.model[1].bias[video.label].item()
     assert found["kept"] == pytest.approx(1 - bias / question.logit, abs=1e-4)
     gradient = methods.Method(methods.gradient, signed=False)
@@ -189,7 +189,7 @@ def test_scores_that_are_the_truth_have_an_average_precision_of_1(methods, score
     model, clip = linear(), clips(1)
     video = Order(frames=FRAMES, size=SIZE, distance=2, duration=1).sample(0)
     assert not video.deciding_frames.all()
-    question = asked(scores, model, video, clip)
+    question = scores.question_of(model, video, clip)
     truth = torch.from_numpy(video.region).float()[None, :, None].expand_as(clip)
     oracle = scores.measured(model, methods.Method(lambda *_: truth), [question])
     opposite = scores.measured(model, methods.Method(lambda *_: -truth), [question])
@@ -202,7 +202,9 @@ def test_scores_that_are_the_truth_have_an_average_precision_of_1(methods, score
 
 def test_frames_are_not_judged_where_all_decide(methods, scores):
     model, clip = linear(), clips(1)
-    question = asked(scores, model, Motion(frames=FRAMES, size=SIZE, classes=2).sample(0), clip)
+    question = scores.question_of(
+        model, Motion(frames=FRAMES, size=SIZE, classes=2).sample(0), clip
+    )
     found = scores.measured(model, methods.Method(methods.gradient_input), [question])
     assert found["frames"] == found["frames_by_size"] == [None]
 
