@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
+from weakref import WeakSet
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from temporal_attr._errors import OptionError
 from temporal_attr._run import RunContext
 from temporal_attr._typing import ClipTensor, PerExample
 from temporal_attr.models import VideoModel
-from temporal_attr.relevance import AuditLog, Composite, Trace, trace
+from temporal_attr.relevance import AuditLog, Composite, Trace, composites, trace
 
 LARGEST_RATIO = 100.0
 """Magnitudes of relevance over the logit, above which a summary warns that pixels mean nothing.
@@ -27,24 +29,38 @@ SINKS_SHOWN = 4
 """How many sinks a summary names."""
 
 
+@dataclass(frozen=True)
+class Traced:
+    """A traced pass, and the rules that it was traced by.
+
+    Attributes:
+        trace: The pass.
+        rules: What a result calls them.
+    """
+
+    trace: Trace
+    rules: str
+
+
 def traced(
     model: VideoModel | Callable[..., Any],
     forward: Callable[[Tensor], Tensor | tuple[Tensor, Any]],
     clip: ClipTensor,
-    composite: Composite,
+    composite: Composite | None,
     run: RunContext,
     *,
     sinks: bool = False,
     log: AuditLog | None = None,
-) -> Trace:
+) -> Traced:
     """Run something that a model computes, with pixel bounds from the model's normalization.
 
     Args:
         model: Whose normalization gives the bounds, and whose submodules an error names.
         forward: From the clip to an output of any shape, or to a pair of it and something else.
         clip: `(batch, time, channel, height, width)`.
-        composite: The rules.
-        run: Counts the pass.
+        composite: The rules; None for those that were found best for models like this one:
+            `composites.transformer()` where there is attention, else `composites.paper()`.
+        run: Counts the passes.
         sinks: Keep account of relevance that goes to anything but the clip.
         log: Where what happens at each function is written down.
     """
@@ -53,9 +69,29 @@ def traced(
     if normalization is not None:
         black = torch.zeros_like(clip[:1, :1, :, :1, :1])
         bounds = normalization.apply(black), normalization.apply(black + 1)
-    found = trace(forward, clip, bounds, composite, model, logits=True, sinks=sinks, log=log)
-    run.ran(forward=clip.shape[0] * clip.shape[1])
-    return found
+
+    def run_by(rules: Composite) -> Trace:
+        if log is not None:
+            log.clear()
+        found = trace(forward, clip, bounds, rules, model, logits=True, sinks=sinks, log=log)
+        run.ran(forward=clip.shape[0] * clip.shape[1])
+        return found
+
+    if composite is not None:
+        return Traced(run_by(composite), "as given")
+    # Modules are few and stay; a function may be made anew for each call.
+    known = isinstance(model, nn.Module) and model in _ATTENDING
+    if not known:
+        found = run_by(composites.paper())
+        if not found.attends:
+            return Traced(found, "composites.paper()")
+        if isinstance(model, nn.Module):
+            _ATTENDING.add(model)
+    return Traced(run_by(composites.transformer()), "composites.transformer()")
+
+
+_ATTENDING: WeakSet[nn.Module] = WeakSet()
+"""Models that were seen to have attention, whose rules need not be found out again."""
 
 
 def relevance_ratio(magnitude: PerExample, start: PerExample) -> PerExample:
@@ -109,18 +145,28 @@ def sink_lines(sinks: Mapping[str, float], start: float) -> list[str]:
     return [f"of {start:.3g}, to sinks: {shown}" + (f" and {rest} more" if rest > 0 else "")]
 
 
-def require_composite(composite: Composite | None) -> Composite:
-    """The rules themselves, or the default ones.
+def rules_line(rules: str) -> list[str]:
+    """What a summary says of rules that nobody gave.
+
+    Example:
+        >>> rules_line("composites.transformer()"), rules_line("as given")
+        (['rules: composites.transformer(), as the model has attention'], [])
+    """
+    if "transformer" not in rules:
+        return []
+    return [f"rules: {rules}, as the model has attention"]
+
+
+def require_composite(composite: Composite | None) -> Composite | None:
+    """The rules themselves; None where they are to be chosen.
 
     Raises:
         OptionError: If these are no rules.
     """
-    if composite is None:
-        return Composite()
-    if not isinstance(composite, Composite):
+    if composite is not None and not isinstance(composite, Composite):
         raise OptionError(
             "composite to be a Composite",
             repr(composite),
-            "See temporal_attr.relevance; Composite() has the default rules.",
+            "See temporal_attr.relevance; Composite() has the rules of the ATR paper.",
         )
     return composite

@@ -57,6 +57,10 @@ class AuditLog:
         self._model = model
         self._notes: list[Callable[[], AuditedCall | None]] = []
 
+    def clear(self) -> None:
+        """Forget a forward pass, before another one."""
+        self._notes.clear()
+
     def calls(self) -> tuple[AuditedCall, ...]:
         """The calls that relevance reached, in the order of the forward pass."""
         return tuple(call for note in self._notes if (call := note()) is not None)

@@ -26,7 +26,7 @@ _CHOICES = {
 
 @dataclass(frozen=True)
 class Composite:
-    """The rule of each kind of operation; the default is that of the ATR paper.
+    """The rule of each kind of operation; without arguments those of the ATR paper.
 
     :cite:t:`fan2022`, section 3.1: z+ in convolutions and linear layers, z^B at the input, epsilon
     in pooling, identity for batch norm and activations. With it all relevance is propagated: what

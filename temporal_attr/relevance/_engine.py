@@ -69,6 +69,7 @@ class RelevanceMode(TorchFunctionMode):
         self._log = log
         self._layers_seen = False
         self._pixels_read = False
+        self.attends = False
 
     def __torch_function__(
         self,
@@ -156,6 +157,7 @@ class RelevanceMode(TorchFunctionMode):
     def _run_by_rule(self, met: Intercepted, data: tuple[Tensor, ...]) -> Any:  # noqa: ANN401
         """Compute the output, give it a node that splits relevance, and note what is known."""
         call = self._call(met, data)
+        self.attends = self.attends or (met.name in PRODUCTS and bool(call.held))
         handled = self._handled(call)
         output = propagate(self._node(handled, met.name))
         if not isinstance(output, Tensor):

@@ -38,6 +38,7 @@ class Trace:
         beside: What else the forward pass returned.
         from_probabilities: Whether `output` are the logits before the softmax or sigmoid that the
             forward pass ended in: relevance starts there.
+        attends: Whether attention weights that were held constant were multiplied with values.
 
     Example:
         Of two units one supports the output and one opposes it; z+ follows the first, and contrast
@@ -60,6 +61,7 @@ class Trace:
     _last_layers: LastLayers
     beside: Any = None
     from_probabilities: bool = False
+    attends: bool = False
     _sinks: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
@@ -216,7 +218,9 @@ def trace(
         )
     compute_splits(output)
     leaves = {} if kept is None else kept.leaves
-    return Trace(output, leaf, LastLayers(output), beside, output is not given, leaves)
+    return Trace(
+        output, leaf, LastLayers(output), beside, output is not given, mode.attends, leaves
+    )
 
 
 def eagerly() -> AbstractContextManager[None]:

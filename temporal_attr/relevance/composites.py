@@ -15,7 +15,7 @@ __all__ = ["absolute", "attnlrp", "cp_lrp", "gamma", "paper", "transformer"]
 
 
 def paper() -> Composite:
-    """The default: that of the ATR paper :cite:p:`fan2022`, with attention weights held constant.
+    """The default of models without attention: that of the ATR paper :cite:p:`fan2022`.
 
     z+ in convolutions, linear layers and the product of attention weights with values, z^B at the
     input, sums split in proportion.
@@ -28,7 +28,7 @@ def paper() -> Composite:
 
 
 def transformer() -> Composite:
-    """z+ everywhere, sums and means split by magnitudes: relevance never grows.
+    """The default of models with attention: z+, sums and means by what is positive or large.
 
     Like `paper`, but residual sums give each branch its part by magnitude and means count positive
     contributions only, so that no part is larger than the whole.

@@ -181,6 +181,27 @@ def test_sinks_of_a_batch_are_those_of_its_clips():
     )
 
 
+def test_rules_that_nobody_gave_are_those_for_attention_where_there_is_some():
+    clip = torch.rand(1, 4, 3, 16, 16)
+    attends = build_model("tubelet-transformer", classes=4, frames=4, size=16).eval()
+    for _ in range(2):
+        found = LRP(attends).explain(clip, 1)
+        assert found.rules == "composites.transformer()"
+        assert "rules: composites.transformer(), as the model has attention" in found.summary()
+        asked = LRP(attends, composites.transformer()).explain(clip, 1)
+        assert asked.rules == "as given"
+        assert torch.equal(found.attribution, asked.attribution)
+    assert ContrastiveLRPTemporal(attends).explain(clip, 1).rules == found.rules
+    plain = build_model("tam2d", classes=4, widths=(4, 8)).eval()
+    found = LRP(plain).explain(clip, 1)
+    assert found.rules == "composites.paper()"
+    assert torch.equal(found.attribution, LRP(plain, Composite()).attribute(clip, 1))
+    log = LRP(build_model("tubelet-transformer", classes=4, frames=4, size=16).eval()).audit(
+        clip, 1
+    )
+    assert {call.rule for call in log.calls if call.function == "add"} == {"magnitude"}
+
+
 def test_contrast_takes_sinks_from_sinks():
     model = build_model("tubelet-transformer", classes=4, frames=4, size=16).double().eval()
     lively(model)

@@ -41,7 +41,7 @@ class TimestepRequest:
         model: Whose timesteps add up to its prediction.
         clip: `(batch, time, channel, height, width)`.
         target: In any of Captum's forms.
-        composite: The rules.
+        composite: The rules; None for those found best for models like it.
         contrastive: Whether what opposes the target is subtracted.
         rows: Timesteps whose relevance of pixels is kept.
         rows_per_backward: Timesteps in one backward pass.
@@ -50,7 +50,7 @@ class TimestepRequest:
     model: VideoModel
     clip: ClipTensor
     target: TargetLike
-    composite: Composite
+    composite: Composite | None
     contrastive: bool
     rows: tuple[int, ...]
     rows_per_backward: int | None
@@ -71,6 +71,7 @@ class TimestepRelevance:
     sink_relevance: StepScores
     row_relevance: Float[Tensor, "batch rows time channel height width"] | None
     frames_per_step: int
+    rules: str
 
 
 PER_EXAMPLE = (
@@ -93,6 +94,7 @@ class _Steps:
 
     Attributes:
         trace: Its output is `(batch, steps, classes)`.
+        rules: What the rules are called.
         weights: Of the timesteps.
         clip_logits: Of the clip.
         target: The class of each example.
@@ -100,6 +102,7 @@ class _Steps:
     """
 
     trace: Trace
+    rules: str
     weights: StepWeights
     clip_logits: Logits
     target: Target
@@ -191,6 +194,7 @@ def timestep_relevance(request: TimestepRequest, run: RunContext) -> TimestepRel
         sink_relevance=found.sinks.unflatten(1, (-1, merged)).sum(2),
         row_relevance=torch.stack(pixels, 1) if pixels else None,
         frames_per_step=frames_per_step,
+        rules=steps.rules,
     )
 
 
@@ -215,13 +219,14 @@ def _traced_steps(request: TimestepRequest, clip: ClipTensor, run: RunContext) -
         steps = request.model.frame_logits(clip)
         return steps.logits, steps.weights
 
-    trace = traced(request.model, forward, clip, request.composite, run, sinks=True)
+    by = traced(request.model, forward, clip, request.composite, run, sinks=True)
+    trace = by.trace
     known = FrameLogits(trace.output.detach(), trace.beside.detach())
     clip_logits = known.clip_logits()
     target = resolve_target(request.target, clip_logits)
     index = target[:, None, None].expand(-1, known.logits.shape[1], 1)
     logits = known.logits.gather(2, index).squeeze(2)
-    return _Steps(trace, known.weights, clip_logits, target, logits)
+    return _Steps(trace, by.rules, known.weights, clip_logits, target, logits)
 
 
 def _propagated(

@@ -193,6 +193,7 @@ class ContrastiveLRPTemporal(VideoMethod, GradientAttribution):  # type: ignore[
             row_error=found.row_error,
             relevance_ratio=found.relevance_ratio,
             sink_relevance=found.sink_relevance,
+            rules=found.rules,
             rows=request.rows,
             row_relevance=found.row_relevance,
             contrastive=self.contrastive,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from temporal_attr._activation import output_name
 from temporal_attr._typing import PerExample, StepMatrix, StepScores, StepWeights
-from temporal_attr.attributions._relevance import ratio_lines
+from temporal_attr.attributions._relevance import ratio_lines, rules_line
 from temporal_attr.attributions._results import Result
 
 
@@ -39,6 +39,7 @@ class ContrastiveLRPTemporalResult(Result):
             about 1 where nothing cancels; see `LRPResult`. NaN where all logits are 0.
         sink_relevance: `(batch, steps)`, what of each timestep's logit went to anything but the
             clip, such as a class token (see `LRPResult.sinks`); no part of the matrix.
+        rules: Which composite it was; "as given" if one was.
         rows: The timesteps whose relevance of pixels was asked for.
         row_relevance: `(batch, rows, time, channel, height, width)`; None if it was not asked for.
         contrastive: Whether what opposes the target was subtracted.
@@ -73,6 +74,7 @@ class ContrastiveLRPTemporalResult(Result):
     sigma: float
     frames_per_step: int
     sink_relevance: StepScores | None = None
+    rules: str = "as given"
 
     def _details(self, example: int) -> list[str]:
         known = ~self.ranges[example].isnan()
@@ -95,4 +97,5 @@ class ContrastiveLRPTemporalResult(Result):
             sunk = self.sink_relevance[example].sum().item()
             held += f"; {sunk:.3g} went to constants and losses (see LRP.explain(...).sinks)"
         ratio = self.relevance_ratio[example].item()
-        return [said, held, *ratio_lines(ratio, output_name(self.activation))]
+        ratios = ratio_lines(ratio, output_name(self.activation))
+        return [said, held, *ratios, *rules_line(self.rules)]

@@ -27,14 +27,14 @@ class RelevanceRequest:
         clip: `(batch, time, channel, height, width)`.
         target: In any of Captum's forms.
         arguments: Handed to the model after the clip.
-        composite: The rules.
+        composite: The rules; None for those found best for models like it.
     """
 
     model: VideoModel | Callable[..., Any]
     clip: ClipTensor
     target: TargetLike
     arguments: tuple[Any, ...]
-    composite: Composite
+    composite: Composite | None
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ class ClipRelevance:
         target: The classes explained.
         sinks: By name, what each got of anything but the clip, `(batch,)`; empty if not asked for.
         from_probabilities: Whether the model returns probabilities, made of these logits.
+        rules: What the rules are called.
     """
 
     relevance: ClipTensor
@@ -54,6 +55,7 @@ class ClipRelevance:
     target: Target
     sinks: dict[str, PerExample]
     from_probabilities: bool
+    rules: str
 
 
 def clip_relevance(
@@ -69,7 +71,10 @@ def clip_relevance(
         def forward(clip: Tensor) -> Tensor:
             return model_logits(request.model, (clip,), request.arguments)
 
-        found = traced(request.model, forward, clip, request.composite, run, sinks=sinks, log=log)
+        traced_by = traced(
+            request.model, forward, clip, request.composite, run, sinks=sinks, log=log
+        )
+        found = traced_by.trace
         logits = found.output.detach()
         target = resolve_target(request.target, logits)
         at_output = torch.zeros_like(logits)
@@ -80,7 +85,9 @@ def clip_relevance(
             relevance, taken = found.relevance(at_output).contiguous(), {}
         run.ran(backward=clip.shape[0] * clip.shape[1])
         run.took("whole")
-        return ClipRelevance(relevance, logits, target, taken, found.from_probabilities)
+        return ClipRelevance(
+            relevance, logits, target, taken, found.from_probabilities, traced_by.rules
+        )
 
 
 def _by_example(found: Trace, at_output: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

@@ -48,9 +48,11 @@ class LRP(VideoMethod, GradientAttribution):  # type: ignore[misc]
     Args:
         model: A `VideoModel` (see `temporal_attr.wrap`), or a function of clips
             `(batch, time, channel, height, width)` that returns logits `(batch, classes)`.
-        composite: Which rule for which operation; by default `Composite()`, the rules of
-            :cite:t:`fan2022`. Their rule at the input, z^B, takes its bounds from the model's
-            normalization; for a model without one, give them
+        composite: Which rule for which operation. By default those that were found best
+            (docs/relevance.md): `composites.paper()`, the rules of :cite:t:`fan2022`, and for
+            models with attention `composites.transformer()`; the result says which. Their rule at
+            the input, z^B, takes its bounds from the model's normalization; for a model without
+            one, give them
             (`Composite(input=Box(low=..., high=...))`) or do without (`Composite(input=None)`).
         activation: What turns the model's outputs into the probabilities that a result shows; see
             `TemporalGradient`.
@@ -194,6 +196,7 @@ class LRP(VideoMethod, GradientAttribution):  # type: ignore[misc]
             relevance_ratio=relevance_ratio(found.relevance.flatten(1).abs().sum(1), explained),
             sinks={name: got.to(explained) for name, got in found.sinks.items()},
             from_probabilities=found.from_probabilities,
+            rules=found.rules,
         )
 
     def audit(

@@ -8,7 +8,7 @@ import torch
 
 from temporal_attr._activation import output_name
 from temporal_attr._typing import PerExample
-from temporal_attr.attributions._relevance import ratio_lines, sink_lines
+from temporal_attr.attributions._relevance import ratio_lines, rules_line, sink_lines
 from temporal_attr.attributions._results import PixelResult
 
 
@@ -31,6 +31,7 @@ class LRPResult(PixelResult):
             ("softmax in ..." by its Taylor rule, "epsilon in ..."), with either sign.
         from_probabilities: Whether the model ends in a softmax or sigmoid. The logits before it
             are explained, and shown here.
+        rules: Which composite it was; "as given" if one was.
 
     Example:
         >>> import torch
@@ -46,6 +47,7 @@ class LRPResult(PixelResult):
     relevance_ratio: PerExample
     sinks: dict[str, PerExample] = field(default_factory=dict)
     from_probabilities: bool = False
+    rules: str = "as given"
 
     @property
     def lost(self) -> PerExample:
@@ -71,6 +73,7 @@ class LRPResult(PixelResult):
         gone = {name: got[example].item() for name, got in self.sinks.items()}
         lines += sink_lines(gone, self.logits[example, self.target[example]].item())
         lines += ratio_lines(self.relevance_ratio[example].item(), output_name(self.activation))
+        lines += rules_line(self.rules)
         if self.from_probabilities:
             lines.append("the model returns probabilities; the logits before them are explained")
         if scores.any():
