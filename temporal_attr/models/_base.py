@@ -30,6 +30,9 @@ class FrameLogits:
         logits: `(batch, steps, classes)`.
         weights: `(steps,)`, summing to 1. Where the model's `exactness` is `"linear"` or
             `"frozen"`, the weighted sum over steps is the clip's logits.
+        rest: `(batch, classes)`, of a split that is `"frozen"`: the part of the clip's logits that
+            belongs to no timestep, such as what a class token had gathered before the last block,
+            and biases. Every timestep's logits contain it. None where no such part is told apart.
 
     Example:
         >>> import torch
@@ -40,6 +43,17 @@ class FrameLogits:
 
     logits: StepLogits
     weights: StepWeights
+    rest: Logits | None = None
+
+    def rest_share(self) -> Logits | None:
+        """How much of the clip's logits belongs to no timestep, from 0 to 1; None without `rest`.
+
+        The rest over the rest and what the timesteps add to it, in absolute values.
+        """
+        if self.rest is None:
+            return None
+        rest, timed = self.rest.abs(), (self.clip_logits() - self.rest).abs()
+        return rest / (rest + timed)
 
     def clip_logits(self) -> Logits:
         """The weighted sum over timesteps."""
@@ -64,6 +78,7 @@ class VideoModel(nn.Module, ABC):
         frames_per_step: Input frames from one timestep to the next.
         merged_steps: Timesteps that make one prediction together, where pathways of a model tick
             at different rates; 1 for all others.
+        clip_frames: How many frames a clip must have, where the model takes no other number.
         preprocessing: What turns decoded frames into the model's input values, if known.
         class_names: What its classes are called, in their order; empty if not known. Results carry
             them into summaries, pictures and tables.
@@ -94,6 +109,7 @@ class VideoModel(nn.Module, ABC):
     exactness: Exactness = "linear"
     frames_per_step: int = 1
     merged_steps: int = 1
+    clip_frames: int | None = None
 
     def __init__(self, preprocessing: Preprocessing | None = None) -> None:
         super().__init__()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -14,12 +13,13 @@ from temporal_attr._errors import FrameLogitsError, ModelError
 from temporal_attr._require import require_count
 from temporal_attr._typing import ClipTensor, Features, Logits, StepWeights
 from temporal_attr.clips import Preprocessing
-from temporal_attr.models._base import FrameLogits, RunStage, VideoModel, is_affine
+from temporal_attr.models._base import FrameLogits, RunStage, is_affine
+from temporal_attr.models._parts import WholeAndParts
 
 Volume = Float[Tensor, "batch channel steps height width"]
 
 
-class Conv3D(VideoModel):
+class Conv3D(WholeAndParts):
     """A network over `(batch, channel, time, height, width)`, pooled over space and time.
 
     `forward` calls the model itself. Its timesteps are found from the parts you name: `stages`
@@ -59,6 +59,10 @@ class Conv3D(VideoModel):
     """
 
     layout = "batch channel time height width"
+    remedy = (
+        "Name every submodule between input and pool, in order; where the model's forward does "
+        "more than call them, subclass VideoModel."
+    )
 
     def __init__(
         self,
@@ -69,18 +73,15 @@ class Conv3D(VideoModel):
         frames_per_step: int = 1,
         preprocessing: Preprocessing | None = None,
     ) -> None:
-        super().__init__(preprocessing)
+        super().__init__(model, preprocessing)
         require_count("frames_per_step", frames_per_step, 1)
-        self.model = model
         self.frames_per_step = frames_per_step
         # Names, not modules: a module would be registered as a child a second time.
         self._names = (tuple(stages), pool, classifier)
-        self._parts_checked = False
         if self.stages and self._classifier is not None and not is_affine(self._classifier):
             self.exactness = "none"
         if self._pool is not None:
             _require_mean(self._pool)
-        self._adopt_mode(model)
 
     @property
     def stages(self) -> tuple[Callable[[Tensor], Tensor], ...]:
@@ -97,11 +98,6 @@ class Conv3D(VideoModel):
         name = self._names[2]
         return None if name is None else _part(self.model, name)
 
-    def forward(self, clip: ClipTensor) -> Logits:
-        """The model's own output."""
-        logits: Tensor = self.model(self.to_layout(clip))
-        return logits
-
     def features(self, clip: ClipTensor, run: RunStage = lambda stage, x: stage(x)) -> Features:
         """The last feature map `(batch, channel, steps, height, width)`."""
         if not self.stages or self._classifier is None:
@@ -111,7 +107,6 @@ class Conv3D(VideoModel):
                 'Name them, such as Conv3D(model, stages=["stem", "layer1"], pool="avgpool", '
                 'classifier="fc"); or use a model that wrap() recognises.',
             )
-        self._check_parts(clip)
         return super().features(clip, run)
 
     def head(self, features: Features) -> Logits:
@@ -136,53 +131,6 @@ class Conv3D(VideoModel):
         rows = volume.permute(0, 2, 3, 4, 1)
         scores = self._classifier(rows.flatten(0, 3)).unflatten(0, rows.shape[:-1])
         return scores.mean((2, 3))
-
-    def _check_parts(self, clip: Tensor) -> None:
-        if self._parts_checked or any(part.training for part in self.model.modules()):
-            return
-        self._parts_checked = self.agrees_with_parts(clip)
-
-    @torch.no_grad()
-    def agrees_with_parts(self, clip: ClipTensor) -> bool:
-        """Whether the named parts were seen to make up the model; not, if it gives no numbers.
-
-        Args:
-            clip: Of which the first example is looked at, in evaluation mode.
-
-        Raises:
-            ModelError: If their output differs, or their timesteps are not as many as was said.
-        """
-        # Copies, because the model may work in place.
-        first = clip[:1].detach()
-        whole = self(first.clone())
-        volume = self._through_stages(first.clone(), lambda stage, x: stage(x))
-        candidates = [self.head(volume)]
-        if self.exactness == "linear":
-            candidates.append(self.frame_head(volume).clip_logits())
-        if not whole.isfinite().all():
-            return False
-        # These differ in the order of a few sums; a missing layer differs in the first digits.
-        digits = 1e-3 if whole.dtype in (torch.float32, torch.float64) else 3e-2
-        for parts in candidates:
-            scale = whole.abs().median()
-            if whole.shape != parts.shape or not torch.allclose(
-                whole, parts, digits, digits * scale
-            ):
-                raise ModelError(
-                    f"stages, pool and classifier that make up {type(self.model).__name__}",
-                    "parts whose output differs from the model's",
-                    "Name every submodule between input and pool, in order; where the model's "
-                    "forward does more than call them, subclass VideoModel.",
-                )
-        steps = volume.shape[2]
-        if abs(steps - first.shape[1] / self.frames_per_step) >= 1:
-            raise ModelError(
-                f"about {first.shape[1] / self.frames_per_step:g} timesteps for "
-                f"{first.shape[1]} frames at frames_per_step={self.frames_per_step}",
-                f"{steps}",
-                "Set frames_per_step to the temporal stride of the stages.",
-            )
-        return True
 
 
 def _part(model: nn.Module, name: str) -> nn.Module:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from temporal_attr._typing import Features, Frames, Logits
 from temporal_attr.clips import Preprocessing
 from temporal_attr.models._base import FrameLogits, FramewiseModel, is_affine
+from temporal_attr.models._outputs import logits_of
 from temporal_attr.models._pooling import (
     WEIGHTED,
     pool_time,
@@ -69,8 +70,7 @@ class LateFusion(FramewiseModel):
 
     def encode(self, frames: Frames) -> Features:
         """Features of single frames `(frames, ...)`."""
-        encoded: Tensor = self.encoder(frames)
-        return encoded
+        return logits_of(self.encoder(frames))
 
     def head(self, features: Features) -> Logits:
         """Logits of the pooled features."""

@@ -12,12 +12,16 @@ from temporal_attr.clips import Normalization, Preprocessing
 from temporal_attr.models._base import VideoModel
 from temporal_attr.models._conv3d import Conv3D
 from temporal_attr.models._late_fusion import LateFusion
+from temporal_attr.models._mvit import MViT
+from temporal_attr.models._swin3d import Swin3D
 
 _KINETICS = Normalization((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989))
 _IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 RESNET_PREPROCESSING = Preprocessing((128, 171), (112, 112), _KINETICS)
 S3D_PREPROCESSING = Preprocessing((256, 256), (224, 224), _KINETICS)
+SWIN3D_PREPROCESSING = Preprocessing(256, (224, 224), _IMAGENET)
+MVIT_PREPROCESSING = Preprocessing(256, (224, 224), Normalization((0.45,) * 3, (0.225,) * 3))
 IMAGE_PREPROCESSING = Preprocessing(256, (224, 224), _IMAGENET, antialias=True)
 
 _NOT_CLASSIFIERS = {"detection", "optical_flow", "quantization", "segmentation", "video"}
@@ -41,6 +45,13 @@ def wrap_torchvision(model: nn.Module, preprocessing: Preprocessing | None) -> V
             frames_per_step=8,
             preprocessing=preprocessing or S3D_PREPROCESSING,
         )
+    transformers = (
+        (video.SwinTransformer3d, Swin3D, SWIN3D_PREPROCESSING),
+        (video.MViT, MViT, MVIT_PREPROCESSING),
+    )
+    for kind, wrapper, usual in transformers:
+        if isinstance(model, kind):
+            return wrapper(model, preprocessing or usual)
     if _is_image_classifier(model):
         return LateFusion(model, preprocessing=preprocessing or IMAGE_PREPROCESSING)
     return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from types import MethodType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,14 +19,16 @@ from temporal_attr.models._conv3d import Conv3D
 from temporal_attr.models._evaluation_mode import depends_on_training
 from temporal_attr.models._timm import wrap_timm
 from temporal_attr.models._torchvision import wrap_torchvision
+from temporal_attr.models._transformers import wrap_transformers
+from temporal_attr.models._transformers_base import TransformersVideo, pair
 from temporal_attr.models._trials import mixes_frames, require_framewise
 
 Recogniser = Callable[[nn.Module, Preprocessing | None], VideoModel | None]
 
-RECOGNISERS: tuple[Recogniser, ...] = (wrap_torchvision, wrap_timm)
+RECOGNISERS: tuple[Recogniser, ...] = (wrap_torchvision, wrap_timm, wrap_transformers)
 """Each gives the wrapper of the models it knows, and None for all others."""
 
-_LIBRARIES = ("torchvision.models.", "timm.models.")
+_LIBRARIES = ("torchvision.models.", "timm.models.", "transformers.models.")
 """Where networks live that take single frames, or time after the channels."""
 
 _SMALL, _SMALLEST, _GROUP = 64, 32, 16
@@ -43,35 +46,38 @@ def wrap(
 ) -> VideoModel:
     """The wrapper for a model of a known library.
 
-    Recognised are torchvision's r3d_18, mc3_18, r2plus1d_18 and s3d, and torchvision's and timm's
-    image classifiers, which become late fusion with a mean over time. The model is held, not
-    copied, and not changed.
+    Recognised are torchvision's r3d_18, mc3_18, r2plus1d_18, s3d, swin3d and mvit; VideoMAE, ViViT,
+    TimeSformer, V-JEPA 2 and VideoPrism of the transformers library, with their classifiers; and
+    image classifiers of torchvision, timm and transformers, which become late fusion with a mean
+    over time. The model is held, not copied, and not changed, and neither is its configuration.
 
     Args:
         model: The model; a `VideoModel` comes back as it is.
         preprocessing: What its checkpoint was trained with. Without it, torchvision's models get
             the preset of their default weights (image classifiers: the ImageNet preset, short side
-            256 and crop 224), and timm's the one in their `pretrained_cfg`. Of other checkpoints,
+            256 and crop 224), and timm's the one in their `pretrained_cfg`; models of transformers
+            know none, but `load_transformers` reads it with the checkpoint. Of other checkpoints,
             pass `Preprocessing.from_torchvision(weights.transforms())`.
         class_names: What its classes are called, in their order, such as torchvision's
             `weights.meta["categories"]`; they become the wrapper's `class_names`. That there are as
-            many as classes is checked when the first result is made.
+            many as classes is checked when the first result is made. Without them, models of
+            transformers have those of their configuration's `id2label`.
         activation: What turns its outputs into probabilities; becomes the wrapper's `activation`.
-            None is found out from the outputs.
-
+            None is found out from the outputs, or read from a configuration's `problem_type`.
         verify: Try the wrapper on random numbers, if the model is in evaluation mode: an image
             network must give a frame the same features alone, among others and in another order
             (one whose blocks shift features between frames does not); the parts of a 3D network
             must make up its own output. That takes seven frames of 64 x 64, or two passes of 8
             frames of 32 x 32. An image network that does not take these is tried on five frames of
-            its preprocessing's size, a 3D network (S3D) when it is first used.
+            its preprocessing's size; a 3D network (S3D) when it is first used, and so is a
+            transformer over the whole clip.
 
     Returns:
         A `VideoModel`.
 
     Raises:
         UnsupportedModelError: If the model is not recognised; the message says what was looked at.
-            Also if it is no image network by the way it treats frames.
+            Also if it is no image network by the way it treats frames, or returns features.
         ModelError: If a 3D network does something else than the parts it is known to have.
         OptionError: If the names are not a list of text, there is no such activation, or either is
             given for a `VideoModel`, which has its own.
@@ -98,15 +104,15 @@ def wrap(
         return model
     wrapper = _recognised(model, preprocessing)
     if wrapper is not None:
-        wrapper.class_names = names
-        wrapper.activation = activation
+        wrapper.class_names = names or wrapper.class_names
+        wrapper.activation = activation or wrapper.activation
         if verify:
             _verify(wrapper)
         return wrapper
     kind = type(model)
     raise UnsupportedModelError(
-        "r3d_18, mc3_18, r2plus1d_18 or s3d of torchvision, or an image classifier of torchvision "
-        "or timm",
+        "a video classifier of torchvision or transformers, or an image classifier of torchvision, "
+        "timm or transformers",
         f"{kind.__module__}.{kind.__qualname__}, which is none of these by its class and bases",
         "Build the wrapper by hand: LateFusion(encoder, head) for a network per frame, "
         "FrameRecurrent(encoder, lstm, classifier), EarlyFusion(model, frames), "
@@ -142,15 +148,16 @@ def require_wrapped(model: object) -> None:
     if isinstance(model, MethodType) and model.__name__ not in ("forward", "_wrapped_call_impl"):
         return
     wrapper = _recognised(network, None)
-    layout = (
-        "(frames, channel, height, width)"
-        if isinstance(wrapper, FramewiseModel)
-        else ("(batch, channel, time, height, width)")
-    )
+    what = ""
+    if isinstance(wrapper, FramewiseModel):
+        what = ", which takes (frames, channel, height, width)"
+    elif isinstance(wrapper, TransformersVideo):
+        what = ", which returns an object and not logits"
+    elif wrapper is not None:
+        what = ", which takes (batch, channel, time, height, width)"
     raise ModelError(
         "a model of clips (batch, time, channel, height, width)",
-        f"the bare network {type(network).__name__}"
-        + ("" if wrapper is None else f", which takes {layout}"),
+        f"the bare network {type(network).__name__}{what}",
         "Pass wrap(model)."
         if wrapper is not None
         else "Wrap it: Conv3D(model) if it takes (batch, channel, time, height, width), "
@@ -184,6 +191,9 @@ def _sizes(wrapper: VideoModel) -> list[tuple[int, int]]:
     if isinstance(wrapper, Conv3D):
         return [(_SMALLEST, _SMALLEST)]
     crop = None if wrapper.preprocessing is None else wrapper.preprocessing.crop
+    config: Any = getattr(getattr(wrapper, "encoder", None), "config", None)
+    if crop is None and hasattr(config, "image_size"):
+        crop = pair(config.image_size)
     return [(_SMALL, _SMALL), *([] if crop is None else [crop])]
 
 

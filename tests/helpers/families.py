@@ -325,4 +325,10 @@ LARGE = [
 
 def family(name):
     """The family of a name."""
-    return next(entry for entry in SMALL + LARGE if entry.name == name)
+    known = {entry.name: entry for entry in SMALL + LARGE}
+    if name not in known:
+        # Its libraries take seconds to import.
+        from tests.helpers.transformer_families import TRANSFORMERS
+
+        known |= {entry.name: entry for entry in TRANSFORMERS}
+    return known[name]

@@ -195,12 +195,11 @@ def test_preprocessing_of_wrapped_models():
 @pytest.mark.parametrize(
     "build",
     [
-        torchvision.models.video.swin3d_t,
         lambda: torchvision.models.segmentation.fcn_resnet50(weights_backbone=None),
         lambda: torchvision.models.resnet.BasicBlock(4, 4),
         lambda: nn.Sequential(nn.Flatten(), nn.Linear(4, 2)),
     ],
-    ids=["swin3d", "segmentation", "block", "own"],
+    ids=["segmentation", "block", "own"],
 )
 def test_wrap_refuses_what_it_does_not_know(build):
     model = build()

@@ -1,0 +1,55 @@
+"""The logits in what a network returns, in whatever it packs them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from temporal_attr._errors import ModelError
+
+
+def logits_of(output: Any) -> Tensor:  # noqa: ANN401 - whatever a network returns
+    """The one tensor of logits in a network's output.
+
+    That is a tensor itself, what an object or a dict has as `logits`, or the one entry of a dict or
+    tuple.
+
+    Raises:
+        ModelError: If there is none, or it is not said which it is.
+
+    Example:
+        >>> import torch
+        >>> logits_of({"loss": None, "logits": torch.zeros(1, 2)})
+        tensor([[0., 0.]])
+        >>> logits_of((torch.zeros(1, 2),))
+        tensor([[0., 0.]])
+    """
+    if isinstance(output, Tensor):
+        return output
+    entries = output if isinstance(output, Mapping) else vars_of(output)
+    if isinstance(entries.get("logits"), Tensor):
+        logits: Tensor = entries["logits"]
+        return logits
+    if "last_hidden_state" in entries:
+        raise ModelError(
+            "a model that returns logits",
+            f"{type(output).__name__} with {', '.join(entries)}: features, without a classifier",
+            "Load the class with a classifier, such as AutoModelForVideoClassification.",
+        )
+    several = list(output.values()) if isinstance(output, Mapping) else output
+    if isinstance(several, (list, tuple)) and len(several) == 1:
+        return logits_of(several[0])
+    kind = type(output).__name__
+    raise ModelError(
+        "logits as a tensor, as .logits, as ['logits'], or alone in a tuple or dict",
+        f"{kind} of {len(several)}" if isinstance(several, (list, tuple)) else kind,
+        "Have the network return its logits alone, such as with return_dict=True.",
+    )
+
+
+def vars_of(output: object) -> Mapping[str, Any]:
+    """The attributes of an object, or of a named tuple."""
+    named = getattr(output, "_asdict", None)
+    return named() if callable(named) else getattr(output, "__dict__", {})
