@@ -14,6 +14,7 @@ from temporal_attr.models._conv3d import Conv3D
 from temporal_attr.models._early_fusion import EarlyFusion
 from temporal_attr.models._evaluation_mode import require_evaluation_mode
 from temporal_attr.models._fits import check_fits, check_weights_of_gradients
+from temporal_attr.models._frame_transformer import FrameTransformer
 from temporal_attr.models._late_fusion import LateFusion
 from temporal_attr.models._load import class_names, load_model
 from temporal_attr.models._logits import model_logits, named_misfit
@@ -28,6 +29,7 @@ __all__ = [
     "Exactness",
     "FrameLogits",
     "FrameRecurrent",
+    "FrameTransformer",
     "FramewiseModel",
     "LateFusion",
     "Trial",

@@ -46,6 +46,7 @@ class Conv3D(WholeAndParts):
         preprocessing: See `VideoModel`.
 
     Example:
+        >>> import torch
         >>> net = nn.Sequential(
         ...     nn.Conv3d(3, 4, 3, padding="same"),
         ...     nn.AdaptiveAvgPool3d(1),

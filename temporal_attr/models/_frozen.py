@@ -7,6 +7,7 @@ is affine, so that it can be run on each timestep's share by itself, and the sha
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -71,7 +72,7 @@ class FrozenSplit:
             elif type(module) is nn.RMSNorm:
                 split = split._scaled(module)
             elif _is_activation(module):
-                split = split._gated(module)
+                split = split.gated(module)
             else:
                 raise FrameLogitsError(
                     "linear layers, layer norms and activations after the last mixing over time",
@@ -93,7 +94,7 @@ class FrozenSplit:
         rows = self.rows * (whole.square().mean(-1, keepdim=True) + eps).rsqrt()
         return FrozenSplit(rows if norm.weight is None else rows * norm.weight)
 
-    def _gated(self, activation: nn.Module) -> FrozenSplit:
+    def gated(self, activation: Callable[[Tensor], Tensor]) -> FrozenSplit:
         """An activation as a factor, (a(z) - a(0)) / z of the whole z, and a(0)."""
         whole = self.whole.detach()
         at_zero = activation(torch.zeros_like(whole))
@@ -161,6 +162,20 @@ def attention_split(
     weights = scores.softmax(-1, dtype=softmax_dtype).to(value.dtype)
     read = weights.transpose(-2, -1) * value
     return times.split(read.transpose(1, 2).flatten(2))
+
+
+def can_be_split(*modules: nn.Module) -> bool:
+    """Whether `FrozenSplit.through` takes these.
+
+    Example:
+        >>> can_be_split(nn.Linear(2, 2), nn.ReLU()), can_be_split(nn.Softmax(-1))
+        (True, False)
+    """
+    norms = (nn.LayerNorm, nn.RMSNorm)
+    return all(
+        is_affine(module) or type(module) in norms or _is_activation(module)
+        for module in _flat(modules)
+    )
 
 
 def _flat(modules: tuple[nn.Module, ...]) -> list[nn.Module]:
