@@ -10,7 +10,7 @@ from typing import Any
 from temporal_attr.attributions import VideoMethod
 from temporal_attr.cli._methods import gathers, methods
 from temporal_attr.cli._options import Option, options_of
-from temporal_attr.cli._settings import Settings
+from temporal_attr.cli._settings import FRAMES, Settings
 
 OF_METHOD = "of method: "
 """Before the names of methods' options, which may be called like one of the command's own."""
@@ -63,7 +63,8 @@ def _add_input(parser: argparse.ArgumentParser, known: Mapping[str, type[VideoMe
     parser.add_argument(
         "--model",
         required=True,
-        help="zoo:NAME (a trained reference model), torchvision:NAME, timm:NAME, or "
+        help="zoo:NAME (a trained reference model), torchvision:NAME, timm:NAME, "
+        "transformers:FOLDER (a checkpoint on this machine, with config.json and safetensors), or "
         "package.module:factory, a function without arguments that returns a model (a VideoModel, "
         "one that wrap() recognises, or any module from clips to logits)",
     )
@@ -102,7 +103,11 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_sampling(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--frames", type=int, help=f"how many (default: {Settings.frames})")
+    parser.add_argument(
+        "--frames",
+        type=int,
+        help=f"how many (default: as many as the model is made for, or else {FRAMES})",
+    )
     parser.add_argument(
         "--sampling",
         choices=("uniform", "dense"),

@@ -18,7 +18,7 @@ from temporal_attr.cli._options import values_of
 from temporal_attr.cli._output import claimed, placed
 from temporal_attr.cli._preprocessing import NAMES, described, preprocessing_for
 from temporal_attr.cli._print import complain, say, tell
-from temporal_attr.cli._settings import Settings
+from temporal_attr.cli._settings import FRAMES, Settings
 from temporal_attr.cli._write import draw, write
 from temporal_attr.clips import Clip, Preprocessing, load_clip
 from temporal_attr.models import VideoModel, check_logits, class_names, load_model
@@ -42,6 +42,7 @@ class Ready:
     names: tuple[str, ...]
     device: torch.device
     preprocessing: Preprocessing
+    frames: int
     made_from: Mapping[str, Any]
 
 
@@ -92,17 +93,20 @@ def prepare(settings: Settings) -> Ready:
     preprocessing = preprocessing_for(model, settings)
     if any(getattr(settings, name) is not None for name in NAMES):
         say(f"preprocessing as given: {described(preprocessing)}")
-    numbers_from = made_from(settings, model, names, preprocessing)
-    return Ready(chosen, model.to(device), names, device, preprocessing, numbers_from)
+    frames = settings.frames
+    if frames is None:
+        frames = (model.clip_frames if isinstance(model, VideoModel) else None) or FRAMES
+    numbers_from = made_from(replace(settings, frames=frames), model, names, preprocessing)
+    return Ready(chosen, model.to(device), names, device, preprocessing, frames, numbers_from)
 
 
 def explain_one(ready: Ready, settings: Settings, video: Path, out: Path) -> Explained:
     """Explain one video, and have what was found take its place as a whole."""
     model = ready.model
-    say(f"decoding {settings.frames} frames of {video}")
+    say(f"decoding {ready.frames} frames of {video}")
     clip = load_clip(
         video,
-        settings.frames,
+        ready.frames,
         settings.sampling,
         **{
             name: value
@@ -120,7 +124,7 @@ def explain_one(ready: Ready, settings: Settings, video: Path, out: Path) -> Exp
     result = replace(found, class_names=found.class_names or ready.names)
     numbers_from = {**ready.made_from, "video": video_stamp(video)}
     with placed(out, "explain", numbers_from) as draft:
-        shown = replace(settings, video=video, out=out)
+        shown = replace(settings, video=video, out=out, frames=ready.frames)
         write(result, clip, shown, ready.preprocessing, draft)
         say("drawing the pictures")
         draw(result, clip, draft)

@@ -8,12 +8,16 @@ from pathlib import Path
 
 from temporal_attr.clips import Sampling
 
+FRAMES = 16
+"""How many are decoded where neither the user nor the model says."""
+
 
 @dataclass(frozen=True)
 class Settings:
     """What `explain` was asked for; the names are those of its own options.
 
     Attributes:
+        frames: None for as many as the model is made for, or `FRAMES` where that is not known.
         stride: None for what `load_clip` does without; likewise `start`.
         resize: As it was written, in place of what the model knows; likewise `crop`, `mean`, `std`.
         overwrite: Whether finished videos of a folder are explained again.
@@ -28,7 +32,7 @@ class Settings:
     classes: Path | None = None
     method: str = "temporal-gradient"
     target: str = "top"
-    frames: int = 16
+    frames: int | None = None
     sampling: Sampling = "uniform"
     stride: int | None = None
     start: int | None = None

@@ -10,6 +10,7 @@ from temporal_attr.models._base import (
     VideoModel,
     check_logits,
 )
+from temporal_attr.models._checkpoint_folder import load_transformers
 from temporal_attr.models._conv3d import Conv3D
 from temporal_attr.models._early_fusion import EarlyFusion
 from temporal_attr.models._evaluation_mode import require_evaluation_mode
@@ -40,6 +41,7 @@ __all__ = [
     "check_wrapper",
     "class_names",
     "load_model",
+    "load_transformers",
     "model_logits",
     "named_misfit",
     "require_as_assumed",

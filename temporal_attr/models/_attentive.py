@@ -35,9 +35,11 @@ class VJEPA2(TransformersVideo):
     frames out without an error.
     """
 
+    any_length = True
+
     @staticmethod
-    def _shape(config: Any) -> tuple[None, tuple[int, int], int]:  # noqa: ANN401
-        return None, pair(config.crop_size), config.tubelet_size
+    def _shape(config: Any) -> tuple[int, tuple[int, int], int]:  # noqa: ANN401
+        return config.frames_per_clip, pair(config.crop_size), config.tubelet_size
 
     @property
     def stages(self) -> tuple[Callable[[Tensor], Tensor], ...]:

@@ -78,7 +78,7 @@ class VideoModel(nn.Module, ABC):
         frames_per_step: Input frames from one timestep to the next.
         merged_steps: Timesteps that make one prediction together, where pathways of a model tick
             at different rates; 1 for all others.
-        clip_frames: How many frames a clip must have, where the model takes no other number.
+        clip_frames: How many frames clips have that the model was made for, if known.
         preprocessing: What turns decoded frames into the model's input values, if known.
         class_names: What its classes are called, in their order; empty if not known. Results carry
             them into summaries, pictures and tables.

@@ -44,6 +44,7 @@ class EarlyFusion(VideoModel):
         require_count("frames", frames, 1)
         self.model = model
         self.frames_per_step = frames
+        self.clip_frames = frames
         self._adopt_mode(model)
 
     @property

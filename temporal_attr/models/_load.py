@@ -20,6 +20,8 @@ from temporal_attr._errors import (
 )
 from temporal_attr._seeding import seeded_weights
 from temporal_attr.clips import Preprocessing
+from temporal_attr.models._base import VideoModel
+from temporal_attr.models._checkpoint_folder import load_transformers
 from temporal_attr.models._weights import load_weights
 from temporal_attr.models._wrap import checked_names, wrap
 
@@ -35,8 +37,9 @@ def load_model(
     """Build a model by name, load its weights, and wrap it.
 
     Args:
-        name: `torchvision:NAME` or `timm:NAME`, or `package.module:factory`, a function without
-            arguments that returns a model (the current folder is searched first).
+        name: `torchvision:NAME` or `timm:NAME`; `transformers:FOLDER`, see `load_transformers`; or
+            `package.module:factory`, a function without arguments that returns a model (the current
+            folder is searched first).
         weights: `.safetensors`, or a file of `torch.save`: a state dict, or a training checkpoint
             that has one as `state_dict`, `model_state_dict` or `model`. Of the model itself or of
             the one that it wraps; names may begin with what DataParallel (`module.`), a wrapper
@@ -73,10 +76,12 @@ def load_model(
     library, _, rest = name.partition(":")
     if not rest or not library:
         raise OptionError(
-            "a model as torchvision:NAME, timm:NAME or package.module:factory",
+            "a model as torchvision:NAME, timm:NAME, transformers:FOLDER or package.module:factory",
             repr(name),
             "Put a colon between the two parts.",
         )
+    if library == "transformers":
+        return _named_anew(_from_transformers(rest, weights, classes), names, activation)
     with seeded_weights(seed):
         if library == "torchvision":
             model, preprocessing = _from_torchvision(rest, classes)
@@ -94,9 +99,16 @@ def load_model(
         if library in ("torchvision", "timm"):
             raise
         return _own_module(model, activation)
-    wrapped.class_names = names or wrapped.class_names
-    wrapped.activation = activation or wrapped.activation
-    return wrapped
+    return _named_anew(wrapped, names, activation)
+
+
+def _named_anew(
+    model: VideoModel, names: tuple[str, ...], activation: Activation | None
+) -> VideoModel:
+    """The model with names and activation that are given in place of its own."""
+    model.class_names = names or model.class_names
+    model.activation = activation or model.activation
+    return model
 
 
 def _own_module(model: nn.Module, activation: Activation | None) -> nn.Module:
@@ -177,6 +189,22 @@ def _from_timm(name: str, classes: int | None) -> nn.Module:
         )
     options = {} if classes is None else {"num_classes": classes}
     model: nn.Module = timm.create_model(name, pretrained=False, **options)
+    return model
+
+
+def _from_transformers(folder: str, weights: Path | None, classes: int | None) -> VideoModel:
+    if weights is not None:
+        raise OptionError(
+            "a checkpoint folder, which has weights of its own, without others",
+            str(weights),
+            "Leave one of them out.",
+        )
+    model = load_transformers(folder)
+    own = len(model.class_names)
+    if own and classes not in (None, own):
+        raise OptionError(
+            f"a name for each of the {own} classes of {folder}", f"{classes}", "Leave them out."
+        )
     return model
 
 

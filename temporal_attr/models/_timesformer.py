@@ -120,4 +120,6 @@ def wrap_timesformer(model: nn.Module, preprocessing: Preprocessing | None) -> V
     net: Any = model
     if net.config.attention_type != "space_only":
         return TimeSformer(model, preprocessing)
-    return LateFusion(SingleFrames(model), preprocessing=preprocessing)
+    wrapper = LateFusion(SingleFrames(model), preprocessing=preprocessing)
+    wrapper.clip_frames = net.config.num_frames
+    return wrapper

@@ -41,26 +41,42 @@ def wrap_transformers(model: nn.Module, preprocessing: Preprocessing | None) -> 
     ]
     if not kinds or not hasattr(model, "config"):
         return None
-    for kind in kinds:
-        if kind.__name__ in _FAMILIES:
-            wrapper = _FAMILIES[kind.__name__](model, preprocessing)
-        elif kind.__name__.endswith(_OF_IMAGES):
-            wrapper = LateFusion(model, preprocessing=preprocessing)
-        else:
-            continue
-        wrapper.class_names = class_names_of(model.config)
-        wrapper.activation = activation_of(model.config)
-        return wrapper
-    raise UnsupportedModelError(
+    wrapper = next(filter(None, (_wrapper(kind, model, preprocessing) for kind in kinds)), None)
+    if wrapper is None:
+        raise not_known(kinds[0], type(model).__name__)
+    config = model.config
+    wrapper.class_names = class_names_of(config)
+    wrapper.activation = activation_of(config)
+    return wrapper
+
+
+def _wrapper(
+    kind: type[Any], model: nn.Module, preprocessing: Preprocessing | None
+) -> VideoModel | None:
+    if kind.__name__ in _FAMILIES:
+        return _FAMILIES[kind.__name__](model, preprocessing)
+    if kind.__name__.endswith(_OF_IMAGES):
+        return LateFusion(model, preprocessing=preprocessing)
+    return None
+
+
+def is_known(kind: type[Any]) -> bool:
+    """Whether models of a class of the library can be wrapped."""
+    return kind.__name__ in _FAMILIES or kind.__name__.endswith(_OF_IMAGES)
+
+
+def not_known(kind: type[Any] | None, name: str) -> UnsupportedModelError:
+    """The error of a class of the library, if it has it, that cannot be wrapped."""
+    what = "which returns features, no logits"
+    if kind is None:
+        what = "which this version of the library does not have"
+    elif kind.__name__.endswith("Classification"):
+        what = "which is of a family that is not known here"
+    return UnsupportedModelError(
         f"a classifier of the transformers library: {', '.join(_FAMILIES)}, or one for images",
-        f"{type(model).__name__}, which {_returns(kinds[0])}",
-        _remedy(kinds[0].__module__),
+        f"{name}, {what}",
+        "Pass a function of clips to logits." if kind is None else _remedy(kind.__module__),
     )
-
-
-def _returns(kind: type[Any]) -> str:
-    known = kind.__name__.endswith("Classification")
-    return "is of a family that is not known here" if known else "returns features, no logits"
 
 
 def _remedy(module: str) -> str:

@@ -35,6 +35,8 @@ class TransformersVideo(WholeAndParts):
 
     layout = "batch time channel height width"
     exactness = "frozen"
+    any_length = False
+    """Whether clips may have another number of whole tubelets than the configuration's."""
 
     def __init__(self, model: nn.Module, preprocessing: Preprocessing | None = None) -> None:
         super().__init__(model, preprocessing)
@@ -54,8 +56,8 @@ class TransformersVideo(WholeAndParts):
         return self.model
 
     @staticmethod
-    def _shape(config: Any) -> tuple[int | None, tuple[int, int], int]:  # noqa: ANN401
-        """Frames (None for any multiple of a tubelet), height and width, and a tubelet's frames."""
+    def _shape(config: Any) -> tuple[int, tuple[int, int], int]:  # noqa: ANN401
+        """Frames, height and width of a clip, and frames of a tubelet."""
         return config.num_frames, pair(config.image_size), 1
 
     @property
@@ -68,8 +70,10 @@ class TransformersVideo(WholeAndParts):
         """The clip, if it is what the positions were made for."""
         video = super().to_layout(clip)
         frames, size = clip.shape[1], tuple(clip.shape[3:])
-        wanted = f"{self.clip_frames or f'a multiple of {self.frames_per_step}'} frames"
-        fits = frames == self.clip_frames if self.clip_frames else not frames % self.frames_per_step
+        wanted, fits = f"{self.clip_frames} frames", frames == self.clip_frames
+        if self.any_length:
+            wanted = f"a multiple of {self.frames_per_step} frames"
+            fits = frames % self.frames_per_step == 0
         if not fits or size != self._size:
             raise ClipError(
                 f"{wanted} of {self._size[0]} x {self._size[1]}, as the configuration of "
