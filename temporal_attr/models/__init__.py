@@ -21,6 +21,7 @@ from temporal_attr.models._load import class_names, load_model
 from temporal_attr.models._logits import model_logits, named_misfit
 from temporal_attr.models._recurrent import FrameRecurrent
 from temporal_attr.models._trials import Trial, require_as_assumed, require_framewise
+from temporal_attr.models._visible_attention import require_visible_attention
 from temporal_attr.models._wrap import require_wrapped, wrap
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "require_as_assumed",
     "require_evaluation_mode",
     "require_framewise",
+    "require_visible_attention",
     "require_wrapped",
     "wrap",
 ]

@@ -121,7 +121,8 @@ class VideoPrism(TransformersVideo):
     def _turn_back(self, series: Tensor) -> Tensor:
         """`(batch, step * place, feature)`."""
         rows, columns = self._net.vision_model.spatial_embeddings.patch_embeddings.pos_emb_shape
-        return series.unflatten(0, (-1, rows * columns)).transpose(1, 2).flatten(1, 2)
+        places: Tensor = series.unflatten(0, (-1, rows * columns))
+        return places.transpose(1, 2).flatten(1, 2)
 
     def head(self, features: Features) -> Logits:
         """Logits of what the query reads."""

@@ -125,11 +125,12 @@ class FrameTransformer(FramewiseModel):
         if self.class_token is not None:
             first = self.class_token.reshape(1, 1, -1).expand(len(tokens), -1, -1)
             tokens = torch.cat([first, tokens], 1)
-        positions: Any = self.positions
-        if isinstance(positions, nn.Module):
-            return positions(tokens)
-        if positions is None:
+        if self.positions is None:
             return tokens
+        if isinstance(self.positions, nn.Module):
+            placed: Tensor = self.positions(tokens)
+            return placed
+        positions: Tensor = self.positions
         positions = positions.reshape(-1, positions.shape[-1])
         if tokens.shape[1] > len(positions):
             own = int(self.class_token is not None)

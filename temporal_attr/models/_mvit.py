@@ -141,11 +141,9 @@ def _pooled(grid: Grid, pool: Any) -> Grid:  # noqa: ANN401 - a module of anothe
 
 def _convolved(sides: Grid, layer: nn.Conv3d) -> Grid:
     """The sides of a volume after a convolution."""
-    settings = zip(sides, layer.kernel_size, layer.stride, layer.padding, strict=True)
-    return tuple(
-        (side + 2 * int(padding) - kernel) // stride + 1
-        for side, kernel, stride, padding in settings
-    )
+    padding: Any = layer.padding
+    settings = zip(sides, layer.kernel_size, layer.stride, padding, strict=True)
+    return tuple((side + 2 * pad - kernel) // stride + 1 for side, kernel, stride, pad in settings)
 
 
 def _strides(net: Any) -> tuple[int, ...]:  # noqa: ANN401 - a module of another library

@@ -131,7 +131,8 @@ def first_of(layer: nn.Module, tokens: Tensor, **arguments: Any) -> Tensor:  # n
 
 def by_head(tokens: Tensor, heads: int) -> Tensor:
     """`(batch, head, token, feature)` of tokens whose features are those of all heads."""
-    return tokens.unflatten(-1, (heads, -1)).transpose(1, 2)
+    heads_apart: Tensor = tokens.unflatten(-1, (heads, -1))
+    return heads_apart.transpose(1, 2)
 
 
 def eager_softmax_dtype(model: nn.Module) -> torch.dtype | None:

@@ -21,6 +21,7 @@ from temporal_attr import (
 )
 from temporal_attr._errors import UnsupportedModelError
 from temporal_attr.clips import Preprocessing
+from temporal_attr.models import require_visible_attention
 from tests.helpers.checks import assert_near, assert_near_by_spread, assert_refused
 from tests.helpers.families import CLASSES, family
 from tests.helpers.transformer_families import (
@@ -281,6 +282,26 @@ def test_wrapping_and_running_leave_a_shared_configuration_alone(name):
     TemporalGradient(wrap(network)).explain(clip, target=1)
     assert (network.config.to_dict(), network.config._attn_implementation) == before
     assert other.config is network.config
+
+
+@pytest.mark.usefixtures("as_user")
+def test_attention_that_cannot_be_seen_into_is_named():
+    for visible in ("eager", "sdpa"):
+        require_visible_attention(wrap(videomae(visible)))
+    for hidden in ("flash_attention_2", "flex_attention"):
+        wrapper = wrap(videomae())
+        wrapper.model.config._attn_implementation = hidden
+        says = f"VideoMAEForVideoClassification.* with attn_implementation='{hidden}'"
+        error = assert_refused(ModelError, says, require_visible_attention, wrapper)
+        assert 'attn_implementation="eager"' in error.remedy
+
+    class MemEffAttention(nn.Linear):
+        pass
+
+    own = LateFusion(nn.Sequential(MemEffAttention(2, 2)))
+    assert_refused(
+        ModelError, "encoder.0 .MemEffAttention., a kernel", require_visible_attention, own
+    )
 
 
 def test_names_and_activation_are_those_of_the_configuration():
