@@ -25,6 +25,9 @@ from temporal_attr.relevance._attention import (
 )
 from temporal_attr.zoo import build_model
 
+# Checks of shapes in every small function would take ten times as long as the functions.
+pytestmark = pytest.mark.usefixtures("as_user")
+
 PLAIN = Composite(input=None)
 PRESETS = [name for name in composites.__all__ if name != "gamma"]
 BOUNDED = ("paper", "transformer", "absolute")

@@ -13,6 +13,9 @@ from torch import nn
 from temporal_attr.relevance import Composite, Epsilon, ZPlus, trace
 from tests.references import attention as slow
 
+# Checks of shapes in every small function would take ten times as long as the functions.
+pytestmark = pytest.mark.usefixtures("as_user")
+
 PLAIN = Composite(input=None)
 EPSILON = 1e-3
 FULL = replace(PLAIN, attention="full", sum_epsilon=EPSILON)
