@@ -3,7 +3,7 @@
 import json
 import os
 import random
-from functools import cache
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import av
@@ -25,6 +25,8 @@ from temporal_attr.clips import VideoFile, uniform_indices
 
 ODD = Path(__file__).parents[3] / "shared" / "videos" / "odd"
 TRUTH = json.loads((ODD / "truth.json").read_text()) if ODD.is_dir() else {}
+# Values are compared here, and shapes elsewhere: to check both takes twice as long.
+pytestmark = pytest.mark.usefixtures("as_user", "one_thread")
 needs_odd = pytest.mark.skipif(not TRUTH, reason="needs the odd videos, not beside this checkout")
 
 # Those that cannot be read to their end, with the error and the number of frames before it.
@@ -47,105 +49,119 @@ NOTES = {
 } | dict.fromkeys(COUNTED, "frames are counted")
 
 
-def number_in(pixels):
-    """The number that a frame carries as ten blocks; `(channel, height, width)` of bytes."""
-    scale = pixels.shape[2] / 160
-    rows = slice(int(6 * scale), int(18 * scale))
+def numbers_in(pictures):
+    """The number that each frame carries as ten blocks; `(frames, channel, height, width)`."""
+    scale = pictures.shape[3] / 160
+    band = pictures[:, :, int(6 * scale) : int(18 * scale)].float().mean((1, 2))
     columns = [(int((7 + 15 * b) * scale), int((13 + 15 * b) * scale)) for b in range(10)]
-    blocks = [pixels[:, rows, first:last].float().mean() > 128 for first, last in columns]
-    return sum(1 << bit for bit, white in enumerate(blocks) if white)
+    blocks = torch.stack([band[:, first:last].mean(1) for first, last in columns], 1)
+    white = blocks > (128 if pictures.dtype == torch.uint8 else 128 / 255)
+    return (white.long() << torch.arange(10)).sum(1).tolist()
 
 
-@cache
-def in_order(name):
-    """What one pass over a file gives: numbers, times, sizes, mean of the first, notes, error."""
-    numbers, times, sizes, error = [], [], set(), None
-    with VideoFile(ODD / name) as video:
+@dataclass
+class Seen:
+    """What one pass over a file gave, in order; and how many frames come before its fault."""
+
+    name: str
+    numbers: list[int] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
+    sizes: set[tuple[int, int]] = field(default_factory=set)
+    mean: list[float] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
+    error: VideoError | None = None
+
+    @property
+    def path(self):
+        return ODD / self.name
+
+    @property
+    def whole(self):
+        return BROKEN.get(self.name, (None, len(self.numbers)))[1]
+
+
+# Of the module, so that the tests of one file follow one another and share it.
+@pytest.fixture(scope="module", params=TRUTH or [None])
+def seen(request):
+    if not TRUTH:
+        pytest.skip("needs the odd videos, not beside this checkout")
+    found = Seen(request.param)
+    with VideoFile(found.path) as video:
         try:
             for _, seconds, fetch in video.frames():
-                pixels = fetch()[0]
-                if not numbers:
-                    mean = pixels.float().mean((1, 2)).tolist()
-                numbers.append(number_in(pixels))
-                times.append(seconds)
-                sizes.add(tuple(pixels.shape[1:]))
-        except VideoError as found:
-            error = found
-        return numbers, times, sizes, mean, video.notes, error
+                pixels = fetch()
+                if not found.numbers:
+                    found.mean = pixels[0].float().mean((1, 2)).tolist()
+                found.numbers += numbers_in(pixels)
+                found.times.append(seconds)
+                found.sizes.add(tuple(pixels.shape[2:]))
+        except VideoError as error:
+            found.error = error
+        found.notes = video.notes
+    return found
 
 
-@needs_odd
-@pytest.mark.parametrize("name", TRUTH)
-def test_a_pass_over_an_odd_file_shows_what_the_truth_says(name):
-    truth = TRUTH[name]
-    numbers, times, sizes, mean, notes, error = in_order(name)
+def test_a_pass_over_an_odd_file_shows_what_the_truth_says(seen):
+    name, truth = seen.name, TRUTH[seen.name]
     kind, length = BROKEN.get(name, (None, truth["frames"]))
     if name == "s12.ts":
         # Frames of both sizes come, each with its own; a clip of both is refused.
         kind, length = None, 100
-        assert (sizes, numbers[:50]) == ({(96, 160), (192, 320)}, list(range(50)))
+        assert (seen.sizes, seen.numbers[:50]) == ({(96, 160), (192, 320)}, list(range(50)))
     else:
-        assert sizes == {(truth["height"], truth["width"])}
-        assert truth["numbers"] is None or numbers == truth["numbers"][:length]
-    assert (len(numbers), type(error)) == (length, kind or type(None))
+        assert seen.sizes == {(truth["height"], truth["width"])}
+        assert truth["numbers"] is None or seen.numbers == truth["numbers"][:length]
+    assert (len(seen.numbers), type(seen.error)) == (length, kind or type(None))
     # To the millisecond of Matroska; times that the file does not have are told by its rate.
     if name == "raw.h264":
-        assert times == pytest.approx([n / 25 for n in range(101)])
+        assert seen.times == pytest.approx([n / 25 for n in range(101)])
     else:
-        told = zip(times, truth["times_of_decoded_frames"], strict=False)
+        told = zip(seen.times, truth["times_of_decoded_frames"], strict=False)
         assert max(abs(seconds - true) for seconds, true in told if true is not None) < 2e-3
     # Half a level: the truth was scaled by another version of FFmpeg.
-    np.testing.assert_allclose(mean, truth["mean_of_first_frame"], rtol=0, atol=0.5)
+    np.testing.assert_allclose(seen.mean, truth["mean_of_first_frame"], rtol=0, atol=0.5)
     if name in NOTES:
-        assert any(NOTES[name] in note for note in notes)
+        assert any(NOTES[name] in note for note in seen.notes)
     else:
-        assert notes == ()
+        assert seen.notes == ()
 
 
-@needs_odd
-@pytest.mark.parametrize("name", TRUTH)
-def test_clips_of_an_odd_file_have_the_frames_of_a_pass_over_it(name):
-    numbers, times, *_ = in_order(name)
-    broken = BROKEN.get(name)
-    length = len(numbers) if broken is None else broken[1]
+def test_clips_of_an_odd_file_have_the_frames_of_a_pass_over_it(seen):
+    numbers, times, length = seen.numbers, seen.times, seen.whole
     order = random.Random(0).sample(range(length), min(length, 12))
-    for frames in ([n] for n in order[:6]):
-        with VideoFile(ODD / name) as video:
-            [pixels], [seconds] = video.read(frames, lambda pixels: pixels[0])
-        assert (number_in(pixels), seconds) == (numbers[frames[0]], times[frames[0]])
-    chosen = load_clip(ODD / name, indices=order)
-    shown = [number_in((frame * 255).round()) for frame in chosen.tensor[0]]
-    assert shown == [numbers[n] for n in order]
+    for number in order[:4]:
+        with VideoFile(seen.path) as video:
+            [pixels], [seconds] = video.read([number], lambda pixels: pixels)
+        assert (numbers_in(pixels), seconds) == ([numbers[number]], times[number])
+    chosen = load_clip(seen.path, indices=order)
+    assert numbers_in(chosen.tensor[0]) == [numbers[n] for n in order]
     assert chosen.timestamps == tuple(times[n] for n in order)
-    if broken is None:
-        assert load_clip(ODD / name, 8).indices == uniform_indices(length, 8)
-        dense = load_clip(ODD / name, 5, "dense", start=length - 5)
-        assert dense.timestamps == tuple(times[-5:])
-    else:
+    if seen.name in BROKEN:
         with pytest.raises((DamagedVideoError, TruncatedVideoError, FrameSizeError)):
-            load_clip(ODD / name, 16)
+            load_clip(seen.path, 16)
+    else:
+        assert load_clip(seen.path, 8).indices == uniform_indices(length, 8)
+        dense = load_clip(seen.path, 5, "dense", start=length - 5)
+        assert dense.timestamps == tuple(times[-5:])
 
 
-@needs_odd
-@pytest.mark.parametrize("name", TRUTH)
-def test_windows_of_an_odd_file(name):
-    numbers, times, *_ = in_order(name)
-    broken, seen, failure = BROKEN.get(name, (type(None), len(numbers))), {}, None
+def test_windows_of_an_odd_file(seen):
+    found, failure = {}, None
     try:
-        for clip in clip_windows(ODD / name, 10, 0.0):
-            shown = [number_in((frame * 255).round()) for frame in clip.tensor[0]]
-            seen.update(zip(clip.indices, zip(shown, clip.timestamps, strict=True), strict=True))
+        for clip in clip_windows(seen.path, 10, 0.0):
+            shown = zip(numbers_in(clip.tensor[0]), clip.timestamps, strict=True)
+            found.update(zip(clip.indices, shown, strict=True))
     except VideoError as error:
         failure = error
-    assert type(failure) is broken[0]
-    assert len(seen) == (broken[1] // 10 * 10 if failure else len(numbers))
-    assert all(seen[n] == (numbers[n], times[n]) for n in seen)
+    assert type(failure) is BROKEN.get(seen.name, (type(None),))[0]
+    assert len(found) == (seen.whole // 10 * 10 if failure else len(seen.numbers))
+    assert all(found[n] == (seen.numbers[n], seen.times[n]) for n in found)
 
 
 @needs_odd
 def test_frames_behind_a_hole_are_those_of_their_numbers():
     clip = load_clip(ODD / "hole.mp4", indices=[119, 90, 100, 59])
-    assert [number_in((frame * 255).round()) for frame in clip.tensor[0]] == [119, 90, 100, 59]
+    assert numbers_in(clip.tensor[0]) == [119, 90, 100, 59]
     with pytest.raises(DamagedVideoError, match="frame 75 of 120"):
         load_clip(ODD / "hole.mp4", indices=[75])
 
@@ -220,26 +236,31 @@ def one_by_one(path):
             yield number, seconds, lambda pixels=pixels: pixels
 
 
-def test_bit_flips_give_right_pictures_or_a_named_error(tmp_path):
+FEW_OR_ALL = [False, pytest.param(True, marks=pytest.mark.simulation)]
+
+
+@pytest.mark.parametrize("every", FEW_OR_ALL)
+def test_bit_flips_give_right_pictures_or_a_named_error(tmp_path, every):
     data = drifting(tmp_path / "whole.mp4", g="8", bf="2").read_bytes()
-    draw, returned = random.Random(5), 0
-    for flip in range(40):
+    draw, returned, flips = random.Random(5), 0, 200 if every else 12
+    for flip in range(flips):
         mutant = bytearray(data)
         mutant[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
         path = tmp_path / f"{flip}.mp4"
         path.write_bytes(mutant)
         returned += assert_right_or_named(path)
-    assert returned > 200
+    assert returned > 5 * flips
 
 
+@pytest.mark.parametrize("every", FEW_OR_ALL)
 @pytest.mark.parametrize("name", ["a.mkv", "a.ts", "a.avi", "a.flv", "a.mp4"])
-def test_truncations_give_right_pictures_or_a_named_error(tmp_path, name):
+def test_truncations_give_right_pictures_or_a_named_error(tmp_path, name, every):
     data = drifting(tmp_path / name, g="8", bf="2").read_bytes()
     whole = assert_right_or_named(tmp_path / name)
     assert whole == 27
-    for tenth in range(1, 10):
-        path = tmp_path / f"{tenth}{name}"
-        path.write_bytes(data[: len(data) * tenth // 10])
+    for percent in range(2, 100) if every else (10, 50, 90):
+        path = tmp_path / f"{percent}{name}"
+        path.write_bytes(data[: len(data) * percent // 100])
         assert assert_right_or_named(path) < whole
 
 
