@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from temporal_attr.clips._container import open_video
+from temporal_attr.clips._container import OpenVideo, open_video
 from temporal_attr.clips._passes import CountedPass, FaultError, IndexedPass, IrregularError, Shown
 from temporal_attr.clips._timeline import Timeline
 
@@ -19,14 +19,15 @@ class Cursor:
     Args:
         timeline: Which frames there are.
         threads: How many threads decode, until there is a fault.
+        video: The file, open for one thread and read before; opened anew by default.
     """
 
-    def __init__(self, timeline: Timeline, threads: int = 1) -> None:
+    def __init__(
+        self, timeline: Timeline, threads: int = 1, video: OpenVideo | None = None
+    ) -> None:
         self._timeline, self._threads = timeline, threads
         self._next = 0
-        self._untouched = True
-        self._frames: Iterator[Shown] | None = None
-        self._open()
+        self._take(video or open_video(timeline.path, threads), untouched=video is None)
         self._seeks = self._video.can_start_at_keys
 
     def close(self) -> None:
@@ -94,9 +95,9 @@ class Cursor:
     def _reopen(self) -> None:
         self._frames = None
         self._video.close()
-        self._open()
+        self._take(open_video(self._timeline.path, self._threads), untouched=True)
 
-    def _open(self) -> None:
-        self._video = open_video(self._timeline.path, self._threads)
+    def _take(self, video: OpenVideo, untouched: bool) -> None:
+        self._video, self._untouched = video, untouched
         self._process = os.getpid()
-        self._frames, self._untouched = None, True
+        self._frames: Iterator[Shown] | None = None

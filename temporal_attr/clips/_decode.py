@@ -18,6 +18,7 @@ from temporal_attr._errors import (
     TooFewFramesError,
     TruncatedVideoError,
 )
+from temporal_attr.clips._container import open_video
 from temporal_attr.clips._cursor import Cursor
 from temporal_attr.clips._passes import Shown
 from temporal_attr.clips._picture import Painter, RawFrame
@@ -67,8 +68,13 @@ class VideoFile:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._timeline = Timeline(self.path)
-        self._cursor = Cursor(self._timeline)
+        video = open_video(self.path)
+        try:
+            self._timeline = Timeline(self.path, video)
+            self._cursor = Cursor(self._timeline, video=video)
+        except BaseException:
+            video.close()
+            raise
         self._painter = Painter()
         self.fps: float = self._timeline.fps
 

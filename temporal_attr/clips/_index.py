@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Bool, Int64
 
 from temporal_attr.clips._container import OpenVideo, open_video
 
@@ -22,6 +22,11 @@ _DEEPEST_REORDERING = 32
 _PLACEHOLDER_BYTES = 20
 # Formats whose header says how long the whole is, without being asked to count it.
 _HEADER_HAS_DURATION = ("matroska", "flv", "asf")
+UNKNOWN = -(2**63)
+"""A time that the file does not tell."""
+NEGLIGIBLE = 2.5
+"""Frames that may be missing: the last one's length is often not stored, and some writers round the
+whole up by a frame."""
 
 
 @dataclass
@@ -29,7 +34,8 @@ class PacketTable:
     """The packets of a video in the order in which they are stored, which is that of decoding.
 
     Attributes:
-        times: When each is shown, in units of the stream's clock; None where the file says nothing.
+        times: When each is shown, in units of the stream's clock; `UNKNOWN` where the file says
+            nothing.
         keys: Whether decoding can start there.
         hidden: Whether it is only decoded, for others, and not shown.
         placeholders: Packets of which no frame may come.
@@ -39,9 +45,9 @@ class PacketTable:
         stopped: Why reading stopped before the end of the file, or empty.
     """
 
-    times: list[int | None] = field(default_factory=list)
-    keys: list[bool] = field(default_factory=list)
-    hidden: list[bool] = field(default_factory=list)
+    times: Int64[np.ndarray, " packets"]
+    keys: Bool[np.ndarray, " packets"]
+    hidden: Bool[np.ndarray, " packets"]
     placeholders: int = 0
     end: float | None = None
     promised: int = 0
@@ -51,58 +57,72 @@ class PacketTable:
     def read(cls, path: Path) -> PacketTable:
         """Read all packets of a file, and decode none."""
         with open_video(path) as video:
-            table = cls()
             listed = len(video.stream.index_entries)
-            table._collect(video)
+            table = cls._collected(video)
             table.promised = table._promise(video, listed)
         return table
 
-    def _collect(self, video: OpenVideo) -> None:
+    @property
+    def count(self) -> int:
+        """How many packets make a frame that is shown."""
+        return len(self.times) - int(self.hidden.sum())
+
+    @classmethod
+    def _collected(cls, video: OpenVideo) -> PacketTable:
         import av  # noqa: PLC0415
 
         codec, number = video.stream.codec_context.name, video.stream.index
         smallest = _PLACEHOLDER_BYTES if codec in ("mpeg4", "msmpeg4v3", "h263") else 0
         wanted = video.container.streams if video.format_name in _HEADER_HAS_DURATION else ()
-        durations, end, time = [], 0.0, None
+        rows: list[tuple[int, bool, bool, int]] = []
+        end, placeholders, stopped = 0.0, 0, ""
         try:
             for packet in video.container.demux(*(wanted or (video.stream,))):
+                time, length = packet.pts, packet.duration or 0
                 if wanted and packet.stream_index != number:
-                    if (time := packet.pts) is not None:
-                        end = max(end, float((time + (packet.duration or 0)) * packet.time_base))
+                    if time is not None:
+                        end = max(end, float((time + length) * packet.time_base))
                     continue
-                time, size = packet.pts, packet.size
-                if size <= smallest:
+                if (size := packet.size) <= smallest:
                     # The very last one is empty and only ends the stream.
-                    self.placeholders += size > 0 or time is not None
+                    placeholders += size > 0 or time is not None
                     if not size:
                         continue
-                self.times.append(time)
-                self.keys.append(packet.is_keyframe)
-                self.hidden.append(packet.is_discard or (codec == "vp8" and _unseen_vp8(packet)))
-                durations.append(packet.duration or 0)
+                hidden = packet.is_discard or (codec == "vp8" and _unseen_vp8(packet))
+                rows.append((UNKNOWN if time is None else time, packet.is_keyframe, hidden, length))
         except av.FFmpegError as error:
-            self.stopped = error.strerror or type(error).__name__
-        if wanted:
-            known = zip(self.times, durations, strict=True)
-            last = max((at + length for at, length in known if at is not None), default=0)
-            self.end = max(end, last * float(video.stream.time_base or 1))
+            stopped = error.strerror or type(error).__name__
+        times, keys, hidden_ones, lengths = np.array(rows, np.int64).reshape(-1, 4).T
+        last = (times + lengths)[times != UNKNOWN].max(initial=0)
+        end = max(end, int(last) * float(video.stream.time_base or 1))
+        return cls(
+            times,
+            keys.astype(bool),
+            hidden_ones.astype(bool),
+            placeholders,
+            end if wanted else None,
+            stopped=stopped,
+        )
 
     def _promise(self, video: OpenVideo, listed: int) -> int:
         """How many frames the header promises; what it lists was counted before reading on."""
-        name, container, stream = video.format_name, video.container, video.stream
+        name, stream = video.format_name, video.stream
         if name == "mov":
             # A file in fragments lists them as they are read.
-            return max(len(stream.index_entries), listed) - sum(self.hidden)
+            return max(len(stream.index_entries), listed) - int(self.hidden.sum())
         if name == "avi":
             # A list of frames is written last: where there is one, nothing after it is missing,
             # and the count may be of frames that were left out when recording.
             return stream.frames if listed <= 1 else 0
-        if self.end is None or not container.duration:
-            return 0
-        # Counted from 0, wherever the first frame is.
-        missing = (container.duration / 1e6 - self.end) * video.rate
-        # The last frame's length is often not stored, and some round the whole up by a frame.
-        return len(self.times) - sum(self.hidden) + round(missing) if missing > 2.5 else 0
+        missing = 0.0 if self.end is None else missing_frames(video, self.end)
+        return self.count + round(missing) if missing > NEGLIGIBLE else 0
+
+
+def missing_frames(video: OpenVideo, end: float) -> float:
+    """How many frames would fill the time from an end, in seconds, to that which a header has."""
+    # Counted from 0, wherever the first frame is.
+    duration = video.container.duration
+    return (duration / 1e6 - end) * video.rate if duration else 0.0
 
 
 def _unseen_vp8(packet: av.Packet[Any]) -> bool:
@@ -129,17 +149,17 @@ class FrameIndex:
     @classmethod
     def of(cls, table: PacketTable, format_name: str) -> FrameIndex | str:
         """The index, or why the times of the packets do not make one."""
-        if format_name == "avi" and not all(table.keys):
+        if format_name == "avi" and not table.keys.all():
             return "AVI stores when frames are decoded, not when they are shown"
         if table.placeholders:
             return "it has packets without a frame"
-        if not table.times or None in table.times:
+        times = table.times
+        if not len(times) or (times == UNKNOWN).any():
             return "its packets have no times"
-        times = np.array(table.times, np.int64)
         keys, order = np.flatnonzero(table.keys), np.argsort(times, kind="stable")
         if not _follow(times, keys, order):
             return "times in it repeat, go back or do not follow the order of its frames"
-        shown = order[~np.array(table.hidden)[order]]
+        shown = order[~table.hidden[order]]
         return cls(times, keys, order, shown) if len(shown) else "it shows no frame"
 
     def place(self, time: int | None) -> int | None:

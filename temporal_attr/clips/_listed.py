@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from temporal_attr.clips._index import PacketTable
 _MORE_TO_KNOW = (b"ctts", b"mvex", b"cmov")
 # FFmpeg's flags of an entry.
 _KEY, _HIDDEN = 1, 2
+_ENTRY = attrgetter("timestamp", "pos", "size", "flags")
 
 
 def listed_packets(video: OpenVideo, path: Path) -> PacketTable | None:
@@ -28,19 +31,14 @@ def listed_packets(video: OpenVideo, path: Path) -> PacketTable | None:
     """
     if video.format_name != "mov" or not has_whole_packets(video) or not _tells_all(path):
         return None
-    entries = list(video.stream.index_entries)
-    flags = np.array([entry.flags for entry in entries], np.int64)
-    first = np.array([entry.pos for entry in entries], np.int64)
-    sizes = np.array([entry.size for entry in entries], np.int64)
+    entries = video.stream.index_entries
+    told = chain.from_iterable(map(_ENTRY, entries))
+    times, first, sizes, flags = np.fromiter(told, np.int64, 4 * len(entries)).reshape(-1, 4).T
     if (sizes <= 0).any() or (first < 0).any() or (first + sizes > path.stat().st_size).any():
         return None
-    hidden = (flags & _HIDDEN).astype(bool)
-    return PacketTable(
-        [entry.timestamp for entry in entries],
-        (flags & _KEY).astype(bool).tolist(),
-        hidden.tolist(),
-        promised=len(entries) - int(hidden.sum()),
-    )
+    table = PacketTable(times, (flags & _KEY) > 0, (flags & _HIDDEN) > 0)
+    table.promised = table.count
+    return table
 
 
 def _tells_all(path: Path) -> bool:

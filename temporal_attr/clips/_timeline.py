@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from temporal_attr.clips._container import has_side_alpha, open_video
+from temporal_attr.clips._blocks import block_packets
+from temporal_attr.clips._container import OpenVideo, has_side_alpha, open_video
 from temporal_attr.clips._index import FrameIndex, PacketTable
 from temporal_attr.clips._listed import listed_packets
 from temporal_attr.clips._passes import CountedPass, IndexedPass, IrregularError, Shown
+
+if TYPE_CHECKING:
+    from av.video.stream import VideoStream
 
 _TRIED = 8
 
 
 class Timeline:
     """The frames of one file: how many, and when each is shown.
+
+    Args:
+        path: The file.
+        video: The same, open, nothing read yet. It is left somewhere behind its beginning.
 
     Attributes:
         path: The file.
@@ -23,34 +33,24 @@ class Timeline:
         notes: What there is to say about it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, video: OpenVideo) -> None:
         self.path = path
         self.notes: list[str] = []
         self._times: list[float] | None = None
         self._sound = 0
-        with open_video(path) as video:
-            table = listed_packets(video, path) or PacketTable.read(path)
-            if table.stopped:
-                self.notes.append(
-                    f"reading stops after {len(table.times)} packets: {table.stopped}"
-                )
-            self.promised, self.fps = table.promised, video.rate
-            self._unit = float(video.stream.time_base or 1)
-            aspect = float(video.stream.sample_aspect_ratio or 1)
-            if aspect != 1:
-                self.notes.append(
-                    f"its pixels are {aspect:.4g} times as wide as high: frames are given as "
-                    "stored, where a player stretches them"
-                )
-            if has_side_alpha(video.stream):
-                self.notes.append("it has an alpha channel and is shown over black")
-            found = FrameIndex.of(table, video.format_name)
-            self.index: FrameIndex | None = None
-            if isinstance(found, str):
-                self.count_instead(found)
-            else:
-                self.index = found
-                self._try_out(IndexedPass(video, found))
+        table = packets_of(video, path)
+        if table.stopped:
+            self.notes.append(f"reading stops after {len(table.times)} packets: {table.stopped}")
+        self.promised, self.fps = table.promised, video.rate
+        self._unit = float(video.stream.time_base or 1)
+        self.notes += _looks(video.stream)
+        found = FrameIndex.of(table, video.format_name)
+        self.index: FrameIndex | None = None
+        if isinstance(found, str):
+            self.count_instead(found)
+        else:
+            self.index = found
+            self._try_out(IndexedPass(video, found))
 
     @property
     def length(self) -> int:
@@ -116,6 +116,23 @@ class Timeline:
                     self._sound += shown.sound
             self._times = _without_gaps(times, 1 / self.fps)
         return self._times
+
+
+def packets_of(video: OpenVideo, path: Path) -> PacketTable:
+    """The packets of a file, by the quickest way that tells all of them."""
+    return listed_packets(video, path) or block_packets(video, path) or PacketTable.read(path)
+
+
+def _looks(stream: VideoStream) -> Iterator[str]:
+    """How the frames are shown, where it is not as they are stored."""
+    aspect = float(stream.sample_aspect_ratio or 1)
+    if aspect != 1:
+        yield (
+            f"its pixels are {aspect:.4g} times as wide as high: frames are given as stored, where "
+            "a player stretches them"
+        )
+    if has_side_alpha(stream):
+        yield "it has an alpha channel and is shown over black"
 
 
 def _without_gaps(times: list[float | None], step: float) -> list[float]:

