@@ -61,7 +61,10 @@ class OpenVideo:
     @property
     def rate(self) -> float:
         """Frames a second, by the header."""
-        rate = self.stream.average_rate or self.stream.guessed_rate or self.stream.base_rate
+        rate, clock = self.stream.average_rate, self.stream.time_base
+        if not rate or (clock and rate == 1 / clock):
+            # A rate that is the clock's (as of raw DV) may be none that was counted.
+            rate = self.stream.guessed_rate or self.stream.base_rate or rate
         return float(rate) if rate else 25.0
 
     @property
@@ -200,6 +203,10 @@ def has_side_alpha(stream: VideoStream) -> bool:
 def _decoder_of(stream: VideoStream) -> VideoCodecContext:
     import av  # noqa: PLC0415
 
+    if stream.codec_context.name == "mjpeg":
+        # Else it makes up the rest of a picture in which it met an error, and says nothing. (Of
+        # other codecs too much is an error, and they mark what they make up.)
+        stream.codec_context.options = {"err_detect": "explode"}
     name = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(stream.codec_context.name)
     if name is None or not has_side_alpha(stream):
         return stream.codec_context

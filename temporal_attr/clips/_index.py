@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _DEEPEST_REORDERING = 32
 # Placeholders of MPEG-4, "as before", of which no frame comes; a real frame is longer.
 _PLACEHOLDER_BYTES = 20
+# ISO/IEC 13818-2, 6.2.3.1.
+_CODING_EXTENSION, _REPEAT_FIRST_FIELD = 8, 2
 # Formats whose header says how long the whole is, without being asked to count it.
 _HEADER_HAS_DURATION = ("matroska", "flv", "asf")
 UNKNOWN = -(2**63)
@@ -42,6 +44,7 @@ class PacketTable:
         end: When the last packet of any stream ends, in seconds; None if unknown.
         promised: How many frames the header counts, or that would fill the time that it promises;
             0 where it does not say.
+        repeats: Whether fields are shown twice, and the time of each frame is not stored.
         stopped: Why reading stopped before the end of the file, or empty.
     """
 
@@ -51,6 +54,7 @@ class PacketTable:
     placeholders: int = 0
     end: float | None = None
     promised: int = 0
+    repeats: bool = False
     stopped: str = ""
 
     @classmethod
@@ -75,7 +79,8 @@ class PacketTable:
         smallest = _PLACEHOLDER_BYTES if codec in ("mpeg4", "msmpeg4v3", "h263") else 0
         wanted = video.container.streams if video.format_name in _HEADER_HAS_DURATION else ()
         rows: list[tuple[int, bool, bool, int]] = []
-        end, placeholders, stopped = 0.0, 0, ""
+        end, placeholders, stopped, repeats = 0.0, 0, "", False
+        may_repeat = codec == "mpeg2video" and video.format_name.startswith("mpeg")
         try:
             for packet in video.container.demux(*(wanted or (video.stream,))):
                 time, length = packet.pts, packet.duration or 0
@@ -88,6 +93,7 @@ class PacketTable:
                     placeholders += size > 0 or time is not None
                     if not size:
                         continue
+                repeats |= may_repeat and _repeats_field(bytes(packet))
                 hidden = packet.is_discard or (codec == "vp8" and _unseen_vp8(packet))
                 rows.append((UNKNOWN if time is None else time, packet.is_keyframe, hidden, length))
         except av.FFmpegError as error:
@@ -101,6 +107,7 @@ class PacketTable:
             hidden_ones.astype(bool),
             placeholders,
             end if wanted else None,
+            repeats=repeats,
             stopped=stopped,
         )
 
@@ -128,6 +135,15 @@ def missing_frames(video: OpenVideo, end: float) -> float:
 def _unseen_vp8(packet: av.Packet[Any]) -> bool:
     """Whether a frame of VP8 only helps to make others; its first byte says so."""
     return not memoryview(packet)[0] & 16
+
+
+def _repeats_field(packet: bytes) -> bool:
+    """Whether a picture of MPEG-2 is shown for three fields; its coding extension says so."""
+    at = -1
+    while (at := packet.find(b"\0\0\1\xb5", at + 1)) >= 0:
+        if len(packet) > at + 7 and packet[at + 4] >> 4 == _CODING_EXTENSION:
+            return bool(packet[at + 7] & _REPEAT_FIRST_FIELD)
+    return False
 
 
 @dataclass(frozen=True, eq=False)

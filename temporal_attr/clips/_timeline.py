@@ -41,6 +41,11 @@ class Timeline:
         table = packets_of(video, path)
         if table.stopped:
             self.notes.append(f"reading stops after {len(table.times)} packets: {table.stopped}")
+        if table.repeats:
+            self.notes.append(
+                "some of its fields are shown twice (pulldown): times of frames for which the file "
+                "stores none are guesses, and can be wrong"
+            )
         self.promised, self.fps = table.promised, video.rate
         self._unit = float(video.stream.time_base or 1)
         self.notes += _looks(video.stream)
