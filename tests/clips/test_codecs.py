@@ -44,25 +44,24 @@ def test_a_palette_that_comes_once_holds_for_frames_in_any_order(tmp_path, name)
             assert video.notes == ()
 
 
-@pytest.mark.parametrize("name", ["a.avi", "a.mkv", "a.mov"])
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("name", ["a.avi", "a.mkv"])
 def test_damage_in_motion_jpeg_is_named_where_the_decoder_meets_it(tmp_path, name):
-    path = written(tmp_path / name, "mjpeg", "yuvj420p")
-    with VideoFile(path) as video:
-        whole = [fetch() for _, _, fetch in video.frames()]
-        assert (len(whole), video.notes[1:]) == (12, ())
+    path = written(tmp_path / name, "mjpeg", "yuvj420p", frames=4)
+    assert load_clip(path, 4).notes == ()
     data, named = path.read_bytes(), 0
     draw, mutant = random.Random(0), tmp_path / f"mutant-{name}"
-    for _ in range(20):
+    for _ in range(40):
         damaged = bytearray(data)
         at = draw.randrange(800, len(data) - 600)
         damaged[at : at + 8] = draw.randbytes(8)
         mutant.write_bytes(damaged)
         try:
-            load_clip(mutant, 12)
+            load_clip(mutant, 4)
         except DamagedVideoError:
             named += 1
     # The rest are codes that mean something else. FFmpeg by itself says so of one in twenty.
-    assert named >= 6
+    assert named >= 5
 
 
 @pytest.mark.parametrize(
