@@ -18,6 +18,7 @@ from temporal_attr._errors import (
     OptionError,
     TooFewFramesError,
     VideoNotFoundError,
+    printable,
 )
 from temporal_attr._require import require_within
 from temporal_attr.clips._decode import VideoFile, require_one_size
@@ -31,6 +32,12 @@ Value = TypeVar("Value")
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 IMAGES_A_SECOND = 25.0
 """The rate of pictures for which none is given, as FFmpeg takes it."""
+
+_LAST_NUMBER = re.compile(r"(.*?)(\d*)(\D*)", re.DOTALL)
+# Tags of TIFF, and what they say.
+_BITS, _BLACK_OR_WHITE, _SAMPLE_FORMAT = 258, 262, 339
+_WHITE_IS_ZERO, _UNSIGNED = 0, 1
+_SAMPLE_FORMATS = {1: "unsigned", 2: "signed", 3: "floating-point"}
 
 _NUMBER = re.compile(r"%0?(\d*)d")
 
@@ -77,6 +84,7 @@ class ImageSequence:
         self._notes = dict.fromkeys(
             [f"pictures without times: {self.fps:g} a second are taken"] if fps is None else []
         )
+        self._notes |= dict.fromkeys(_unevenness(self._files))
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -114,6 +122,7 @@ class ImageSequence:
             OptionError: If none is asked for.
             TooFewFramesError: If there are fewer.
             DamagedVideoError: If a picture cannot be read to its end.
+            NotAVideoError: If its values are not unsigned, of 8 or 16 bits, with black as 0.
             FrameSizeError: If the pictures asked for differ in size.
         """
         if not len(indices):
@@ -138,8 +147,11 @@ class ImageSequence:
         file = self._files[number]
         try:
             with Image.open(file) as image:
+                _require_bytes(image, file)
                 # Turned as the camera was held, as every viewer does.
                 pixels = self._colours(ImageOps.exif_transpose(image))
+        except NotAVideoError:
+            raise
         except (OSError, SyntaxError, ValueError, UnidentifiedImageError) as error:
             raise DamagedVideoError(
                 f"a whole picture at {file}", str(error), "Write the file anew, or leave it out."
@@ -157,6 +169,59 @@ class ImageSequence:
         if picture[..., 3].min() < 255:
             self._notes.setdefault(OVER_BLACK)
         return over_black(picture)
+
+
+def _require_bytes(image: Image, file: Path) -> None:
+    """Raise where Pillow would make other colours of the values of a picture.
+
+    Raises:
+        NotAVideoError: With what they are.
+    """
+    tags = getattr(image, "tag_v2", {})
+    kinds = tags.get(_SAMPLE_FORMAT, (_UNSIGNED,))
+    # PNG has no more than 16 bits, also where Pillow gives 32.
+    deep = image.mode == "F" or (image.mode == "I" and image.format != "PNG")
+    if deep or set(kinds) != {_UNSIGNED}:
+        bits = max(tags.get(_BITS, (32,)))
+        found = f"{_SAMPLE_FORMATS.get(kinds[0], 'other')} values of {bits} bits"
+    elif image.mode.startswith("I") and tags.get(_BLACK_OR_WHITE) == _WHITE_IS_ZERO:
+        found = "values of 16 bits in which white is 0"
+    else:
+        return
+    raise NotAVideoError(
+        f"a picture of unsigned values of 8 or 16 bits, black as 0, at {file}",
+        found,
+        "Only you know which value is white: scale black to 0 and white to 255, and save "
+        "values.astype(numpy.uint8) with PIL.Image.fromarray.",
+    )
+
+
+def _unevenness(files: Sequence[Path]) -> Iterator[str]:
+    """What is odd in the names of pictures that follow one another."""
+    series: dict[str, list[int]] = {}
+    for file in files:
+        before, number, after = _LAST_NUMBER.fullmatch(file.stem).groups()  # type: ignore[union-attr]
+        series.setdefault(f"{before}{'#' if number else ''}{after}", []).append(int(number or 0))
+    if len(series) > 1:
+        first, second = (printable(name, keep="") for name in list(series)[:2])
+        yield (
+            f"the names of its pictures are of {len(series)} kinds, such as {first} and {second}: "
+            "they follow one another by name"
+        )
+        return
+    [numbers] = series.values()
+    steps = np.diff(numbers)
+    if (steps == 0).any():
+        number = numbers[int((steps == 0).argmax())]
+        yield f"numbers of its pictures come more than once, such as {number}"
+    step = int(np.gcd.reduce(steps)) if len(steps) else 0
+    missing = int((steps // step - 1).clip(0).sum()) if step else 0
+    if missing:
+        after = numbers[int((steps > step).argmax())]
+        yield (
+            f"{missing} numbers of its pictures are missing, the first after {after}: times are as "
+            "if none were"
+        )
 
 
 def open_source(source: str | Path, fps: float | None = None) -> VideoFile | ImageSequence:

@@ -31,7 +31,9 @@ def test_a_folder_is_read_by_the_numbers_in_the_names(tmp_path):
     (tmp_path / "notes.txt").write_text("no picture")
     clip = load_clip(tmp_path, 4, fps=2)
     assert levels(clip) == [20, 40, 180, 200]
-    assert (clip.timestamps, clip.fps, clip.notes) == ((0.0, 0.5, 1.0, 1.5), 2.0, ())
+    assert (clip.timestamps, clip.fps) == ((0.0, 0.5, 1.0, 1.5), 2.0)
+    missing = "6 numbers of its pictures are missing, the first after 2: times are as if none were"
+    assert clip.notes == (missing,)
     assert clip.tensor.shape == (1, 4, 3, 6, 8)
     assert (clip.tensor[0, 0, 2] * 255).round().unique().tolist() == [235]
     [first, second] = clip_windows(tmp_path, 3, 0.5)
@@ -95,3 +97,58 @@ def test_a_video_has_its_own_rate(grey_video):
     with pytest.raises(OptionError, match="fps for pictures only, got 5"):
         load_clip(grey_video, 2, fps=5)
     assert torch.equal(load_clip(grey_video, 2).tensor, load_clip(str(grey_video), 2).tensor)
+
+
+@pytest.mark.parametrize(
+    ("names", "note"),
+    [
+        (["a1.png", "a2.png", "a3.png"], None),
+        (["a0.png", "a5.png", "a10.png"], None),
+        (["7.png"], None),
+        (
+            ["a0.png", "a5.png", "a20.png"],
+            "2 numbers of its pictures are missing, the first after 5",
+        ),
+        (["a1.png", "a1.jpg", "a2.png"], "numbers of its pictures come more than once, such as 1"),
+        (
+            ["a1.png", "b1.png"],
+            "are of 2 kinds, such as a# and b#: they follow one another by name",
+        ),
+        (["x.png", "y\x1b.png", "z.png"], r"are of 3 kinds, such as x and y\x1b: they follow"),
+        (["shot2_left.png", "shot3_left.png"], None),
+    ],
+)
+def test_gaps_and_several_series_are_noted(tmp_path, names, note):
+    for name in names:
+        picture(tmp_path / name, 1)
+    notes = load_clip(tmp_path, len(names), fps=1).notes
+    assert len(notes) == (note is not None)
+    assert all(note in one for one in notes)
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        (np.full((4, 4), 0.5, np.float32), "floating-point values of 32 bits"),
+        (np.full((4, 4), 200, np.int32), "signed values of 32 bits"),
+    ],
+)
+def test_pictures_whose_white_is_not_known_are_refused(tmp_path, values, text):
+    Image.fromarray(values).save(tmp_path / "0.tiff")
+    expected = r"unsigned values of 8 or 16 bits, black as 0, at .*0\.tiff, got "
+    with pytest.raises(NotAVideoError, match=f"{expected}{text}.*scale black to 0"):
+        load_clip(tmp_path, 1)
+
+
+@pytest.mark.parametrize(("format_", "white_is_zero"), [(1, 0), (1, 1), (2, 1)])
+def test_tags_of_tiff_say_what_values_are(tmp_path, format_, white_is_zero):
+    Image.fromarray(np.full((4, 4), 32896, np.uint16)).save(
+        tmp_path / "0.tiff", tiffinfo={262: white_is_zero, 339: format_}
+    )
+    if (format_, white_is_zero) == (1, 1):
+        assert levels(load_clip(tmp_path, 1)) == [128]
+    else:
+        with pytest.raises(
+            NotAVideoError, match="white is 0" if format_ == 1 else "signed values of 16"
+        ):
+            load_clip(tmp_path, 1)
