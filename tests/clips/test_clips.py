@@ -1,5 +1,6 @@
 """Decoding, sampling and preprocessing."""
 
+import os
 import subprocess
 import sys
 
@@ -288,6 +289,25 @@ def test_a_missing_file(tmp_path):
         load_clip(tmp_path / "none.mp4")
     with pytest.raises(FileNotFoundError, match="got a folder"):
         VideoFile(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_no_regular_file(tmp_path):
+    os.mkfifo(tmp_path / "live.mp4")
+    with pytest.raises(VideoNotFoundError, match="got what is not a regular file"):
+        load_clip(tmp_path / "live.mp4")
+
+
+def test_a_file_of_which_nothing_can_be_read(grey_video, tmp_path):
+    # The first key frame is cut off in the middle.
+    with av.open(str(grey_video)) as container:
+        first = next(container.demux(video=0))
+        end = first.pos + first.size // 2
+    path = tmp_path / "none.webm"
+    path.write_bytes(grey_video.read_bytes()[:end])
+    text = "expected 40 frames .* got 0 that can be decoded, so frame 5 .* Get the file anew"
+    with pytest.raises(TruncatedVideoError, match=text):
+        load_clip(path, 4)
 
 
 def test_a_file_that_is_no_video(tmp_path):
