@@ -7,7 +7,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from errno import EEXIST, ENOLCK, ENOSYS, ENOTSUP, EOPNOTSUPP
+from errno import EEXIST, ENAMETOOLONG, ENOLCK, ENOSYS, ENOTSUP, EOPNOTSUPP
 from hashlib import sha256
 from pathlib import Path
 from secrets import token_hex
@@ -152,6 +152,28 @@ def is_unfinished(path: Path) -> bool:
 def _unfinished(path: Path, suffix: str = "") -> Path:
     name = path.name.removesuffix(suffix)
     return path.with_name(f".{name}.tmp-{os.getpid()}-{token_hex(4)}{suffix}")
+
+
+def takes_name(folder: Path, name: str) -> bool:
+    """Whether a folder can hold another of that name, or way, also until that one is whole.
+
+    Args:
+        folder: That is there.
+        name: Of the other, with those of the folders between.
+    """
+    long_ways = [_unfinished(folder / part) for part in Path(name).parts]
+    # A file in it, by the longest name that is usual here.
+    long_ways.append(_unfinished(folder / name) / ("x" * 64))
+    for way in long_ways:
+        try:
+            way.lstat()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            if error.errno == ENAMETOOLONG:
+                return False
+            raise
+    return True
 
 
 def sync(path: Path) -> None:

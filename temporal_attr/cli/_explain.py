@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from temporal_attr._errors import OptionError
+from temporal_attr._errors import OptionError, printable
 from temporal_attr.attributions import Result
 from temporal_attr.cli._made_from import made_from, video_stamp
 from temporal_attr.cli._methods import Chosen, methods
@@ -117,7 +117,7 @@ def explain_one(ready: Ready, settings: Settings, video: Path, out: Path) -> Exp
         show_progress=True,
     ).to(ready.device)
     for note in clip.notes:
-        complain(f"{video}: {note}")
+        complain(f"{printable(str(video), keep='')}: {note}")
     target = _target(settings, model, clip, ready.names)
     say("explaining the prediction")
     found = ready.method.run(model, clip, target)

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from temporal_attr import views
-from temporal_attr._errors import OptionError, ResultError, TargetError, TemporalAttrError
+from temporal_attr._errors import (
+    OptionError,
+    ResultError,
+    TargetError,
+    TemporalAttrError,
+    VideoError,
+    printable,
+)
+from temporal_attr._files import takes_name
 from temporal_attr.attributions import Result, load_result
 from temporal_attr.cli._explain import (
     Ready,
@@ -70,7 +79,7 @@ def explain_folder(settings: Settings, folder: Path) -> None:
         finished = {} if settings.overwrite else _finished(ready, settings.out, videos)
         run = _FolderRun(ready, settings, collection, finished)
         for number, (name, video) in enumerate(videos.items(), 1):
-            tell(f"\n{name} ({number} of {len(videos)})")
+            tell(f"\n{_shown(name)} ({number} of {len(videos)})")
             run.explain(name, video)
         run.end(folder)
     finish(settings)
@@ -94,6 +103,7 @@ class _FolderRun:
         """Explain a video, or leave it out, and write the table anew."""
         out = self._settings.out / name
         try:
+            _require_room(self._settings.out, name)
             if name in self._finished:
                 tell("finished before; --overwrite explains it again")
                 result: Result = load_result(out)
@@ -124,9 +134,12 @@ class _FolderRun:
             )
         first = next(iter(self._done.values()))
         if isinstance(first, Gathers):
-            self._write_together(first.gather(list(self._done.values()), list(self._done)))
+            self._write_together(
+                first.gather(list(self._done.values()), [*map(_shown, self._done)])
+            )
         if self._failed:
-            tell(f"left out, as they could not be explained: {', '.join(self._failed)}")
+            left_out = ", ".join(map(_shown, self._failed))
+            tell(f"left out, as they could not be explained: {left_out}")
 
     def _write_together(self, clips: Gathered) -> None:
         text = json.dumps(clips.to_dict(), indent=1, allow_nan=False)
@@ -156,7 +169,7 @@ def _finished(ready: Ready, out: Path, videos: Mapping[str, Path]) -> set[str]:
         if other is None:
             found.add(name)
         else:
-            otherwise.append(f"{name} ({other})")
+            otherwise.append(f"{_shown(name)} ({other})")
     if otherwise:
         more = f" and {len(otherwise) - 1} more" if len(otherwise) > 1 else ""
         raise OptionError(
@@ -192,7 +205,8 @@ def videos_in(folder: Path, out: Path) -> dict[str, Path]:
             skipped.append(name)
     if skipped:
         more = f" and {len(skipped) - 10} more" if len(skipped) > 10 else ""
-        say(f"skipped, which are not called like videos: {', '.join(skipped[:10])}{more}")
+        names = ", ".join(map(_shown, skipped[:10]))
+        say(f"skipped, which are not called like videos: {names}{more}")
     if not found:
         raise OptionError(
             f"videos ({', '.join(VIDEO_SUFFIXES)}) in {folder}", "none", "Name another folder."
@@ -217,4 +231,23 @@ def _write_table(path: Path, rows: Mapping[str, Mapping[str, float]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(headings)
-        writer.writerows([name, *row.values()] for name, row in rows.items())
+        writer.writerows([_shown(name), *row.values()] for name, row in rows.items())
+
+
+def _shown(name: str) -> str:
+    """A name in one line, of which no line or escape is made, nor a byte that is no text."""
+    return printable(name, keep="")
+
+
+def _require_room(out: Path, name: str) -> None:
+    """Raise before the work if the folder of a video cannot have its name.
+
+    Raises:
+        VideoError: With how long the name is.
+    """
+    if not takes_name(out, name):
+        raise VideoError(
+            f"a name short enough for a folder of results in {out}",
+            f"one of {len(os.fsencode(name))} bytes, to which some thirty are added meanwhile",
+            "Rename the video.",
+        )

@@ -17,8 +17,8 @@ def tell(text: str) -> None:
 
 
 def say(line: str) -> None:
-    """Tell what is being done."""
-    print(printable(f"{line} ..."), file=sys.stderr, flush=True)
+    """Tell what is being done, in one line, whatever the names in it hold."""
+    print(printable(f"{line} ...", keep=""), file=sys.stderr, flush=True)
 
 
 def complain(line: str) -> None:

@@ -464,6 +464,38 @@ def test_folders_in_it_and_every_kind_of_video(run_all, tmp_path, capsys):
     assert not (tmp_path / "out" / ".lock").exists()
 
 
+def test_names_that_are_too_long_for_results_are_left_out_before_the_work(
+    run_all, videos, tmp_path, capsys, explained
+):
+    long = ["a" * 244 + ".webm", "deep/" + "b" * 240 + ".webm"]
+    for name in long:
+        shutil.copy(videos / "a.webm", videos / name)
+    assert run_all() == 0
+    assert explained == ["a.webm", "b.gif", "c.TS"]
+    said = capsys.readouterr()
+    assert said.err.count("expected a name short enough for a folder of results in") == 2
+    assert (
+        "got one of 249 bytes, to which some thirty are added meanwhile. Rename the v" in said.err
+    )
+    assert f"left out, as they could not be explained: {long[0]}, broken.mp4, {long[1]}" in said.out
+    assert [row["clip"] for row in rows(tmp_path / "out")] == NAMES
+
+
+def test_names_are_said_in_one_line(run_all, videos, tmp_path, capsys):
+    shutil.rmtree(videos / "deep")
+    odd = os.fsdecode(b"x\n(9 of 9)\x1b[2J\xe9.webm")
+    (videos / "b.gif").rename(videos / odd)
+    (videos / "no\nvideo.txt").write_text("text")
+    assert run_all() == 0
+    said, shown = capsys.readouterr(), r"x\n(9 of 9)\x1b[2J\udce9.webm"
+    assert f"\n{shown} (3 of 3)\n" in said.out
+    assert f"videos/{shown} ...\n" in said.err
+    assert r"not called like videos: no\nvideo.txt ..." in said.err
+    assert [row["clip"] for row in rows(tmp_path / "out")] == ["a.webm", shown]
+    assert json.loads((tmp_path / "out" / "clips.json").read_text())["names"] == ["a.webm", shown]
+    assert (tmp_path / "out" / odd / "result.json").is_file()
+
+
 def test_what_is_done_is_not_done_again(run_all, videos, tmp_path, capsys, explained):
     assert run_all() == 0
     assert explained == ["a.webm", "b.gif", "c.TS"]
