@@ -7,10 +7,10 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from temporal_attr._errors import NotAVideoError, VideoNotFoundError
+from temporal_attr.clips._closing import Closing
 
 if TYPE_CHECKING:
     import av
@@ -36,7 +36,7 @@ _OWN_PALETTE = ("apng", "gif", "png")
 
 
 @dataclass
-class OpenVideo:
+class OpenVideo(Closing):
     """A file that is open, its video, and what decodes it.
 
     Attributes:
@@ -101,17 +101,6 @@ class OpenVideo:
         # for ever. So it is never freed.
         for kept in (self.container, self.decoder):
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(kept))
-
-    def __enter__(self) -> OpenVideo:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def open_video(path: Path, threads: int = 1) -> OpenVideo:

@@ -27,7 +27,9 @@ class Cursor:
     ) -> None:
         self._timeline, self._threads = timeline, threads
         self._next = 0
-        self._take(video or open_video(timeline.path, threads), untouched=video is None)
+        self._frames: Iterator[Shown] | None = None
+        self._untouched = video is None
+        self._take(video or open_video(timeline.path, threads))
         self._seeks = self._video.can_start_at_keys
 
     def close(self) -> None:
@@ -93,11 +95,9 @@ class Cursor:
         self._seeks = False
 
     def _reopen(self) -> None:
-        self._frames = None
+        self._frames, self._untouched = None, True
         self._video.close()
-        self._take(open_video(self._timeline.path, self._threads), untouched=True)
+        self._take(open_video(self._timeline.path, self._threads))
 
-    def _take(self, video: OpenVideo, untouched: bool) -> None:
-        self._video, self._untouched = video, untouched
-        self._process = os.getpid()
-        self._frames: Iterator[Shown] | None = None
+    def _take(self, video: OpenVideo) -> None:
+        self._video, self._process = video, os.getpid()

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -18,6 +17,7 @@ from temporal_attr._errors import (
     TooFewFramesError,
     TruncatedVideoError,
 )
+from temporal_attr.clips._closing import Closing
 from temporal_attr.clips._container import open_video
 from temporal_attr.clips._cursor import Cursor
 from temporal_attr.clips._passes import Shown
@@ -30,7 +30,7 @@ Value = TypeVar("Value")
 _MOST_THREADS = 4
 
 
-class VideoFile:
+class VideoFile(Closing):
     """A video file, open for reading; close it or use it in a `with` block.
 
     Frames are what a player shows, numbered from 0 in the order in which it shows them: without
@@ -91,17 +91,6 @@ class VideoFile:
         """What was noticed about the file and the frames read so far, one sentence each."""
         return (*self._timeline.notes, *self._painter.notes)
 
-    def __enter__(self) -> VideoFile:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def close(self) -> None:
         """Give the decoder back."""
         self._cursor.close()
@@ -150,7 +139,7 @@ class VideoFile:
             DamagedVideoError: If a frame asked for is damaged.
             FrameSizeError: If the frames asked for differ in size.
         """
-        self._require_inside(indices)
+        require_inside(indices, self.frame_count, self.path)
         found: dict[int, tuple[Value, float]] = {}
         sizes: dict[tuple[int, int], int] = {}
         wanted = sorted(set(indices))
@@ -199,19 +188,26 @@ class VideoFile:
             "from the next key frame on.",
         )
 
-    def _require_inside(self, indices: Sequence[int]) -> None:
-        if not len(indices):
-            raise OptionError("at least one frame number", "none", "Name the frames to read.")
-        if min(indices) < 0 or max(indices) >= self.frame_count:
-            raise TooFewFramesError(
-                f"frame numbers from 0 to {self.frame_count - 1} for {self.path}",
-                f"{min(indices)} to {max(indices)}",
-                "Ask for frames that the video has; nothing is repeated or padded.",
-            )
-
 
 def _threads() -> int:
     return min(_MOST_THREADS, os.cpu_count() or 1)
+
+
+def require_inside(indices: Sequence[int], count: int, path: Path) -> None:
+    """Raise unless there are frame numbers, all of them below a count.
+
+    Raises:
+        OptionError: If there is none.
+        TooFewFramesError: If a number lies outside.
+    """
+    if not len(indices):
+        raise OptionError("at least one frame number", "none", "Name the frames to read.")
+    if min(indices) < 0 or max(indices) >= count:
+        raise TooFewFramesError(
+            f"frame numbers from 0 to {count - 1} for {path}",
+            f"{min(indices)} to {max(indices)}",
+            "Ask for frames that are there; nothing is repeated or padded.",
+        )
 
 
 def require_one_size(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -16,12 +15,12 @@ from temporal_attr._errors import (
     DamagedVideoError,
     NotAVideoError,
     OptionError,
-    TooFewFramesError,
     VideoNotFoundError,
     printable,
 )
 from temporal_attr._require import require_within
-from temporal_attr.clips._decode import VideoFile, require_one_size
+from temporal_attr.clips._closing import Closing
+from temporal_attr.clips._decode import VideoFile, require_inside, require_one_size
 from temporal_attr.clips._picture import OVER_BLACK, RawFrame, over_black
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ _SAMPLE_FORMATS = {1: "unsigned", 2: "signed", 3: "floating-point"}
 _NUMBER = re.compile(r"%0?(\d*)d")
 
 
-class ImageSequence:
+class ImageSequence(Closing):
     """Pictures in files of their own, read as the frames of a video.
 
     Args:
@@ -91,17 +90,6 @@ class ImageSequence:
         """What was noticed about the pictures read so far, one sentence each."""
         return tuple(self._notes)
 
-    def __enter__(self) -> ImageSequence:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def close(self) -> None:
         """Nothing is held open between two pictures."""
 
@@ -125,14 +113,7 @@ class ImageSequence:
             NotAVideoError: If its values are not unsigned, of 8 or 16 bits, with black as 0.
             FrameSizeError: If the pictures asked for differ in size.
         """
-        if not len(indices):
-            raise OptionError("at least one frame number", "none", "Name the frames to read.")
-        if min(indices) < 0 or max(indices) >= self.frame_count:
-            raise TooFewFramesError(
-                f"frame numbers from 0 to {self.frame_count - 1} for {self.path}",
-                f"{min(indices)} to {max(indices)}",
-                "Ask for pictures that are there; nothing is repeated or padded.",
-            )
+        require_inside(indices, self.frame_count, self.path)
         found: dict[int, Value] = {}
         sizes: dict[tuple[int, int], int] = {}
         for number in tqdm(sorted(set(indices)), "reading", disable=not show_progress, delay=2):

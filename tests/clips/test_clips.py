@@ -28,6 +28,7 @@ from temporal_attr import (
     load_clip,
 )
 from temporal_attr.clips import (
+    ImageSequence,
     VideoFile,
     dense_indices,
     uniform_indices,
@@ -511,6 +512,27 @@ def test_importing_the_package_imports_no_heavy_library():
     code = f"import sys, temporal_attr; print([m for m in '{heavy}'.split() if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("kind", [VideoFile, ImageSequence, OpenVideo])
+def test_what_is_open_is_closed_at_the_end_of_its_block(kind, monkeypatch):
+    closed = []
+
+    def close(self):
+        closed.append(self)
+
+    def interrupted(one):
+        with one as entered:
+            assert (entered, closed) == (one, [])
+            raise KeyError
+
+    monkeypatch.setattr(kind, "close", close)
+    one = object.__new__(kind)
+    # Only who it is matters here.
+    monkeypatch.setattr(kind, "__eq__", lambda self, other: self is other)
+    with pytest.raises(KeyError):
+        interrupted(one)
+    assert closed == [one]
 
 
 def test_one_open_file_can_be_read_again(grey_video):
