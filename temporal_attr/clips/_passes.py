@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from temporal_attr.clips._checksums import has_whole_slices
 from temporal_attr.clips._container import OpenVideo
 from temporal_attr.clips._index import FrameIndex
 
@@ -45,13 +46,16 @@ class IrregularError(Exception):
 
 
 def decoded(video: OpenVideo, packet: av.Packet[VideoStream]) -> tuple[list[VideoFrame], bool]:
-    """The frames that come when a packet is handed to the decoder, and whether it took it."""
+    """The frames that come when a packet is handed to the decoder, and whether it was whole."""
     import av  # noqa: PLC0415
 
     try:
         frames, taken = video.decoder.decode(packet if packet.size else None), True
     except av.FFmpegError:
         frames, taken = [], False
+    if video.stream.codec_context.name == "ffv1":
+        # What is damaged FFmpeg takes from the frame before, and does not mark.
+        taken = taken and has_whole_slices(bytes(packet))
     if video.threads > 1 and (not taken or any(frame.is_corrupt for frame in frames)):
         raise FaultError
     return frames, taken

@@ -7,7 +7,7 @@ import av
 import numpy as np
 import pytest
 
-from temporal_attr import DamagedVideoError, load_clip
+from temporal_attr import DamagedVideoError, clip_windows, load_clip
 from temporal_attr.clips import VideoFile
 
 
@@ -62,6 +62,26 @@ def test_damage_in_motion_jpeg_is_named_where_the_decoder_meets_it(tmp_path, nam
             named += 1
     # The rest are codes that mean something else. FFmpeg by itself says so of one in twenty.
     assert named >= 5
+
+
+@pytest.mark.parametrize("slices", ["4", "9"])
+def test_a_wrong_checksum_in_ffv1_is_damage(tmp_path, slices):
+    path = written(tmp_path / "a.mkv", "ffv1", "yuv420p", frames=6, level="3", slices=slices, g="3")
+    expected = load_clip(path, 6).tensor
+    with av.open(str(path)) as container:
+        sizes = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    whole, damaged = path.read_bytes(), tmp_path / "b.mkv"
+    for number, depth in ((0, 0.1), (1, 0.5), (5, 0.9)):
+        data = bytearray(whole)
+        data[sizes[number][0] + int(sizes[number][1] * depth)] ^= 0x10
+        damaged.write_bytes(data)
+        with pytest.raises(DamagedVideoError, match=f"expected frame {number} of 6"):
+            load_clip(damaged, 6)
+        with pytest.raises(DamagedVideoError, match=f"expected frame {number} of 6"):
+            list(clip_windows(damaged, 2))
+        # Those after it are made from it until the next key.
+        sound = [n for n in range(6) if n < number or n // 3 > number // 3]
+        assert load_clip(damaged, indices=sound).tensor.equal(expected[:, sound])
 
 
 @pytest.mark.parametrize(
