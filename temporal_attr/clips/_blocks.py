@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Int64, UInt8
 
 from temporal_attr.clips._container import OpenVideo, has_whole_packets
-from temporal_attr.clips._index import NEGLIGIBLE, PacketTable, missing_frames
+from temporal_attr.clips._index import NEGLIGIBLE, SHOWN_VP8, PacketTable, missing_frames
 
 _EBML, _SEGMENT, _TRACKS, _CLUSTER = 0x1A45DFA3, 0x18538067, 0x1654AE6B, 0x1F43B675
 _TRACK, _NUMBER, _KIND, _CODEC = 0xAE, 0xD7, 0x83, 0x86
@@ -28,11 +28,15 @@ _REFERENCE, _CUT = 0xFB, 0x75A2
 # long it is shown and its priority.
 _BESIDE, _IN_GROUP, _LONGEST_NUMBER = (0xA7, 0xAB, 0xBF), (0x9B, 0xFA, 0xBF), 8
 _VIDEO, _KEY, _LACED = 1, 0x80, 0x06
+# A flag that the format does not use: something of the block is not to be shown.
+_CUT_OFF = 0x10
 # A number of a track that is one byte long has this bit.
 _SHORT = 0x80
 _LONGEST = 12
-# Whose keys are those of the file, and whose frames are all shown.
-_CODECS = ("h264", "hevc", "vp9", "av1", "ffv1")
+# Track, time, flags, and the first byte of the packet: with it VP8 tells what is not shown.
+_HEAD = 5
+# Whose keys are those of the file.
+_CODECS = ("h264", "hevc", "vp8", "vp9", "av1", "ffv1")
 _LARGEST = 64 << 20
 _BUFFER = 1 << 20
 
@@ -60,35 +64,43 @@ def block_packets(video: OpenVideo, path: Path) -> PacketTable | None:
             tracks, heads, bases = _scan(file, path.stat().st_size)
         if len(tracks[1]) > len(video.container.streams):
             return None  # FFmpeg does not know all
-        times, keys, last = _told(*tracks, b"".join(heads), bases)
+        times, keys, firsts, last = _told(*tracks, b"".join(heads), bases)
     except (_OddError, IndexError):
         return None
     end = last * float(video.stream.time_base or 1)
     # How long the last packets are shown is not known here: it would leave less missing.
     if missing_frames(video, end) > NEGLIGIBLE:
         return None
-    return PacketTable(times, keys, np.zeros(len(times), bool), end=end)
+    hidden = (firsts & SHOWN_VP8 == 0) & (codec == "vp8")
+    return PacketTable(times, keys, hidden, end=end, by_blocks=True)
 
 
 def _told(
     track: int, numbers: set[int], heads: bytes, bases: list[int]
-) -> tuple[Int64[np.ndarray, " packets"], Bool[np.ndarray, " packets"], int]:
-    """When the packets of a track are shown, which are keys, and the last time of any track.
+) -> tuple[
+    Int64[np.ndarray, " packets"],
+    Bool[np.ndarray, " packets"],
+    UInt8[np.ndarray, " packets"],
+    int,
+]:
+    """When the packets of a track are shown, which are keys, their first bytes, and the last time.
 
     Args:
         track: Its number.
         numbers: Those of all tracks.
-        heads: Of each block the first bytes: its track, its time from the cluster's on, its flags.
+        heads: Of each block the first bytes: its track, its time from the cluster's on, its flags
+            and the first of the packet.
         bases: The time of the cluster of each.
     """
-    table = np.frombuffer(heads, np.uint8).reshape(-1, 4)
+    table = np.frombuffer(heads, np.uint8).reshape(-1, _HEAD)
     tracks, flags = table[:, 0], table[:, 3]
     times = np.array(bases, np.int64) + np.ascontiguousarray(table[:, 1:3]).view(">i2")[:, 0]
     ours = tracks == (track | _SHORT)
     known = np.isin(tracks, [number | _SHORT for number in numbers])
-    if not known.all() or (times < 0).any() or (flags[ours] & _LACED).any():
+    odd = (times < 0) | (flags & _LACED > 0) | (ours & (flags & _CUT_OFF > 0))
+    if not known.all() or odd.any():
         raise _OddError
-    return times[ours], flags[ours] >= _KEY, int(times.max(initial=0))
+    return times[ours], flags[ours] >= _KEY, table[ours, 4], int(times.max(initial=0))
 
 
 def _scan(file: BinaryIO, size: int) -> tuple[tuple[int, set[int]], list[bytes], list[int]]:
@@ -129,15 +141,15 @@ def _take_cluster(body: bytes, heads: list[bytes]) -> int:
             else:
                 first += 1
                 at = first + (size << 8 | body[at + 2]) - 0x4000
-            if at - first <= 4 or size == 0xFF:
+            if at - first < _HEAD or size == 0xFF:
                 raise _OddError
-            heads.append(body[first : first + 4])
+            heads.append(body[first : first + _HEAD])
             continue
         name, first, at = _element(body, at)
         if name == _TIME and base is None and at - first <= _LONGEST_NUMBER:
             base = int.from_bytes(body[first:at], "big")
-        elif name == _SIMPLE and at - first > 4:
-            heads.append(body[first : first + 4])
+        elif name == _SIMPLE and at - first >= _HEAD:
+            heads.append(body[first : first + _HEAD])
         elif name == _GROUP:
             heads.append(_head_of_group(body, first, at))
         elif name not in _BESIDE or at - first > _LONGEST_NUMBER:
@@ -151,17 +163,17 @@ def _head_of_group(body: bytes, at: int, end: int) -> bytes:
     head, flags = b"", _KEY
     while at < end:
         name, first, at = _element(body, at)
-        if name == _BLOCK and not head and at - first > 4:
-            head = body[first : first + 4]
+        if name == _BLOCK and not head and at - first >= _HEAD:
+            head = body[first : first + _HEAD]
         elif name == _REFERENCE:
             flags &= ~_KEY
         elif name == _CUT:
-            flags |= _LACED  # pictures of which a part is cut off are left to FFmpeg, too
+            flags |= _CUT_OFF
         elif name not in _IN_GROUP or at - first > _LONGEST_NUMBER:
             raise _OddError
     if at != end or not head:
         raise _OddError
-    return head[:3] + bytes([head[3] & ~_KEY | flags])
+    return head[:3] + bytes([head[3] & ~_KEY | flags]) + head[4:]
 
 
 def _tracks(body: bytes) -> tuple[int, set[int]]:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _DEEPEST_REORDERING = 32
 # Placeholders of MPEG-4, "as before", of which no frame comes; a real frame is longer.
 _PLACEHOLDER_BYTES = 20
+# In the first byte of a frame (RFC 6386, 9.1).
+SHOWN_VP8 = 16
 # ISO/IEC 13818-2, 6.2.3.1.
 _CODING_EXTENSION, _REPEAT_FIRST_FIELD = 8, 2
 # Formats whose header says how long the whole is, without being asked to count it.
@@ -46,6 +48,7 @@ class PacketTable:
             0 where it does not say.
         repeats: Whether fields are shown twice, and the time of each frame is not stored.
         stopped: Why reading stopped before the end of the file, or empty.
+        by_blocks: Whether the packets themselves were not read.
     """
 
     times: Int64[np.ndarray, " packets"]
@@ -56,6 +59,7 @@ class PacketTable:
     promised: int = 0
     repeats: bool = False
     stopped: str = ""
+    by_blocks: bool = False
 
     @classmethod
     def read(cls, path: Path) -> PacketTable:
@@ -134,7 +138,7 @@ def missing_frames(video: OpenVideo, end: float) -> float:
 
 def _unseen_vp8(packet: av.Packet[Any]) -> bool:
     """Whether a frame of VP8 only helps to make others; its first byte says so."""
-    return not memoryview(packet)[0] & 16
+    return not memoryview(packet)[0] & SHOWN_VP8
 
 
 def _repeats_field(packet: bytes) -> bool:

@@ -46,6 +46,7 @@ class Timeline:
                 "some of its fields are shown twice (pulldown): times of frames for which the file "
                 "stores none are guesses, and can be wrong"
             )
+        self._by_blocks = table.by_blocks
         self.promised, self.fps = table.promised, video.rate
         self._unit = float(video.stream.time_base or 1)
         self.notes += _looks(video.stream)
@@ -67,6 +68,8 @@ class Timeline:
     def count_instead(self, reason: str) -> None:
         """Give the packets' times up, and say why."""
         self.index, self._times, self._sound = None, None, 0
+        if self._by_blocks:
+            self.promised, self._by_blocks = PacketTable.read(self.path).promised, False
         self.notes.append(f"{reason}, so frames are counted from the beginning")
 
     def seconds(self, shown: Shown) -> float:

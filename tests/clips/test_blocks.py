@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 
-from temporal_attr import VideoError
+from temporal_attr import TruncatedVideoError, VideoError
 from temporal_attr.clips import VideoFile
 from temporal_attr.clips._blocks import block_packets
 from temporal_attr.clips._container import open_video
@@ -53,6 +53,7 @@ def assert_same(found, read):
     [
         ("a.mkv", {"g": "8", "bf": "2"}),
         ("a.webm", {"codec": "libvpx-vp9", "g": "8", "deadline": "realtime"}),
+        ("a.webm", {"codec": "libvpx", "g": "8", "deadline": "realtime", "sound": None}),
         ("a.mkv", {"sound": None, "frames": 200, "g": "12"}),
         # So many clusters that blocks, sizes of several bytes and cues lie everywhere.
         ("a.mkv", {"frames": 100, "container": {"cluster_time_limit": "200"}, "crf": "1"}),
@@ -68,9 +69,22 @@ def test_the_blocks_of_a_film_are_its_packets(tmp_path, name, options):
 
 
 @pytest.mark.skipif(not ODD.is_dir(), reason="needs the odd videos, not beside this checkout")
-@pytest.mark.parametrize("name", ["vfr.mkv", "vfr.webm", "la.mkv", "dup.mkv"])
+@pytest.mark.parametrize("name", ["vfr.mkv", "vfr.webm", "la.mkv", "dup.mkv", "longaudio.webm"])
 def test_the_blocks_of_odd_films_are_their_packets(name):
     assert_same(by_blocks(ODD / name), PacketTable.read(ODD / name))
+
+
+def test_frames_of_vp8_that_are_not_shown(tmp_path):
+    path = written(tmp_path / "a.webm", codec="libvpx", sound=None, g="8", deadline="realtime")
+    with av.open(str(path)) as container:
+        packets = [bytes(packet) for packet in container.demux(video=0)]
+    data = bytearray(path.read_bytes())
+    for number in (3, 20):
+        data[data.index(packets[number])] &= ~16
+    path.write_bytes(data)
+    found = by_blocks(path)
+    assert np.flatnonzero(found.hidden).tolist() == [3, 20]
+    assert_same(found, PacketTable.read(path))
 
 
 def test_what_blocks_do_not_tell_is_left_to_the_packets(tmp_path):
@@ -89,6 +103,18 @@ def test_what_blocks_do_not_tell_is_left_to_the_packets(tmp_path):
     assert by_blocks(tmp_path / "long.mkv") is None
     with VideoFile(tmp_path / "long.mkv") as video:
         assert video.frame_count == pytest.approx(125, abs=1)
+
+
+@pytest.mark.skipif(not ODD.is_dir(), reason="needs the odd videos, not beside this checkout")
+def test_where_packets_are_others_than_the_blocks_their_promise_holds(tmp_path):
+    data = bytearray((ODD / "longaudio.webm").read_bytes())
+    data[332] ^= 0x40  # of the colours of the video, whose end FFmpeg then does not find
+    path = tmp_path / "a.webm"
+    path.write_bytes(data)
+    assert len(by_blocks(path).times) == 60
+    assert len(PacketTable.read(path).times) == 0
+    with VideoFile(path) as video, pytest.raises(TruncatedVideoError, match="expected 150 frames"):
+        list(video.frames())
 
 
 def test_damaged_heads_tell_the_same_or_nothing(tmp_path):
