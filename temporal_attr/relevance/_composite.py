@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 from temporal_attr._errors import OptionError
 from temporal_attr._require import INFINITE, require_within
 from temporal_attr.relevance._calls import Call, Handled
+from temporal_attr.relevance._handler_names import require_function_names
 from temporal_attr.relevance._rules import Box, Epsilon, Rule, ZPlus
 
 Handler: TypeAlias = "Callable[[Call, Composite], Handled]"
@@ -63,7 +64,7 @@ class Composite:
             One that reads anything else passes relevance through.
         handlers: By the name of a torch function, what to do with it: `(call, composite) ->
             Handled`. They come before all that the library does of its own; so an operation without
-            a rule gets one, and any other gets another.
+            a rule gets one, and any other gets another. A name of no function is an error.
 
     Example:
         >>> from dataclasses import replace
@@ -85,6 +86,7 @@ class Composite:
     handlers: Mapping[str, Handler] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        require_function_names(self.handlers)
         require_within("sum_epsilon", self.sum_epsilon, 0, INFINITE)
         for name in ("convolution", "linear", "pooling", "attention_rule"):
             if isinstance(getattr(self, name), Box):

@@ -275,7 +275,7 @@ _NUMBERS = frozenset({"__bool__", "__complex__", "__float__", "__index__", "__in
 """Forms of `item`, whose names would be those of conversions."""
 
 
-def plain_name(func: Callable[..., Any]) -> tuple[str, bool]:
+def plain_name(func: Callable[..., Any] | str) -> tuple[str, bool]:
     """A function's name without what tells its forms apart, and whether it works in place."""
     return _plain(getattr(func, "__name__", None) or str(func))
 
