@@ -51,23 +51,32 @@ def known_arguments(method: Attribution, given: Mapping[str, Any] | None) -> dic
         OptionError: If it takes none of that name, or gets it from the method outside.
     """
     arguments = dict(given or {})
-    parameters = inspect.signature(method.attribute).parameters.values()
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return arguments
-    names = [
-        parameter.name
-        for parameter in parameters
-        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
-        and parameter.name not in _HANDED
-    ]
-    unknown = [str(name) for name in arguments if name not in names]
-    if unknown:
+    names = _taken_by_name(method)
+    unknown = [] if names is None else [str(name) for name in arguments if name not in names]
+    if names is not None and unknown:
         raise OptionError(
             f"method_arguments among those of {method.get_name()}: {', '.join(names) or 'none'}",
             ", ".join(unknown),
             "Leave out what it does not take.",
         )
     return arguments
+
+
+def _taken_by_name(method: Attribution) -> list[str] | None:
+    """The names of what a method's `attribute` takes; None if nobody can say."""
+    parameters = inspect.signature(method.attribute).parameters.values()
+    names = [
+        parameter.name
+        for parameter in parameters
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+        and parameter.name not in _HANDED
+    ]
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return names
+    # Captum's NoiseTunnel hands on the rest to the method that it was made of.
+    inside = getattr(method, "attribution_method", None)
+    others = _taken_by_name(inside) if isinstance(inside, Attribution) else None
+    return None if others is None else [*names, *others]
 
 
 _HANDED = ("inputs", "target", "additional_forward_args")

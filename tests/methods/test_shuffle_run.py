@@ -46,8 +46,12 @@ def test_arguments_that_the_method_does_not_take_are_refused_when_made(method):
             method(inside, method_arguments={"n_step": 3})
         with pytest.raises(OptionError, match="got target"):
             method(inside, method_arguments={"target": 1})
-    made = method(NoiseTunnel(Saliency(model)), method_arguments={"abs": False})
-    assert made.method_arguments == {"abs": False}
+    tunnel = NoiseTunnel(Saliency(model))
+    for given in ({"abs": False}, {"nt_samples": 2, "abs": False}):
+        assert method(tunnel, method_arguments=given).method_arguments == given
+    names = "nt_samples, .*, abs, got n_step, chunk"
+    with pytest.raises(OptionError, match=f"among those of Noise Tunnel: .*{names}"):
+        method(tunnel, method_arguments={"n_step": 3, "abs": False, "chunk": 1})
 
 
 class Counter(nn.Module):
