@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 from io import BytesIO
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -39,6 +42,22 @@ class Picture(Figure):
         buffer = BytesIO()
         self.savefig(buffer, format="png", dpi=100)
         return buffer.getvalue()
+
+
+D = TypeVar("D", bound=Callable[..., Any])
+
+
+def by_keyword(dispatched: D) -> D:
+    """A function of `singledispatch`, whose first argument can be given by its name too."""
+    first = next(iter(inspect.signature(dispatched).parameters))
+
+    @wraps(dispatched)
+    def call(*args: Any, **options: Any) -> Any:  # noqa: ANN401 - as it has them
+        if not args and first in options:
+            args = (options.pop(first),)
+        return dispatched(*args, **options)
+
+    return call  # type: ignore[return-value]
 
 
 def require_index(example: int, batch: int) -> None:

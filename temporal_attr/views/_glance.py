@@ -20,7 +20,7 @@ from temporal_attr.attributions import (
     ShuffleSet,
     register_painter,
 )
-from temporal_attr.views._common import Drawable, Picture, drawable, require_index
+from temporal_attr.views._common import Drawable, Picture, by_keyword, drawable, require_index
 from temporal_attr.views._relevance import relevance_heatmap
 from temporal_attr.views._shuffle import shuffle_profile
 from temporal_attr.views._shuffle_range import range_curve
@@ -29,6 +29,7 @@ from temporal_attr.views._side_by_side import draw_influence
 from temporal_attr.views._strip import draw_scores
 
 
+@by_keyword
 @singledispatch
 def glance(result: Any, *, example: int = 0) -> Figure:  # noqa: ANN401 - results, sets and curves
     """The main picture of a result, drawn without its clip.

@@ -19,6 +19,7 @@ from temporal_attr.attributions import (
     TemporalGradientResult,
 )
 from temporal_attr.clips import Clip
+from temporal_attr.views._common import by_keyword
 from temporal_attr.views._flow_saliency import flow_saliency
 from temporal_attr.views._influence import influence_map
 from temporal_attr.views._overlay import overlay_grid
@@ -32,6 +33,7 @@ from temporal_attr.views._tsr import keyframe_strip
 Pictures: TypeAlias = dict[str, Callable[[], Figure]]
 
 
+@by_keyword
 @singledispatch
 def pictures(result: Result, clip: Clip) -> Pictures:
     """All pictures of a result of one clip, each drawn when it is called.
@@ -116,6 +118,7 @@ def _of_rescaling(result: FrameMaskingTSRResult, clip: Clip) -> Pictures:
     return found
 
 
+@by_keyword
 @singledispatch
 def pictures_of_set(clips: object) -> Pictures:
     """All pictures of what several clips say together, each drawn when it is called.
