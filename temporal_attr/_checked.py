@@ -17,7 +17,8 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from temporal_attr._takes import UNFIT, Taken, advice, taken_by, told
+from temporal_attr._takes import UNFIT, Taken, taken_by
+from temporal_attr._told import advice, told
 
 _MANY = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
@@ -30,8 +31,8 @@ def check_calls(room: str, own: Set[str] = frozenset(), but: Collection[str] = (
     Args:
         room: Its name, as `__name__`; it must have its `__all__`.
         own: Parameters that functions check themselves, in better words, by name or as
-            "function.parameter": what does not fit is left to them. A tensor must be one of the
-            right type all the same, whatever its axes.
+            "function.parameter" or "Class.parameter": what does not fit is left to them, if it is
+            of the kind at all (see `Taken.at_least`).
         but: What is left alone: records and tools that engines make and use by the thousand.
     """
     module = sys.modules[room]
@@ -80,17 +81,19 @@ def checked(function: F, own: Set[str] = frozenset(), owner: type | None = None)
         temporal_attr._errors.OptionError: expected number to be a whole number, got '3'. ...
     """
     places = list(inspect.signature(function).parameters)
+    # Of a constructor, the class.
+    place = owner.__name__ if owner and function.__name__ == "__init__" else function.__name__
     known: dict[str, Taken] = {}
 
     def look(name: str, value: object) -> object:
         if name not in known:
             known[name] = taken_by(annotation(function, name, owner))
         taken = known[name]
-        if not own.isdisjoint((name, f"{function.__name__}.{name}")) and taken.at_least(value):
-            return value
         found = taken.take(value)
         if found is not UNFIT:
             return found
+        if not own.isdisjoint((name, f"{place}.{name}")) and taken.at_least(value):
+            return value
         remedy = advice(value) or f"See help({function.__qualname__})."
         raise taken.error(f"{name} to be {taken.words}", told(value), remedy)
 
@@ -112,7 +115,7 @@ def _require_one_size(given: Mapping[str, Any], known: Mapping[str, Taken], own:
     for name, value in given.items():
         taken = known[name]
         # Where an array may be given or something else, or a function words it better itself.
-        shape = tuple(getattr(value, "shape", ()))
+        shape = tuple(getattr(value, "shape", ())) if taken.axes else ()
         if len(shape) != len(taken.axes) or name in own:
             continue
         for axis, length in zip(taken.axes, shape, strict=True):

@@ -111,7 +111,9 @@ def _exchange(fresh: Path, place: Path, require_ours: Callable[[Path], None]) ->
 
 def aside(place: Path) -> Path:
     """Where a folder stands for the moment in which another takes its place."""
-    return place.with_name(f".{place.name}.old")
+    # The folder that one is in, or the one above, has a name only in full.
+    whole = Path(os.path.abspath(place))  # noqa: PTH100
+    return whole.parent / f".{whole.name}.old"
 
 
 def standing(place: Path) -> Path:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from numbers import Integral, Real
 
 import torch
 
 from temporal_attr._errors import OptionError
+from temporal_attr._told import shown
 
 INFINITE = float("inf")
+
+LARGEST = sys.float_info.max
+"""What whole numbers beyond cannot be computed with."""
 
 LONGEST = 2**24
 """More frames than any video has: six days at 30 a second."""
@@ -23,7 +28,7 @@ def require_within(name: str, value: object, low: float, high: float = INFINITE)
     """
     is_number = isinstance(value, Real) and not isinstance(value, bool)
     # Written so that NaN, which compares false, is refused too; and infinity is no number.
-    if not is_number or not low <= value <= high or value == INFINITE:  # type: ignore[operator]
+    if not is_number or not max(low, -LARGEST) <= value <= min(high, LARGEST):  # type: ignore[operator]
         raise _outside(name, "", value, low, high)
 
 
@@ -50,7 +55,7 @@ def require_size(name: str, value: object, low: int) -> None:
     """
     require_count(name, value, low)
     if int(value) > WIDEST:  # type: ignore[call-overload]
-        raise OptionError(f"{name} at most {WIDEST}", f"{value}", f"Choose another {name}.")
+        raise OptionError(f"{name} at most {WIDEST}", shown(value), f"Choose another {name}.")
 
 
 def require_range(name: str, pair: object, low: float, high: float, whole: bool = False) -> None:
@@ -60,7 +65,7 @@ def require_range(name: str, pair: object, low: float, high: float, whole: bool 
         OptionError: With the setting's name and range.
     """
     if not isinstance(pair, Sequence) or len(pair) != 2:
-        raise OptionError(f"{name} as (smallest, largest)", repr(pair), "Give two numbers.")
+        raise OptionError(f"{name} as (smallest, largest)", shown(pair), "Give two numbers.")
     for value in pair:
         (require_count if whole else require_within)(name, value, low, high)
     if pair[0] > pair[1]:
@@ -75,7 +80,7 @@ def require_share(name: str, value: object) -> None:
     """
     is_number = isinstance(value, Real) and not isinstance(value, bool)
     if not is_number or not 0 <= value < 1:  # type: ignore[operator]
-        raise OptionError(f"{name} in [0, 1)", repr(value), "A share, such as 0.5.")
+        raise OptionError(f"{name} in [0, 1)", shown(value), "A share, such as 0.5.")
 
 
 def require_flag(name: str, value: object) -> None:
@@ -85,7 +90,7 @@ def require_flag(name: str, value: object) -> None:
         OptionError: With the setting's name.
     """
     if not isinstance(value, bool):
-        raise OptionError(f"{name} to be True or False", repr(value), "Choose one of them.")
+        raise OptionError(f"{name} to be True or False", shown(value), "Choose one of them.")
 
 
 SEEDS = 2**32
@@ -108,8 +113,8 @@ def require_finite(name: str, value: object) -> None:
         OptionError: With the setting's name.
     """
     is_number = isinstance(value, Real) and not isinstance(value, bool)
-    if not is_number or not -INFINITE < value < INFINITE:  # type: ignore[operator]
-        raise OptionError(f"{name} to be a finite number", repr(value), f"Choose another {name}.")
+    if not is_number or not -LARGEST <= value <= LARGEST:  # type: ignore[operator]
+        raise OptionError(f"{name} to be a finite number", shown(value), f"Choose another {name}.")
 
 
 def require_device(name: str, device: object) -> None:
@@ -127,4 +132,4 @@ def require_device(name: str, device: object) -> None:
 def _outside(name: str, kind: str, value: object, low: float, high: float) -> OptionError:
     least, most = (f"{bound}" if isinstance(bound, int) else f"{bound:g}" for bound in (low, high))
     reach = f"at least {least}" if high == INFINITE else f"from {least} to {most}"
-    return OptionError(f"{name} {kind}{reach}", repr(value), f"Choose another {name}.")
+    return OptionError(f"{name} {kind}{reach}", shown(value), f"Choose another {name}.")

@@ -73,6 +73,7 @@ def seeded_weights(seed: int) -> Iterator[None]:
         ...     torch.equal(torch.nn.Linear(2, 2).weight, layer.weight)
         True
     """
+    require_seed(seed)
     with _GLOBAL, torch.random.fork_rng(devices=[]):
         # Of the CPU only: torch.manual_seed would seed the generators of all devices.
         torch.default_generator.manual_seed(seed)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import operator
+import os
 import types
 import typing
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -14,7 +15,6 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args, get_origin
 
 import numpy as np
-import torch
 from jaxtyping import AbstractArray
 from torch import Tensor, nn
 
@@ -25,11 +25,16 @@ from temporal_attr._errors import (
     OptionError,
     TemporalAttrError,
 )
+from temporal_attr._told import usable
 
 Take: TypeAlias = Callable[[object], object]
 
 UNFIT = object()
 """What `Taken.take` gives for a value that does not fit."""
+
+
+_ODD = (Tensor, np.ndarray, type)
+"""What is compared entry by entry, or can be called, and so passes for something else."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +46,9 @@ class Taken:
         take: From a value to the value that the function gets, such as the whole number that a
             NumPy integer is; `UNFIT` if it does not fit.
         error: What its error is.
-        at_least: Whether a value is of the kind at all, where a function may say the rest itself,
-            such as how many axes a tensor must have.
+        at_least: Whether a function may say itself what is wrong with a value that does not fit: of
+            a tensor, its axes; of a list, what is in it; of what should be a number or a name,
+            whatever is no array and no class.
         axes: Of an array, the names of its axes, if they are all known.
         names: Of one of several names, these.
     """
@@ -50,7 +56,7 @@ class Taken:
     words: str
     take: Take
     error: type[TemporalAttrError] = OptionError
-    at_least: Callable[[object], bool] = lambda value: True
+    at_least: Callable[[object], bool] = lambda value: not isinstance(value, _ODD)
     axes: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
 
@@ -86,25 +92,15 @@ def _by_class(kind: type, parts: tuple[Any, ...]) -> Taken:
     return _instance(kind)
 
 
-def usable(value: object) -> bool:
-    """Whether this is a tensor that holds numbers as all functions can read them."""
-    return (
-        isinstance(value, Tensor)
-        and value.layout == torch.strided
-        and not value.is_nested
-        and not value.is_meta
-        and not value.is_quantized
-        and value.element_size() * 8 >= (1 if value.dtype == torch.bool else 8)
-        and not str(value.dtype).startswith("torch.float8")
-    )
-
-
-ANYTHING = Taken("anything", lambda value: value)
+ANYTHING = Taken("anything", lambda value: value, at_least=lambda value: True)
 
 
 def _any_of(options: Sequence[Taken]) -> Taken:
     if ANYTHING in options:
         return ANYTHING
+    if _PATH in options:
+        # Text may then be a path too, but none that the system cannot read.
+        options = [_TEXT_OF_PATH if one is _TEXT else one for one in options]
 
     def take(value: object) -> object:
         found = [it for one in options if (it := one.take(value)) is not UNFIT]
@@ -151,8 +147,9 @@ def _real(value: object) -> object:
         number = float(value)
     except OverflowError:  # of a whole number
         return UNFIT
-    # NumPy's numbers become Python's.
-    return number if type(value).__module__ == "numpy" else value
+    # NumPy's numbers and fractions become Python's.
+    kind: type = type(value)
+    return value if issubclass(kind, int | float) and kind.__module__ != "numpy" else number
 
 
 def _flag(value: object) -> object:
@@ -170,15 +167,23 @@ def _text(value: object) -> object:
 
 
 def _path(value: object) -> object:
+    if isinstance(value, Path):
+        return UNFIT if "\0" in str(value) else value
+    text = os.fspath(value) if isinstance(value, PathLike) else value
+    return UNFIT if _text_of_path(text) is UNFIT else Path(text)  # type: ignore[arg-type]
+
+
+def _text_of_path(value: object) -> object:
     # The system's calls end at a null character.
-    fits = isinstance(value, str | PathLike) and "\0" not in str(value)
-    return value if fits else UNFIT
+    return value if isinstance(value, str) and "\0" not in value else UNFIT
 
 
+_TEXT, _TEXT_OF_PATH = Taken("text", _text), Taken("text", _text_of_path)
+_PATH = Taken("a path", _path, at_least=lambda value: False)
 _NOTHING = Taken(
     "None",
     lambda value: None if value is None else UNFIT,
-    at_least=lambda value: value is None,
+    at_least=lambda value: False,
 )
 _SIMPLE: dict[Any, Taken] = {
     Any: ANYTHING,
@@ -188,8 +193,8 @@ _SIMPLE: dict[Any, Taken] = {
     float: Taken("a number", _real),
     bool: Taken("True or False", _flag),
     int: Taken("a whole number", _whole),
-    str: Taken("text", _text),
-    Path: Taken("a path", _path),
+    str: _TEXT,
+    Path: _PATH,
     Callable: Taken("a function", _called, ModelError),
     Tensor: Taken("a tensor", lambda value: value if usable(value) else UNFIT, ClipError, usable),
 }
@@ -204,7 +209,8 @@ def _mapping(parts: Sequence[Any]) -> Taken:
         taken = {keys.take(key): values.take(entry) for key, entry in value.items()}
         return UNFIT if UNFIT in taken or any(it is UNFIT for it in taken.values()) else value
 
-    return Taken(f"a mapping from {keys.words} to {values.words}", take)
+    words = f"a mapping from {keys.words} to {values.words}"
+    return Taken(words, take, at_least=lambda value: isinstance(value, Mapping))
 
 
 def _several(kind: type, parts: Sequence[Any]) -> Taken:
@@ -213,12 +219,18 @@ def _several(kind: type, parts: Sequence[Any]) -> Taken:
     kinds = [taken_by(one) for one in parts if one is not ...] or [ANYTHING]
     sized = issubclass(kind, Sequence)
 
+    def at_least(value: object) -> bool:
+        if isinstance(value, bytes | Mapping | Tensor | np.ndarray | nn.Module | type):
+            return False
+        return isinstance(value, Sequence if sized else Iterable)
+
     def take(value: object) -> object:
-        if isinstance(value, str | bytes | Mapping | Tensor | np.ndarray | nn.Module):
+        # A text is a sequence of texts too, but nobody means its letters.
+        if isinstance(value, str) or not at_least(value):
             return UNFIT
-        if not isinstance(value, Sequence | set | frozenset | range):
-            return value if not sized and isinstance(value, Iterable) else UNFIT
-        if (counted and len(value) != len(kinds)) or (sized and isinstance(value, set | frozenset)):
+        if not isinstance(value, Sequence | set | frozenset):
+            return value
+        if counted and len(value) != len(kinds):
             return UNFIT
         each = kinds if counted else kinds[:1] * len(value)
         entries = [one.take(entry) for one, entry in zip(each, value, strict=True)]
@@ -228,7 +240,7 @@ def _several(kind: type, parts: Sequence[Any]) -> Taken:
         return value if as_it_is else tuple(entries) if kind is tuple else entries
 
     words = ", ".join(one.words for one in kinds) if counted else f"{kinds[0].words}, any number"
-    return Taken(f"a {kind.__name__.lower()} of ({words})", take, kinds[0].error)
+    return Taken(f"a {kind.__name__.lower()} of ({words})", take, kinds[0].error, at_least)
 
 
 _RECORDS = ("temporal_attr.attributions.", "temporal_attr.evaluation.", "temporal_attr.measures.")
@@ -244,7 +256,11 @@ def _instance(kind: type) -> Taken:
     elif kind.__module__.startswith(_RECORDS):
         error = DataError
     name = f"{'an' if kind.__name__[0] in 'AEIOU' else 'a'} {kind.__name__}"
-    return Taken(name, lambda value: value if isinstance(value, kind) else UNFIT, error)
+
+    def take(value: object) -> object:
+        return value if isinstance(value, kind) else UNFIT
+
+    return Taken(name, take, error, at_least=lambda value: True)
 
 
 def _array(hint: Any) -> Taken:  # noqa: ANN401 - a type of jaxtyping
@@ -284,47 +300,3 @@ def _names(dtypes: Any) -> set[str]:  # noqa: ANN401 - names, or jaxtyping's wor
         return set()
     # float8 and less are stored in by networks, and computed with by nobody.
     return {str(one) for one in dtypes if not str(one).startswith(("float8", "float4"))}
-
-
-_SINGLE = (bool, int, float, complex, str, bytes, np.generic)
-
-
-def told(value: object) -> str:
-    """What came, in a few words."""
-    if isinstance(value, Tensor):
-        odd = "" if usable(value) else f", {'nested' if value.is_nested else value.layout}"
-        shape = "" if value.is_nested else f" of shape {tuple(value.shape)}"
-        return f"{value.dtype}{shape} on {value.device.type}{odd}"
-    if isinstance(value, np.ndarray):
-        return f"an array of {value.dtype} of shape {value.shape}"
-    if isinstance(value, type):
-        return f"the class {value.__name__}"
-    if value is None or isinstance(value, _SINGLE):
-        return f"{value!r:.60}"
-    if isinstance(value, list | tuple | dict | set):
-        return _told_of_many(value)
-    return f"a {type(value).__name__}"
-
-
-def _told_of_many(value: Collection[object]) -> str:
-    kind = type(value).__name__
-    entries = value.values() if isinstance(value, dict) else value
-    if any(isinstance(entry, Tensor | np.ndarray) for entry in entries):
-        return f"a {kind} of {len(value)} with tensors or arrays in it"
-    return f"a {kind} {' '.join(repr(value).split())[:60]}"
-
-
-def advice(value: object) -> str:
-    """What can be done about what came, if anything can be said."""
-    if isinstance(value, Tensor):
-        if not usable(value):
-            return "Pass dense values that are in memory, in float32 or another usual type."
-        if value.is_complex():
-            return "Take its .real or .abs()."
-        whole = "Convert it with `.float()`; divide bytes by 255 where values are 0 to 1."
-        return "" if value.is_floating_point() else whole
-    if isinstance(value, type):
-        return "Pass an instance of it."
-    if isinstance(value, np.ndarray):
-        return "torch.from_numpy makes a tensor of an array."
-    return "Pass clip.tensor." if type(value).__name__ == "Clip" else ""

@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from temporal_attr._checked import checked
 from temporal_attr._errors import TargetError
 from temporal_attr._typing import Logits, Target
 
 
+@checked
 def resolve_target(target: Any, logits: Logits) -> Target:  # noqa: ANN401 - Captum's many forms
     """One class for each example, from any of Captum's forms of a target.
 

@@ -50,4 +50,10 @@ __all__ = [
     "started",
 ]
 
-check_calls(__name__, own={"feature_mask", "inputs", "method", "model", "shuffling", "target"})
+check_calls(
+    __name__,
+    own={
+        "ShuffleProbe.shuffling", "attribute.target", "curve.target", "explain.target",
+        "feature_mask", "inputs", "method", "model",
+    },
+)  # fmt: skip

@@ -58,5 +58,8 @@ __all__ = [
 
 check_calls(
     __name__,
-    own={"clip", "count", "fps", "length", "overlap", "radius", "seed", "write_video.frames"},
-)
+    own={
+        "clip", "count", "length", "overlap", "radius", "seed", "write_video.fps",
+        "write_video.frames",
+    },
+)  # fmt: skip

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import UInt8
@@ -23,22 +24,27 @@ _ENCODER = {"deadline": "realtime", "cpu-used": "8", "crf": "24", "b": "0", "g":
 _BT601, _LIMITED = 6, 1
 
 
-def write_video(
-    frames: Sequence[UInt8[np.ndarray, "height width channel"]], path: str | Path, fps: float
-) -> Path:
+Pictures: TypeAlias = (
+    Sequence[UInt8[np.ndarray, "height width channel"]]
+    | UInt8[np.ndarray, "time height width channel"]
+)
+
+
+def write_video(frames: Pictures, path: str | Path, fps: float) -> Path:
     """Write frames as VP9 in WebM, which every browser plays.
 
     The file is written beside its place and takes it when it is whole: what lay there before stays
     until then, and also if writing fails.
 
     Args:
-        frames: RGB bytes, all of one size.
+        frames: RGB bytes, all of one size: a list, or one array of all.
         path: Where to; ends in `.webm`.
         fps: Frames a second, from 1/3600 to 1000.
 
     Raises:
         OptionError: If there are no frames, they are no RGB bytes, the sizes differ or are odd,
             `fps` is out of range, or the name does not end in `.webm`.
+        ClipError: If the frames are neither a list nor an array.
         VideoError: If the file cannot be written.
 
     Example:
@@ -78,7 +84,7 @@ def write_video(
     return path
 
 
-def _require_pictures(frames: Sequence[np.ndarray]) -> None:
+def _require_pictures(frames: Pictures) -> None:
     for number, frame in enumerate(frames):
         is_picture = isinstance(frame, np.ndarray) and frame.ndim == 3 and frame.shape[2] == 3
         if not is_picture or frame.dtype != np.uint8:
@@ -102,7 +108,7 @@ def _require_pictures(frames: Sequence[np.ndarray]) -> None:
         raise OptionError("frames of even height and width", f"{height} x {width}", remedy)
 
 
-def _encode(frames: Sequence[np.ndarray], path: Path, rate: Fraction) -> None:
+def _encode(frames: Pictures, path: Path, rate: Fraction) -> None:
     import av  # noqa: PLC0415
 
     # Through a file of Python's, which reports what could not be written.

@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from temporal_attr._errors import ClipError
+
 _CUDNN_OFF = threading.Lock()
 """Held while the flag of the process is off: of two threads, the second would note "off" as what
 the user had, and leave it so."""
@@ -33,6 +35,8 @@ def isolated_autograd(clips: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, ...]]
         ...     torch.is_grad_enabled()
         True
     """
+    if not clips:
+        raise ClipError("at least one clip", "none", "Pass them in a tuple.")
     with (
         torch.inference_mode(False),
         torch.enable_grad(),

@@ -15,7 +15,7 @@ from temporal_attr._activation import (
     probabilities,
     require_some,
 )
-from temporal_attr._errors import ModelError, OptionError
+from temporal_attr._errors import ModelError, OptionError, TargetError
 from temporal_attr._typing import Logits, PerExample, Target
 
 ObjectiveName: TypeAlias = Literal["logit", "probability", "log_probability", "loss"]
@@ -25,12 +25,19 @@ Objective: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 def logit(logits: Logits, target: Target) -> PerExample:
     """The target's logit.
 
+    Raises:
+        TargetError: If a target is no class, counted from 0.
+
     Example:
         >>> import torch
         >>> logit(torch.tensor([[1.0, 3.0]]), torch.tensor([1]))
         tensor([3.])
     """
-    return logits.gather(1, target[:, None]).squeeze(1)
+    classes = logits.shape[1]
+    if bool(((target < 0) | (target >= classes)).any()):
+        got = f"from {int(target.min())} to {int(target.max())}"
+        raise TargetError(f"targets from 0 to {classes - 1}", got, "See resolve_target.")
+    return logits.gather(1, target.long()[:, None]).squeeze(1)
 
 
 def probability(logits: Logits, target: Target, activation: Activation | None = None) -> PerExample:

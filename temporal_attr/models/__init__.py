@@ -55,5 +55,5 @@ __all__ = [
 
 check_calls(
     __name__,
-    own={"aggregation", "check_wrapper.wrapper", "class_names", "class_names.path", "readout"},
+    own={"aggregation", "check_wrapper.wrapper", "class_names", "readout"},
 )

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from temporal_attr._activation import Activation
 from temporal_attr._errors import ModelError
 from temporal_attr._run import counted
-from temporal_attr._takes import told, usable
+from temporal_attr._told import told, usable
 from temporal_attr._typing import ClipTensor, Features, Frames, Logits, StepLogits, StepWeights
 from temporal_attr.clips import Normalization, Preprocessing, check_layout
 

@@ -18,6 +18,7 @@ from temporal_attr._errors import (
     UnsupportedModelError,
     printable,
 )
+from temporal_attr._require import require_size
 from temporal_attr._seeding import seeded_weights
 from temporal_attr.clips import Preprocessing
 from temporal_attr.models._base import VideoModel
@@ -59,8 +60,9 @@ def load_model(
 
     Raises:
         ModelError: If there is no such model, or the weights do not fit.
-        OptionError: If the names are not one for each of `classes`, or cannot be read; or an
-            activation is given for a factory's own module, which cannot carry it.
+        OptionError: If the number of classes is out of range; the names are not one for each of
+            `classes`, or cannot be read; or an activation is given for a factory's own module,
+            which cannot carry it.
 
     Warns:
         WeightsWarning: If something was removed from the names of the weights.
@@ -71,6 +73,8 @@ def load_model(
         (1, ('walk', 'run', 'jump'), 3)
     """
     require_activation(activation)
+    if classes is not None:
+        require_size("classes", classes, 1)
     names = _names(class_names, classes)
     classes = len(names) or None if classes is None else classes
     library, _, rest = name.partition(":")

@@ -121,7 +121,7 @@ def require_framewise(model: FramewiseModel, frames: Frames, draws: Draws = null
 
     Raises:
         ModelError: With how far the features differ.
-        ClipError: If the frames are of another precision or device than the model.
+        ClipError: If there are none, or they are of another precision or device than the model.
 
     Example:
         >>> from temporal_attr.models import LateFusion
@@ -138,6 +138,8 @@ def require_framewise(model: FramewiseModel, frames: Frames, draws: Draws = null
         with draws():
             return _rows(model.encode(frames[places].clone()), len(places))
 
+    if not len(frames):
+        raise ClipError("at least one frame", "none", "Pass those of a clip.")
     check_fits(model, frames)
     every = list(range(len(frames)))
     together = encoded(every)

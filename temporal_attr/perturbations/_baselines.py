@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
+from numbers import Real
 from typing import Literal, TypeAlias, get_args
 
-import numpy as np
 import scipy
 import torch
 from torch import Tensor
 
 from temporal_attr._errors import ClipError, OptionError
+from temporal_attr._require import require_finite
 from temporal_attr._typing import ClipTensor
 
 BaselineName: TypeAlias = Literal["mean", "blur", "neighbour"]
@@ -34,9 +34,8 @@ def check_baselines(baselines: object) -> None:
             got = f"{bad} of {baselines.numel()} values that are NaN or infinite"
             raise ClipError("finite baselines", got, "Replace them first.")
         return
-    if isinstance(baselines, int | float | np.number) and not isinstance(baselines, bool):
-        if not math.isfinite(float(baselines)):
-            raise OptionError("a finite number as baselines", str(baselines), "Try 0.0.")
+    if isinstance(baselines, Real):
+        require_finite("baselines", baselines)
         return
     if not isinstance(baselines, str) or baselines not in get_args(BaselineName):
         raise OptionError(
@@ -63,6 +62,7 @@ def baseline_of(clip: ClipTensor, baselines: Baselines) -> ClipTensor | None:
 
     Raises:
         ClipError: If a tensor does not fit the clip.
+        OptionError: If a number is beyond those of the clip's precision.
 
     Example:
         >>> clip = torch.arange(8.0).reshape(1, 2, 1, 2, 2)
@@ -83,6 +83,10 @@ def baseline_of(clip: ClipTensor, baselines: Baselines) -> ClipTensor | None:
         return clip.mean((1, 3, 4), keepdim=True).expand_as(clip)
     if baselines == "blur":
         return _blurred(clip)
+    most = torch.finfo(clip.dtype).max
+    if abs(baselines) > most:
+        expected = f"baselines from {-most:.3g} to {most:.3g}, as {clip.dtype} holds them"
+        raise OptionError(expected, str(baselines), "Try 0.0.")
     return torch.full_like(clip, float(baselines))
 
 

@@ -107,8 +107,8 @@ def masked_clips(
                 [0., 1., 0., 0., 0., 0.]])
     """
     copies = clip[[mask.example for mask in masks]]
-    for copy, mask in zip(copies, masks, strict=True):
-        copy[mask.first : mask.end] = mask.applied(clip, baseline)
+    for place, mask in enumerate(masks):
+        copies[place, mask.first : mask.end] = mask.applied(clip, baseline)
     return copies
 
 

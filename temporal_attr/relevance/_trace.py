@@ -14,6 +14,7 @@ from torch.utils.checkpoint import CheckpointError
 
 from temporal_attr._errors import ClipError, ModelError
 from temporal_attr._precision import wide
+from temporal_attr.models import check_fits
 from temporal_attr.relevance._audit import AuditLog
 from temporal_attr.relevance._backward import LastLayers, compute_splits
 from temporal_attr.relevance._calls import Bounds
@@ -190,7 +191,8 @@ def trace(
     Raises:
         ModelError: If an operation between the two has no rule, with its name and place; if the
             output is not finite; or if the rule at the input needs bounds that are not known.
-        ClipError: If the clip lies outside them, or they are not of its shape.
+        ClipError: If the clip lies outside them, or they are not of its shape; or it is of another
+            precision or device than the weights.
 
     Example:
         >>> from torch import nn
@@ -203,6 +205,7 @@ def trace(
         >>> torch.allclose(relevance.sum(), torch.tensor(1.0), atol=1e-4)
         True
     """
+    check_fits(forward if model is None else model, clip)
     bounds = _pixel_bounds(clip, bounds, composite)
     leaf = clip.detach().requires_grad_()
     kept = Sinks(model, leaf, log) if sinks else None

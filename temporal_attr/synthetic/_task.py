@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, UInt8
 
 from temporal_attr._errors import OptionError
-from temporal_attr._require import require_count, require_range, require_within
+from temporal_attr._require import LONGEST, WIDEST, require_count, require_range, require_within
 from temporal_attr.clips import Clip, Preprocessing, write_video
 from temporal_attr.synthetic._draw import Layer, background, compose
 
@@ -108,11 +108,11 @@ class Task(ABC):
     noise: float = 4.0
 
     def __post_init__(self) -> None:
-        require_count("frames", self.frames, self.shortest)
+        require_count("frames", self.frames, self.shortest, LONGEST)
         if len(self.shape) != 2:
             raise OptionError("size as one number or (height, width)", str(self.size), "Try 48.")
         for side in self.shape:
-            require_count("size", side, 16)
+            require_count("size", side, 16, WIDEST)
         require_range("cue_size", self.cue_size, 4 / min(self.shape), 1)
         require_within("noise", self.noise, 0, 128)
 

@@ -13,6 +13,7 @@ from safetensors.torch import load, save
 
 from temporal_attr._errors import ModelError, OptionError
 from temporal_attr._files import is_unfinished, named_errors, whole_file
+from temporal_attr._require import require_seed
 from temporal_attr.models import VideoModel
 from temporal_attr.zoo._architectures import build_model
 
@@ -58,6 +59,9 @@ class Card:
     seconds: float
     expected: str = ""
     sha256: str = ""
+
+    def __post_init__(self) -> None:
+        require_seed(self.seed)
 
 
 def pretrained_names(folder: Path | str | None = None) -> tuple[str, ...]:

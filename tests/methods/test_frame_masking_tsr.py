@@ -280,7 +280,7 @@ def test_arguments_of_the_model_belong_to_the_whole_batch(model):
         ),
         ({"window": 0}, OptionError, "window a whole number at least 1, got 0"),
         ({"baselines": "black"}, OptionError, "baselines to be a number, .* got 'black'"),
-        ({"baselines": float("nan")}, OptionError, "a finite number as baselines, got nan"),
+        ({"baselines": float("nan")}, OptionError, "baselines to be a finite number, got nan"),
         (
             {"baselines": torch.full((8, 8), torch.inf)},
             ClipError,

@@ -39,6 +39,7 @@ SHARED = {
     "_seeding",
     "_takes",
     "_targets",
+    "_told",
     "_typing",
 }
 

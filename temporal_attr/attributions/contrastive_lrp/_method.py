@@ -106,6 +106,7 @@ class ContrastiveLRPTemporal(VideoMethod, GradientAttribution):  # type: ignore[
         activation: Activation | None = None,
     ) -> None:
         super().__init__(model, activation)
+        self._model_with_timesteps()
         require_within("sigma", sigma, 1e-6, 1)
         if rows_per_backward is not None:
             require_count("rows_per_backward", rows_per_backward, 1)

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from temporal_attr._activation import output_name
+from temporal_attr._require import require_within
 from temporal_attr._typing import PerExample, StepMatrix, StepScores, StepWeights
 from temporal_attr.attributions._relevance import ratio_lines, rules_line
 from temporal_attr.attributions._results import Result
@@ -75,6 +76,10 @@ class ContrastiveLRPTemporalResult(Result):
     frames_per_step: int
     sink_relevance: StepScores | None = None
     rules: str = "as given"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_within("sigma", self.sigma, 0, 1)
 
     def _details(self, example: int) -> list[str]:
         known = ~self.ranges[example].isnan()
