@@ -24,32 +24,68 @@ from temporal_attr._checked import annotation, checked
 from temporal_attr.clips import Normalization
 from temporal_attr.measures import frame_scores, score_ratios
 from temporal_attr.zoo import build_model
-from tests.contract.hostile import calls
+from tests.contract.hostile import bad, calls, judge
 
 ROOT = Path(__file__).parents[2]
-EVERY = 61
-"""Of the table, so that the suite stays short; `benchmarks/hostile.py` tries all of it.
-
-A prime, so that it meets every kind of value in turn."""
+EVERY = 211
+"""Of the table, in the suite; a prime, so that it meets every kind of value in turn."""
 
 
-@pytest.fixture(scope="module")
-def tried():
+def tried(every):
     """What came of a part of the table, in a process without the suite's import hook."""
     command = [sys.executable, "-W", "ignore", "-m", "tests.contract.hostile"]
     done = subprocess.run(
-        [*command, "--every", str(EVERY)], cwd=ROOT, capture_output=True, text=True, check=True
+        [*command, "--every", str(every)], cwd=ROOT, capture_output=True, text=True, check=True
     )
     return json.loads(done.stdout)
 
 
-# Minutes on a busy machine, as each trial has a process of its own.
+def require_named_or_right(outcomes, least):
+    """Fail with what was raw or silent, or if fewer than so many were refused by name."""
+    assert Counter(one["came"] for one in outcomes)["named"] >= least
+    assert [one for one in outcomes if one["came"] in ("raw", "silent")] == []
+
+
+def test_of_a_sample_no_bad_input_is_a_raw_error_or_taken_in_silence():
+    require_named_or_right(tried(EVERY), 150)
+
+
+@pytest.fixture(scope="module")
+def whole_table():
+    """What came of all of it."""
+    return tried(1)
+
+
+# A minute and a half on one core.
 @pytest.mark.simulation
 @pytest.mark.parametrize("room", calls.ROOMS)
-def test_no_bad_input_is_a_raw_error_or_taken_in_silence(tried, room):
-    own = [one for one in tried if one["call"].startswith(f"{room}.")]
-    assert Counter(one["came"] for one in own)["named"] >= 5
-    assert [one for one in own if one["came"] in ("raw", "silent")] == []
+def test_no_bad_input_is_a_raw_error_or_taken_in_silence(whole_table, room):
+    own = [one for one in whole_table if one["call"].startswith(f"{room}.")]
+    require_named_or_right(own, 100)
+
+
+def _doubled(count):
+    if count == 0:
+        raise OptionError("count above 0", "0", "Try 1.")
+    return 2 * count
+
+
+@pytest.mark.parametrize(
+    ("value", "right", "came"),
+    [
+        (0, bad.NEVER, "named"),
+        (0, bad.FREE, "named"),
+        (0, (1,), "raw"),  # refused, where it should be taken
+        (1, bad.FREE, "right"),
+        (1, bad.NEVER, "silent"),
+        (1.0, (1,), "right"),
+        (3, (1,), "silent"),
+        (None, bad.FREE, "raw"),
+    ],
+)
+def test_what_came_of_a_value_is_told_rightly(value, right, came):
+    found = judge.judged("doubled", calls.Call(_doubled, {}), "count", bad.Bad("it", value, right))
+    assert found.came == came
 
 
 def test_everything_public_is_in_the_table():

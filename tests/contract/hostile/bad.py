@@ -9,6 +9,8 @@ import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
 
@@ -65,15 +67,24 @@ def _plain(hint, origin):
         if issubclass(kind, str):
             return {"str"}
         if kind is Tensor:
-            return {"tensor", "any axes", "float dtype", "int dtype", "bool dtype"}
+            return {"tensor", "any axes", "float dtype", "int dtype", "bool dtype", "complex"}
         if issubclass(kind, nn.Module):
             return {"module"}
         if issubclass(kind, Mapping) or kind is dict:
             return {"mapping"}
         if issubclass(kind, Collection) or kind in (Sequence, Iterable, list, tuple):
-            return {"sequence", *(("of any",) if typing.Any in typing.get_args(hint) else ())}
+            return {"sequence", *_entries(hint)}
         return {f"of {kind.__name__}"}
     return {"any"}
+
+
+def _entries(hint):
+    """Words for what a sequence may hold: anything, or other sequences, which may be empty."""
+    parts = typing.get_args(hint)
+    if typing.Any in parts:
+        yield "of any"
+    if any("sequence" in atoms(part) for part in parts if part is not ...):
+        yield "of sequences"
 
 
 def _axes(hint):
@@ -151,6 +162,11 @@ def _numbers(name, takes, base, may_be_nan):
         Bad("2**63", 2**63, number),
         Bad("10**400", 10**400, number),
         Bad("-2**40", -(2**40), NEVER if seed else number),
+        Bad("-0.5", -0.5, _may(takes, "float")),
+        Bad("1/3", Fraction(1, 3), _may(takes, "float")),
+        Bad("a decimal", Decimal("0.5"), _may(takes, "float")),
+        Bad("1e300", 1e300, _may(takes, "float")),
+        Bad("1e-320", 1e-320, _may(takes, "float")),
         Bad("numpy NaN", np.float32("nan"), nan),
         Bad("numpy True", np.bool_(True), _may(takes, "bool")),
     ]
@@ -169,6 +185,8 @@ def _texts(takes):
         Bad("'3'", "3", right),
         Bad("''", "", right),
         Bad("text of $", "$x_1$ \\frac", right),
+        Bad("half a character", "a\udc80", right),
+        Bad("NumPy's text", np.str_("a"), right),
         Bad("control characters", "a\x1b[31mb\nc\x00", right),
     ]
 
@@ -181,8 +199,10 @@ def _containers(takes, base):
         Bad("{}", {}, _may(takes, "mapping")),
         Bad("[None]", [None], _may(takes, "of any")),
         Bad("[object()]", [object()], _may(takes, "of any")),
-        Bad("[[]]", [[]], _may(takes, "of any")),
+        Bad("[[]]", [[]], _may(takes, "of any", "of sequences")),
         Bad("{1: 2}", {1: 2}, _may(takes, "mapping")),
+        Bad("a range", range(3), sequence),
+        Bad("[0.5, None]", [0.5, None], _may(takes, "of any", "sequence")),
         Bad("a set", {1}, _may(takes, "sequence")),
         Bad("a generator", (one for one in ()), _may(takes, "sequence")),
     ]
@@ -209,6 +229,7 @@ def _tensors(takes, base):
             Bad("a tensor", torch.rand(2, 3), any_tensor),
             Bad("an array", np.zeros((2, 3)), _may(takes, "array")),
             Bad("a tensor of one number", torch.tensor(1), any_tensor),
+            Bad("an array of one number", np.array(1), _may(takes, "array")),
         ]
         if isinstance(base, np.ndarray):
             found += [
@@ -221,15 +242,15 @@ def _tensors(takes, base):
     return _of_tensor(takes, base)
 
 
-def _of_tensor(takes, base):
-    base = base.detach()
+def _of_tensor(takes, whole):
+    base = whole.detach()
     is_float = base.is_floating_point()
     axes = FREE if takes & {"any", "any axes"} else NEVER
     floats = _may(takes, "float dtype", "tensor" if "any axes" in takes else "any")
     found = [
         Bad("an array", base.numpy(), _may(takes, "array")),
         Bad("a list", base.tolist(), _may(takes, "sequence")),
-        Bad("complex", base.to(torch.complex64), _may(takes)),
+        Bad("complex", base.to(torch.complex64), _may(takes, "complex")),
         Bad("meta", base.to("meta"), NEVER),
         Bad("sparse", base.to_sparse(), NEVER),
         Bad(
@@ -245,15 +266,19 @@ def _of_tensor(takes, base):
         Bad("a parameter", nn.Parameter(base) if is_float else base, FREE),
         Bad(
             "a view that is not contiguous",
-            base.mT.contiguous().mT if base.ndim > 1 else base,
-            (base,),
+            whole.mT.contiguous().mT if base.ndim > 1 else whole,
+            # A leaf of a graph is no longer the leaf when it is another tensor.
+            FREE if whole.requires_grad else (base,),
         ),
     ]
     if not is_float:
         return [
             *found,
             Bad("float dtype", base.float(), floats),
-            Bad("negative", -1 - base.int(), FREE),
+            Bad("int32", base.int(), FREE),
+            Bad("int8", base.to(torch.int8), FREE),
+            Bad("negative", -1 - base.long(), FREE),
+            Bad("large", base.long() + 2**40, FREE),
         ]
     whole = "int dtype" in takes or "any" in takes
     return [
