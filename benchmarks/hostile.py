@@ -1,6 +1,6 @@
 """Bad inputs over the whole public API: how many are named, right, raw or silent.
 
-    python benchmarks/hostile.py [--before FOLDER] [--out benchmarks/results/hostile.md]
+    python benchmarks/hostile.py [--before FOLDER] [--every N] [--out FILE]
 
 `--before` is a checkout of an earlier state, which the same table is run against.
 """
@@ -18,6 +18,28 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 CAME = ("named", "right", "raw", "silent")
+HEAD = """# Bad inputs over the whole public API
+
+Every parameter of everything public is given bad values by kind: the wrong type, NaN, numbers out
+of any range, tensors of other axes, types and layouts. *Named*: refused by an error of the library.
+*Right*: taken, as the annotation allows, and where another value must do the same, it does. *Raw*:
+any other error, a crash or a hang. *Silent*: taken though it is nonsense, or as another value.
+
+{share} of each state. What this does not say:
+
+- The annotation of a parameter says what it takes, in each state its own: a parameter that says it
+  takes anything is judged by what comes of it only. Numbers and tensors within an annotation may be
+  taken or refused: whether the range of a setting is right is for the tests of that setting.
+- The library was mended by this table, so that nothing raw or silent is left in it does not mean
+  that there is none: a kind of value that is not in the table is tried by nobody.
+- One parameter is bad at a time; the models are small, on the CPU. The command line is left out.
+- Before, some of what is public today was not there, and some annotations were others, so the two
+  states are not tried on quite the same values.
+
+```bash
+{command}
+```
+"""
 ROOMS = (
     "clips", "models", "zoo", "synthetic", "gradients", "perturbations", "relevance", "measures",
     "attributions", "evaluation", "views",
@@ -54,6 +76,15 @@ def table(name: str, found: dict[str, Counter[str]]) -> list[str]:
     return [*lines, ""]
 
 
+def _share(every: int) -> str:
+    return "All values of the table were tried" if every == 1 else f"One value in {every} was tried"
+
+
+def _commit(checkout: Path) -> str:
+    command = ["git", "-C", str(checkout), "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
 def main() -> None:
     """Run the table, and write what came of it."""
     parser = argparse.ArgumentParser()
@@ -61,23 +92,13 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="try each N-th value only")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results/hostile.md")
     options = parser.parse_args()
-    share = "" if options.every == 1 else f" Each {options.every}th value of the table was tried."
-    lines = [
-        "# Bad inputs over the whole public API",
-        "",
-        "Every parameter of everything public is given bad values by kind: the wrong type, NaN,",
-        "numbers out of any range, tensors of other axes, types and layouts. *Named*: refused by",
-        "an error of the library. *Right*: taken, as the annotation allows, and where another",
-        "value must do the same, it does. *Raw*: any other error, a crash or a hang. *Silent*:",
-        f"taken though it is nonsense.{share}",
-        "",
-        "```bash",
-        "python benchmarks/hostile.py --before ../earlier",
-        "```",
-        "",
-    ]
+    command = "python benchmarks/hostile.py"
+    command += " --before ../earlier" if options.before else ""
+    command += f" --every {options.every}" if options.every > 1 else ""
+    lines = [HEAD.format(share=_share(options.every), command=command)]
     if options.before:
-        lines += table("Before", tried(options.before.resolve(), options.every))
+        before = options.before.resolve()
+        lines += table(f"Before ({_commit(before)})", tried(before, options.every))
     lines += table("Now", tried(ROOT, options.every))
     options.out.write_text("\n".join(lines), "utf-8")
 
