@@ -162,6 +162,13 @@ def _models():
         FrameRecurrent={
             "encoder": values.encoder(), "recurrent": nn.LSTM(5, 5).eval(), "classifier": linear,
         },
+        FrameTransformer={
+            "encoder": values.encoder(), "head": linear, "pool": "first",
+            "transformer": nn.TransformerEncoder(
+                nn.TransformerEncoderLayer(5, 1, 8, batch_first=True), 1, enable_nested_tensor=False
+            ).eval(),
+            "positions": values.drawn(9, 5), "class_token": values.drawn(5),
+        },
         LateFusion={"encoder": values.encoder(), "head": linear},
         Trial={"model": values.model(), "clips": (clip,)},
         check_fits={"model": values.model(), "clip": clip},
@@ -170,11 +177,14 @@ def _models():
         check_wrapper={"wrapper": values.model(), "network": values.model().forward, "clip": clip},
         class_names={"path": None},
         load_model={"name": "torchvision:mc3_18", "classes": 3},
+        # Refused as it is: a checkpoint would take the import of transformers, each time.
+        load_transformers={"folder": values.folder()},
         model_logits={"model": values.model(), "clips": (clip,)},
         named_misfit={"model": values.model()},
         require_as_assumed={"trial": values.trial()},
         require_evaluation_mode={"model": values.model()},
         require_framewise={"model": values.model(), "frames": clip[0, :3]},
+        require_visible_attention={"model": values.model()},
         require_wrapped={"model": values.model()},
         wrap={"model": values.model()},
     )  # fmt: skip
