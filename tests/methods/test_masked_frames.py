@@ -19,6 +19,9 @@ from temporal_attr.attributions.frame_masking_tsr._unmasked_frames import (
 from temporal_attr.gradients import is_out_of_memory, logit
 from tests.helpers.families import CLASSES, family, image_encoder
 
+# Checks of shapes in every small function would take as long as the functions again.
+pytestmark = pytest.mark.usefixtures("as_user")
+
 FRAMEWISE = (
     "late_fusion_mean",
     "late_fusion_last",
@@ -535,7 +538,6 @@ def test_only_memory_makes_chunks_shrink():
         FrameMaskingTSR(TemporalGradient(model), "two", Blocks(4, 4)).attribute(clip, 1)
 
 
-@pytest.mark.usefixtures("as_user")
 def test_an_attribution_that_is_not_finite_is_refused():
     class Infinite(nn.Module):
         def forward(self, frames):

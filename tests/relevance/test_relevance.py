@@ -26,6 +26,9 @@ from temporal_attr.relevance import (
 )
 from tests.helpers.families import LARGE, SMALL, family, vivid
 
+# Checks of shapes in every small function would take as long as the functions again.
+pytestmark = pytest.mark.usefixtures("as_user")
+
 EPSILON = 1e-3
 PLAIN = Composite(input=None)
 

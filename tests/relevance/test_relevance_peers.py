@@ -18,7 +18,8 @@ from temporal_attr.attributions import LRP
 from temporal_attr.relevance import Box, Composite, Epsilon, Flat, Gamma, WSquare, ZPlus, trace
 from tests.helpers.families import vivid
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+# Checks of shapes in every small function would take as long as the functions again.
+pytestmark = pytest.mark.usefixtures("one_thread", "as_user")
 
 EPSILON = 1e-6
 TINY = 1e-30

@@ -11,6 +11,9 @@ from torch.nn.utils.rnn import pack_padded_sequence, pack_sequence, pad_packed_s
 from temporal_attr.relevance import Composite, trace
 from tests.references.lrp import Recurrent
 
+# Checks of shapes in every small function would take as long as the functions again.
+pytestmark = pytest.mark.usefixtures("as_user")
+
 PLAIN = Composite(input=None)
 LENGTHS = (3, 5, 2)
 LAYERS = {

@@ -11,6 +11,9 @@ from torch import nn
 
 from temporal_attr.relevance import Composite, Epsilon, Flat, Gamma, WSquare, ZPlus, trace
 
+# Checks of shapes in every small function would take as long as the functions again.
+pytestmark = pytest.mark.usefixtures("as_user")
+
 
 class Scaled(nn.Module):
     """A network without biases, so that its logits scale with what it reads: sums of two signals,
