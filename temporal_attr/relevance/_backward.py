@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import BackwardCFunction
+from torch.nn.modules import module
 from torch.nn.modules._functions import BackwardHookFunction
 
 from temporal_attr.relevance._calls import Deferred, Handled, Sink, Split
@@ -84,6 +85,16 @@ def is_foreign(node: Any) -> bool:  # noqa: ANN401
 def is_module_hook(node: Any) -> bool:  # noqa: ANN401
     """Whether a node calls the full backward hooks of a module; its outputs are its inputs."""
     return isinstance(node, BackwardCFunction) and _function(node) is BackwardHookFunction
+
+
+def may_have_hooks(model: Any) -> bool:  # noqa: ANN401
+    """Whether there may be such nodes: modules have hooks, or which modules run is not known."""
+    if not isinstance(model, nn.Module):
+        return True
+    everywhere = (module._global_backward_hooks, module._global_backward_pre_hooks)
+    return any(everywhere) or any(
+        part._backward_hooks or part._backward_pre_hooks for part in model.modules()
+    )
 
 
 def _function(node: BackwardCFunction) -> Any:  # noqa: ANN401

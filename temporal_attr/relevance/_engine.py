@@ -11,7 +11,13 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from temporal_attr.relevance._audit import AuditLog
-from temporal_attr.relevance._backward import Node, depends_on, is_foreign, propagate
+from temporal_attr.relevance._backward import (
+    Node,
+    depends_on,
+    is_foreign,
+    may_have_hooks,
+    propagate,
+)
 from temporal_attr.relevance._calls import Bounds, Call, Handled, NoRuleError
 from temporal_attr.relevance._composite import Composite
 from temporal_attr.relevance._decompositions import DECOMPOSED, run_in_parts
@@ -62,7 +68,7 @@ class RelevanceMode(TorchFunctionMode):
         self.composite = composite
         self.model = model
         self._clip = clip
-        self._table = TensorTable()
+        self._table = TensorTable(keep=may_have_hooks(model))
         self._table.add(clip)
         self._table.set_bounds(clip, bounds)
         self._sinks = sinks

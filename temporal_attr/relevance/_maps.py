@@ -147,7 +147,11 @@ def _denominator(
 def _even_split(x: Tensor, weight: Tensor | None, apply: LinearMap) -> TransposedMap:
     """Distributes relevance in even parts over the inputs that an output reads."""
     # A weight of zero reads nothing.
-    ones = None if weight is None else (weight != 0).to(weight.dtype)
+    ones = None
+    if weight is not None:
+        reads = weight != 0
+        whole = torch.ones((), dtype=weight.dtype, device=weight.device)
+        ones = whole.expand_as(weight) if reads.all() else reads.to(weight.dtype)
     reads, transposed = apply(torch.ones_like(x), ones)
     reads = reads.masked_fill(reads == 0, 1)
     return lambda relevance: transposed(relevance / reads)

@@ -142,8 +142,10 @@ class ZPlus(Rule):
         """Positive inputs by positive weights, and negative ones by negative weights."""
         if weight is None:
             return [Term(x.clamp(min=0), None)]
-        terms = [Term(x.clamp(min=0), weight.clamp(min=0))]
-        if (x < 0).any():
+        # Attention weights are large and not negative: no copies of them.
+        opposing = bool((weight < 0).any())
+        terms = [Term(x.clamp(min=0), weight.clamp(min=0) if opposing else weight)]
+        if opposing and (x < 0).any():
             terms.append(Term(x.clamp(max=0), weight.clamp(max=0)))
         return terms
 

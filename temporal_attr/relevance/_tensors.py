@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import weakref
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -12,6 +13,9 @@ from torch import Tensor
 from temporal_attr.relevance._backward import is_module_hook
 from temporal_attr.relevance._calls import Bounds, Call
 from temporal_attr.relevance._functions import AFFINE, GATES, MONOTONE
+
+Reference: TypeAlias = Callable[[], "Tensor | None"]
+"""Gives a tensor as long as there is one."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class TensorRecord:
     """What is known of one tensor that depends on the clip.
 
     Attributes:
-        tensor: The tensor, kept alive so that its identity is never given out twice.
+        tensor: Gives the tensor, or None once it is gone.
         is_gate: Whether it is a gate, between 0 and 1, made to be multiplied by a signal.
         is_tanh: Whether it is a hyperbolic tangent, a signal which plus 1 is a gate.
         pixels: Its bounds, if nothing but structural operations and constants has touched the
@@ -45,7 +49,7 @@ class TensorRecord:
         layer: The layer whose output it is.
     """
 
-    tensor: Tensor
+    tensor: Callable[[], Tensor | None]
     is_gate: bool = False
     is_tanh: bool = False
     pixels: PixelBounds | None = None
@@ -57,13 +61,18 @@ class TensorTable:
 
     A tensor can be overwritten through any view of it, which no function call of its own tells. So
     bounds and layers are known for a version of the tensor, and forgotten with it.
+
+    Args:
+        keep: Keep all tensors alive. Otherwise what the model lets go of is forgotten; behind the
+            backward hooks of modules are tensors that only the table still has.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, keep: bool) -> None:
+        self._keep = keep
         self._records: dict[int, TensorRecord] = {}
         self._handed_on: dict[int, tuple[Tensor, Tensor]] = {}
-        self._held: dict[int, tuple[Tensor, str]] = {}
-        self._logits: dict[int, tuple[Tensor, Tensor]] = {}
+        self._held: dict[int, tuple[Reference, str]] = {}
+        self._logits: dict[int, tuple[Reference, Tensor]] = {}
 
     def __contains__(self, entry: object) -> bool:
         return isinstance(entry, Tensor) and id(entry) in self._records
@@ -87,23 +96,24 @@ class TensorTable:
         while is_module_hook(node):
             node, place = node.next_functions[place]
         for record in self._records.values():
-            if record.tensor.grad_fn is node and record.tensor.output_nr == place:
+            known = record.tensor()
+            if known is not None and known.grad_fn is node and known.output_nr == place:
                 # Noted, since the node of a tensor is another once it is overwritten.
-                self._handed_on[id(tensor)] = (tensor, record.tensor)
-                return record.tensor
+                self._handed_on[id(tensor)] = (tensor, known)
+                return known
         return tensor
 
     def add(self, tensor: Tensor, is_gate: bool = False) -> None:
         """Note that a tensor depends on the clip; what is known of it already stays."""
         record = self._records.get(id(tensor))
         if record is None:
-            self._records[id(tensor)] = TensorRecord(tensor, is_gate)
+            self._records[id(tensor)] = TensorRecord(self._refer(tensor, self._records), is_gate)
         elif is_gate and not record.is_gate:
             self._records[id(tensor)] = replace(record, is_gate=True)
 
     def hold(self, tensor: Tensor, function: str) -> None:
         """Note that a tensor is held constant though it depends on the clip: since a function."""
-        self._held[id(tensor)] = (tensor, function)
+        self._held[id(tensor)] = (self._refer(tensor, self._held), function)
 
     def held_among(self, tensors: Iterable[Tensor]) -> tuple[Tensor, ...]:
         """Those of some tensors that are held constant."""
@@ -115,7 +125,7 @@ class TensorTable:
 
     def set_logits(self, probabilities: Tensor, logits: Tensor) -> None:
         """Note what a softmax or sigmoid was computed from."""
-        self._logits[id(probabilities)] = (probabilities, logits)
+        self._logits[id(probabilities)] = (self._refer(probabilities, self._logits), logits)
 
     def logits_of(self, output: Any) -> Any:  # noqa: ANN401
         """What a softmax or sigmoid was computed from; of anything else, itself."""
@@ -145,7 +155,7 @@ class TensorTable:
     def forget(self, tensor: Tensor) -> None:
         """Drop what was known of a tensor that is overwritten, but not that it depends."""
         if tensor in self:
-            self._records[id(tensor)] = TensorRecord(tensor)
+            self._records[id(tensor)] = TensorRecord(self._records[id(tensor)].tensor)
 
     def set_bounds(self, tensor: Tensor, bounds: Bounds | None) -> None:
         """Note the bounds of a tensor of pixels, as it is now."""
@@ -180,6 +190,13 @@ class TensorTable:
         if made is None or tensor._version != made.version_written:
             return None
         return made.call if made.call.data[0]._version == made.version_read else None
+
+    def _refer(self, tensor: Tensor, entries: dict[int, Any]) -> Reference:
+        """A reference to a tensor, whose entry goes with it: its identity is given out again."""
+        if self._keep:
+            return lambda: tensor
+        key = id(tensor)
+        return weakref.ref(tensor, lambda _: entries.pop(key, None))
 
     def _is_gate(self, tensor: Tensor) -> bool:
         record = self._records.get(id(tensor))
