@@ -118,6 +118,11 @@ def random_numbers(model: VideoModel, clips: Tensor, targets: Tensor) -> Tensor:
     return torch.rand(clips.shape, generator=torch.Generator().manual_seed(0))
 
 
+def clip_itself(model: VideoModel, clips: Tensor, targets: Tensor) -> Tensor:
+    """How far pixels are from a mid-grey: what pixels tell without a model."""
+    return clips
+
+
 class _Softmaxes(TorchFunctionMode):
     """Keeps what every softmax gives: the attention weights, in the order of their layers."""
 
@@ -217,6 +222,7 @@ def methods(grid: bool = False) -> dict[str, Method]:
     """
     found = {
         "random numbers": Method(random_numbers),
+        "the clip itself": Method(clip_itself, signed=False),
         "leaving one out": Method(leave_one_out),
         "TemporalGradient": Method(gradient, signed=False),
         "gradient x input": Method(gradient_input),

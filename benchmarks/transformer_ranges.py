@@ -23,6 +23,7 @@ MEASURES = {
     "diagonal": "diagonal share",
     "average": "avg-ATR, frames",
     "middle": "range in the middle, frames",
+    "core": "the same, of 80 % of a row",
     "distance": "distance, frames",
 }
 
@@ -66,11 +67,12 @@ def measured_ranges(
     steps = torch.arange(matrix.shape[1], dtype=torch.float64)
     apart = (steps[:, None] - steps).abs()
     own = ranges(matrix)
-    middle = own[:, len(steps) // 2 - 1 : len(steps) // 2 + 1]
+    middle = slice(len(steps) // 2 - 1, len(steps) // 2 + 1)
     found = {
         "diagonal": shares.diagonal(dim1=1, dim2=2).nanmean(1),
         "average": STEP * average_range(own, logits),
-        "middle": STEP * middle.nanmean(1),
+        "middle": STEP * own[:, middle].nanmean(1),
+        "core": STEP * ranges(matrix, sigma=0.8)[:, middle].nanmean(1),
         "distance": STEP * (shares * apart).sum(2).nanmean(1),
         "matrix": shares.nanmean(0),
     }
