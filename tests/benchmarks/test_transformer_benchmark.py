@@ -1,14 +1,16 @@
 """What the benchmark of relevance through attention measures with."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from temporal_attr import TemporalGradient
+from temporal_attr import TemporalGradient, relevance
 from temporal_attr.models import EarlyFusion
+from temporal_attr.relevance import Composite, Gamma
 from temporal_attr.synthetic import Motion, Order
 from temporal_attr.zoo import build_model
 from tests.helpers.checks import BENCHMARKS
@@ -159,6 +161,19 @@ def test_drops_are_those_without_each_tubelet(methods, baseline):
     if baseline == "background":
         spread = methods.leave_one_out(model, clip, torch.tensor([2]))
         np.testing.assert_allclose(tubelet_sums(spread[0]), found.numpy(), atol=1e-5)
+
+
+def test_presets_are_those_of_the_library(methods, monkeypatch):
+    def wide(gamma: float = 0.25) -> Composite:
+        return Composite(linear=Gamma(gamma))
+
+    def other() -> int:
+        return 3
+
+    library = SimpleNamespace(wide=wide, other=other, _hidden=wide, number=2)
+    monkeypatch.setattr(relevance, "composites", library, raising=False)
+    assert methods.presets() == {"default": Composite(), "wide": Composite(linear=Gamma(0.25))}
+    assert {"LRP, default", "LRP, wide"} < set(methods.methods())
 
 
 def test_of_a_linear_model_gradient_x_input_is_what_each_tubelet_adds(methods, scores):
