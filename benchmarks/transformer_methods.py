@@ -185,13 +185,13 @@ def by_relevance(composite: Composite) -> Method:
 
 
 def presets() -> dict[str, Composite]:
-    """The composites that the library has by name, and its default."""
+    """The composites that the library has by name."""
     module = getattr(relevance, "composites", None)
     made = {}
     for name, make in getmembers(module, isfunction):
         if not name.startswith("_") and "Composite" in str(signature(make).return_annotation):
             made[name] = make()
-    return {"default": Composite(), **made}
+    return made
 
 
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -228,7 +228,7 @@ def methods(grid: bool = False) -> dict[str, Method]:
         "gradient x input": Method(gradient_input),
         "attention rollout": Method(attention_rollout),
     }
-    for name, composite in presets().items():
+    for name, composite in (presets() or {"default": Composite()}).items():
         found[f"LRP, {name}"] = by_relevance(composite)
         if grid:
             for label, other in variants(composite).items():

@@ -35,7 +35,7 @@ def matrices_of(
 
     Args:
         model: Whose timesteps are of `STEP` frames, or of fewer, which are then summed.
-        by: "gradient", or a preset of relevance.
+        by: "gradient", a preset of relevance, or "default", the one that the method chooses.
         clips: `(B, T, C, H, W)`.
         targets: `(B,)`.
     """
@@ -46,7 +46,7 @@ def matrices_of(
         by_frame = influence.influence
         logits = influence.step_logits[torch.arange(len(targets)), :, targets]
     else:
-        method = ContrastiveLRPTemporal(model, presets()[by])
+        method = ContrastiveLRPTemporal(model, None if by == "default" else presets()[by])
         found = method.explain(clips, target=targets)
         by_frame, logits = found.frame_matrix, found.step_logits
     rows = STEP * by_frame.shape[1] // clips.shape[1]

@@ -114,9 +114,9 @@ def main() -> None:
     parser.add_argument(
         "--matrices",
         nargs="*",
-        choices=["gradient", *presets()],
+        choices=["gradient", "default", *presets()],
         default=["gradient", "default"],
-        help="by what they are computed: the gradient, or relevance under a preset",
+        help="by what they are made: the gradient, or relevance under a preset or the default",
     )
     parser.add_argument("--report", action="store_true", help="of what has been measured so far")
     options = parser.parse_args()
