@@ -7,6 +7,8 @@ and functional code are like any other.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -89,6 +91,7 @@ def proportional(call: Call, composite: Composite) -> Handled:
 
 def _first_part(a: Tensor, b: Tensor, composite: Composite) -> Tensor:
     """The part of a sum's relevance that its first term gets."""
+    a, b = _within_range(a), _within_range(b)
     if composite.sums == "magnitude":
         size, whole = a.abs(), a.abs() + b.abs()
         return (size / whole).masked_fill(is_nothing(whole), 0.5)
@@ -97,6 +100,12 @@ def _first_part(a: Tensor, b: Tensor, composite: Composite) -> Tensor:
     denominator = stabilised(total, a.abs() + b.abs(), composite.sum_epsilon)
     part = (a + (denominator - total) / 2) / denominator
     return part.masked_fill(is_nothing(denominator), 0.5)
+
+
+def _within_range(term: Tensor) -> Tensor:
+    """A mask of -inf, or of the least number there is, as one with which can be calculated."""
+    bound = torch.finfo(term.dtype).max / 4 if term.is_floating_point() else math.inf
+    return term.clamp(-bound, bound)
 
 
 def product(call: Call, composite: Composite) -> Handled:

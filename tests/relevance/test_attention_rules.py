@@ -52,6 +52,20 @@ def test_softmax(seed, size, axis, masked):
     close(sum(sinks.values()), lost)
 
 
+@pytest.mark.parametrize("hidden", [-torch.inf, torch.finfo(torch.float64).min, -1e300])
+def test_a_mask_that_takes_a_share_takes_that_of_what_it_hides_alone(hidden):
+    x, start = drawn(3, 4), drawn(3, 4, seed=1)
+    mask = torch.zeros(3, 4, dtype=torch.float64)
+    mask[0, 1] = mask[2, 3] = hidden
+    # A weight of 0 has no relevance in any product.
+    start = start.masked_fill(mask != 0, 0)
+    composite = replace(FULL, constants="share", sum_epsilon=1e-14)
+    found, sinks = propagated(lambda x: (x + mask).softmax(-1), x, start, composite)
+    expected, _ = slow.softmax_taylor((x + mask).masked_fill(mask != 0, -np.inf), start.numpy(), -1)
+    close(found, expected)
+    close(found.sum() + sum(sinks.values()), start.sum().item())
+
+
 @settings(deadline=None, max_examples=15)
 @given(st.integers(0, 10**6), *[st.integers(1, 3)] * 4)
 def test_products_of_two_operands(seed, batch, rows, inner, columns):
