@@ -56,8 +56,8 @@ def absolute() -> Composite:
 def cp_lrp() -> Composite:
     """Conservative propagation :cite:p:`ali2022`: epsilon everywhere, attention weights held.
 
-    The layer norm's scale is held too. Relevance is that of the network made linear at this input:
-    gradient times input of it.
+    The layer norm's scale is held too. Of a network without biases, relevance is gradient times
+    input of the network made linear at this input; what a bias contributes is shared by the inputs.
 
     Example:
         >>> cp_lrp().norm
