@@ -1,8 +1,11 @@
 """Checkpoint folders of the transformers library: read whole, from the disk alone, or refused."""
 
 import json
+import logging
+import re
 import shutil
 import socket
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +13,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+import temporal_attr
 from temporal_attr import ModelError, OptionError, WeightsWarning
 from temporal_attr._errors import UnsupportedModelError
 from temporal_attr.cli import main
@@ -239,3 +243,21 @@ def test_the_command_line_names_what_is_wrong(tmp_path, grey_video, capsys):
     options = ["--model=transformers:none", f"--out={tmp_path / 'out'}"]
     assert main(["explain", str(grey_video), *options]) == 2
     assert "expected a checkpoint folder with config.json at none" in capsys.readouterr().err
+
+
+def test_the_lines_of_the_page_run_as_written(capsys):
+    page = (Path(__file__).parents[2] / "docs" / "your_model.md").read_text("utf-8")
+    section = page.split("## A checkpoint folder of the transformers library")[1].split("\n## ")[0]
+    cells = re.findall(r"```\{code-cell\} ipython3\n(?::tags:.*\n)?(.*?)```", section, re.S)
+    names = {"torch": torch, "ta": temporal_attr}
+    before = logging.root.manager.disable
+    try:
+        for cell in cells:
+            exec(cell, names)
+    finally:
+        logging.disable(before)
+    said = capsys.readouterr().out
+    assert "frozen (1, 4, 3) ('walk', 'run', 'jump')" in said
+    assert "4 timestep(s)" in said
+    assert len(cells) == 2
+    assert len([line for line in cells[1].splitlines() if line]) <= 10
