@@ -248,7 +248,7 @@ def test_the_command_line_names_what_is_wrong(tmp_path, grey_video, capsys):
 def test_the_lines_of_the_page_run_as_written(capsys):
     page = (Path(__file__).parents[2] / "docs" / "your_model.md").read_text("utf-8")
     section = page.split("## A checkpoint folder of the transformers library")[1].split("\n## ")[0]
-    cells = re.findall(r"```\{code-cell\} ipython3\n(?::tags:.*\n)?(.*?)```", section, re.S)
+    cells = re.findall(r"```\{code-cell\} ipython3\n(?::tags:[^\n]*\n)?(.*?)```", section, re.S)
     names = {"torch": torch, "ta": temporal_attr}
     before = logging.root.manager.disable
     try:

@@ -39,6 +39,7 @@ from tests.references.frozen import contributions
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
+ONE_OF_EACH_KIND = ("videomae", "vivit", "timesformer", "vjepa2", "videoprism", "swin3d", "mvit_v2")
 on_every_family = pytest.mark.parametrize("case", TRANSFORMERS, ids=lambda case: case.name)
 
 
@@ -72,7 +73,7 @@ def test_forward_is_the_bare_model_to_the_bit_and_timesteps_add_up_to_it(case):
 
 @pytest.mark.parametrize(
     "case",
-    [case for case in TRANSFORMERS if "_eager" not in case.name and "longer" not in case.name],
+    [family(name) for name in ONE_OF_EACH_KIND],
     ids=lambda case: case.name,
 )
 def test_a_batch_is_its_clips_one_by_one_and_gradients_reach_every_frame(case):
@@ -392,3 +393,14 @@ def test_preprocessing_of_torchvisions_transformers_is_that_of_their_weights():
             found = wrap(getattr(torchvision.models.video, name)()).preprocessing
         preset = torchvision.models.get_model_weights(name).DEFAULT.transforms()
         assert found == Preprocessing.from_torchvision(preset), name
+
+
+@pytest.mark.usefixtures("as_user")
+def test_a_version_of_the_library_with_other_parts_is_named():
+    network = vivit()
+    network.vivit.encoder = nn.Module()
+    network.vivit.encoder.layer = network.vivit.layers
+    del network.vivit.layers
+    says = "parts that it has in transformers 5.24, got another layout .*layers"
+    error = assert_refused(UnsupportedModelError, says, wrap, network)
+    assert "Update transformers" in error.remedy
