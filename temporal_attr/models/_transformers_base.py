@@ -43,9 +43,9 @@ class TransformersVideo(WholeAndParts):
         self._argument = video_argument(model)
         self.clip_frames, self._size, self.frames_per_step = self._shape(self._net.config)
         try:
-            # Another version of the library has other parts. Asked of the class, since a module says
-            # of a property that fails only that it is not there.
-            type(self).stages.__get__(self)  # type: ignore[attr-defined]
+            # Another version of the library has other parts. Asked of the class, since a module
+            # says of a property that fails only that it is not there.
+            type(self).stages.__get__(self)
         except AttributeError as error:
             raise UnsupportedModelError(
                 f"{type(model).__name__} with the parts that it has in transformers 5.24",
