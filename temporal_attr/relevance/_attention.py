@@ -31,10 +31,12 @@ def softmax_split(call: Call, composite: Composite) -> Handled:
     if axis is None:
         raise NoRuleError(call.name, "without an axis")
     # What is masked out (-inf) has no part in the weights, nor in relevance.
-    scores = x.detach().clone().masked_fill(x.detach().isinf(), 0)
+    scores = x.detach().masked_fill(x.detach().isinf(), 0)
+    # A copy: held by its own node, the output would keep itself alive for good.
+    kept = weights.clone()
 
     def split(relevance: Tensor) -> tuple[Tensor]:
-        return (scores * (relevance - weights * relevance.sum(axis, keepdim=True)),)
+        return (scores * (relevance - kept * relevance.sum(axis, keepdim=True)),)
 
     def lost(relevance: Tensor) -> Tensor:
         return (relevance - split(relevance)[0]).sum(dtype=wide(relevance))

@@ -73,8 +73,10 @@ def propagate(node: Node) -> Any:  # noqa: ANN401 - a tensor, or a tuple of them
 
 
 def _apart(output: Tensor, storages: Collection[int]) -> Tensor:
-    """An output that shares no memory with the inputs."""
-    return output.clone() if output.untyped_storage().data_ptr() in storages else output
+    """An output that shares no memory with the inputs, and is no view: it may be overwritten."""
+    if output.untyped_storage().data_ptr() in storages:
+        return output.clone()
+    return output.data if output._is_view() else output
 
 
 def is_foreign(node: Any) -> bool:  # noqa: ANN401

@@ -55,9 +55,8 @@ def proportional(call: Call, composite: Composite) -> Handled:
 
     A constant gets nothing, or its share, by the composite.
     """
-    first, second = call.argument(0, "input"), call.argument(1, "other")
-    entries = [first, second]
-    data = [entry for entry in entries if call.is_data(entry)]
+    entries = (call.argument(0, "input"), call.argument(1, "other"))
+    data = [at for at, entry in enumerate(entries) if call.is_data(entry)]
     shared = composite.constants == "share" and all(
         isinstance(entry, Tensor) and entry.ndim for entry in entries
     )
@@ -66,18 +65,20 @@ def proportional(call: Call, composite: Composite) -> Handled:
     alpha = call.argument(2, "alpha", 1)
     scales = {"add": (1, alpha), "sub": (1, -alpha), "rsub": (-alpha, 1)}[call.name]
     with torch.no_grad():
-        a, b = first.detach() * scales[0], second.detach() * scales[1]
+        a, b = (entry.detach() * scale for entry, scale in zip(entries, scales, strict=True))
+        if len(data) < 2:
+            a, b = _within_range(a), _within_range(b)
         part = _first_part(a, b, composite)
-    shapes = [entry.shape for entry in data]
+    # Shapes only: an input that is held by its own node keeps itself alive if it is overwritten.
+    shapes = [entry.shape for entry in entries]
 
-    def parts(relevance: Tensor) -> list[Tensor]:
+    def parts(relevance: Tensor) -> tuple[Tensor, Tensor]:
         one = relevance * part
-        return [one, relevance - one]
+        return one, relevance - one
 
     def split(relevance: Tensor) -> list[Tensor]:
-        both = zip(entries, parts(relevance), strict=True)
-        wanted = [one for entry, one in both if call.is_data(entry)]
-        return [_to_shape(one, shape) for one, shape in zip(wanted, shapes, strict=True)]
+        both = parts(relevance)
+        return [_to_shape(both[at], shapes[at]) for at in data]
 
     def constant_at(place: int) -> Sink:
         def received(relevance: Tensor) -> Tensor:
@@ -85,13 +86,13 @@ def proportional(call: Call, composite: Composite) -> Handled:
 
         return Sink(entries[place], received)
 
-    sinks = [constant_at(at) for at, entry in enumerate(entries) if not call.is_data(entry)]
-    return Handled(call.run(), tuple(data), split, sinks=tuple(sinks), rule=composite.sums)
+    sinks = tuple(constant_at(at) for at in range(2) if at not in data)
+    inputs = tuple(entries[at] for at in data)
+    return Handled(call.run(), inputs, split, sinks=sinks, rule=composite.sums)
 
 
 def _first_part(a: Tensor, b: Tensor, composite: Composite) -> Tensor:
     """The part of a sum's relevance that its first term gets."""
-    a, b = _within_range(a), _within_range(b)
     if composite.sums == "magnitude":
         size, whole = a.abs(), a.abs() + b.abs()
         return (size / whole).masked_fill(is_nothing(whole), 0.5)

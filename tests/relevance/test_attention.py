@@ -1,5 +1,6 @@
 """Relevance through attention: what torch computes, what conserves, and where the rest goes."""
 
+import gc
 from dataclasses import replace
 
 import pytest
@@ -223,6 +224,32 @@ def test_contrast_takes_sinks_from_sinks():
         ContrastiveLRPTemporal(model, composites.absolute()).attribute(
             torch.rand(1, 4, 3, 16, 16).double(), 1
         )
+
+
+def alive():
+    gc.collect()
+    return sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
+
+
+@pytest.mark.parametrize("preset", composites.__all__)
+def test_nothing_of_a_call_stays_alive(preset):
+    model, clip = lively(Encoder()), drawn(1, 4, 3, 2, 2)
+    composite = replace(getattr(composites, preset)(), constants="share", input=None)
+
+    def overwriting(clip):
+        tokens = model.embed(clip.flatten(2))
+        tokens += model.place[:, 1:]
+        scores = tokens @ tokens.transpose(1, 2)
+        scores += scores.clone()
+        scores = scores.softmax(-1)
+        return (scores @ tokens).sum(1)
+
+    for function in (model, overwriting):
+        accounted(function, clip, composite, model)
+        before = alive()
+        for _ in range(3):
+            accounted(function, clip, composite, model)
+        assert alive() == before
 
 
 def test_attention_weights_are_constants_to_the_default():
