@@ -19,6 +19,8 @@ from tests.helpers.methods import METHODS
 
 # The framewise path needs a framewise model; others are tried on all of these.
 MODELS = ["gru_mean", "late_fusion_max", "conv3d_windows", "early_fusion", "lstm_last"]
+# Video transformers, one of each kind of split among timesteps: minutes more, so on demand.
+TRANSFORMERS = ["videomae", "timesformer", "vjepa2", "swin3d", "mvit_v2"]
 FRAMEWISE = {"gru_mean", "late_fusion_max", "lstm_last"}
 INFIDELITY = 1e-7
 # Captum's infidelity takes an attribution shaped like the input.
@@ -27,9 +29,10 @@ SENSITIVITIES = [method for method in METHODS if method.is_sensitivity and metho
 
 def pairs():
     for method in METHODS:
-        for name in MODELS:
+        for name in MODELS + TRANSFORMERS:
             if name in FRAMEWISE or not method.framewise_only:
-                yield pytest.param(method, name, id=f"{method.name}-{name}")
+                marks = [pytest.mark.simulation] if name in TRANSFORMERS else []
+                yield pytest.param(method, name, id=f"{method.name}-{name}", marks=marks)
 
 
 on_all_models = pytest.mark.parametrize(("method", "name"), list(pairs()))

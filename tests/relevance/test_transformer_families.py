@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from temporal_attr import LRP, ContrastiveLRPTemporal
+from temporal_attr import LRP, ContrastiveLRPTemporal, ModelError
 from temporal_attr.relevance import Box, composites
 from tests.helpers.transformer_families import TRANSFORMERS
 
@@ -23,6 +23,10 @@ def bounded(preset):
     """A preset whose rule at the input, if it needs bounds, has some for clips that are noise."""
     composite = getattr(composites, preset)()
     return composite if composite.input is None else replace(composite, input=BOUNDS)
+
+
+def family_named(name):
+    return next(family for family in TRANSFORMERS if family.name == name)
 
 
 def roundings(family, dtype):
@@ -45,6 +49,13 @@ def test_pixels_and_sinks_are_the_logit(family):
             # What does not cancel does not grow.
             assert found.relevance_ratio.item() < 30
             assert found.lost.abs().item() < 1e-12 * found.logits[0, 1].abs().item()
+
+
+def test_attention_that_is_a_kernel_of_its_own_is_refused():
+    model = family_named("videomae").build()[0]
+    model.model.config._attn_implementation = "flash_attention_2"
+    with pytest.raises(ModelError, match=r'flash_attention_2.*attn_implementation="eager"'):
+        LRP(model, bounded("paper")).attribute(family_named("videomae").clip()[:1], 1)
 
 
 @pytest.mark.parametrize(
