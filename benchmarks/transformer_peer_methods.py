@@ -17,7 +17,8 @@ from importlib import import_module
 from typing import TypeAlias
 
 import torch
-from timm.layers import Attention, Mlp
+from timm.layers.attention import Attention
+from timm.layers.mlp import Mlp
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
@@ -126,6 +127,12 @@ class Through(nn.Module):
         return self.function(x)
 
 
+def put(part: nn.Module, **functions: Callable[..., Tensor]) -> None:
+    """Give a module other functions than those of its class."""
+    for name, function in functions.items():
+        setattr(part, name, function)
+
+
 def lxt_patched(vit: VisionTransformer, full: bool) -> VisionTransformer:
     """A copy with lxt's efficient patches; through the softmax, or with its output held."""
     patches = import_module("lxt.efficient.patches")
@@ -133,10 +140,10 @@ def lxt_patched(vit: VisionTransformer, full: bool) -> VisionTransformer:
     vit = copy.deepcopy(vit)
     for part in vit.modules():
         if isinstance(part, nn.LayerNorm):
-            part.forward = partial(patches.layer_norm_forward, part)
+            put(part, forward=partial(patches.layer_norm_forward, part))
         elif isinstance(part, nn.GELU):
-            part.original_forward = part.forward
-            part.forward = partial(patches.non_linear_forward, part)
+            put(part, original_forward=part.forward)
+            put(part, forward=partial(patches.non_linear_forward, part))
         elif isinstance(part, Attention) and full:
             # A half at each of the two products: what its fused form has as 1/4, 1/4 and 1/2.
             part.q_norm = part.k_norm = part.norm = Through(rules.divide_gradient)
@@ -215,17 +222,22 @@ def lxt_explicit() -> Explain:
         tokens = torch.cat([vit.cls_token.expand(len(x), -1, -1), x], 1)
         return f.add2(tokens, vit.pos_embed.expand_as(tokens))  # type: ignore[no-any-return]
 
-    written = {nn.Linear: linear, nn.LayerNorm: layer_norm, Attention: attention, Block: block}
+    written: dict[type[nn.Module], Callable[..., Tensor]] = {
+        nn.Linear: linear,
+        nn.LayerNorm: layer_norm,
+        Attention: attention,
+        Block: block,
+    }
 
     def rewritten(vit: VisionTransformer) -> VisionTransformer:
         vit = copy.deepcopy(vit)
         for part in list(vit.modules()):
             for kind, forward in written.items():
                 if isinstance(part, kind):
-                    part.forward = partial(forward, part)
+                    put(part, forward=partial(forward, part))
             if isinstance(part, Mlp):
                 part.act = rules.IdentityRule(part.act)
-        vit._pos_embed = partial(placed, vit)
+        put(vit, _pos_embed=partial(placed, vit))
         vit.patch_embed.proj = rules.EpsilonRule(vit.patch_embed.proj)
         return vit
 

@@ -75,7 +75,9 @@ def enliven(vit: VisionTransformer) -> VisionTransformer:
 def random_model() -> tuple[LateFusion, Tensor, int]:
     """A ViT-tiny per frame, a clip, and a class of which all frames have a positive logit."""
     torch.manual_seed(0)
-    model = wrap(enliven(timm.create_model("vit_tiny_patch16_224")))
+    vit = timm.create_model("vit_tiny_patch16_224")
+    assert isinstance(vit, VisionTransformer)
+    model = wrap(enliven(vit))
     assert isinstance(model, LateFusion)
     clip = Appearance(size=224, frames=FRAMES).sample(0).clip(model.preprocessing).tensor
     with torch.no_grad():
