@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from temporal_attr._errors import OptionError
 from temporal_attr._run import RunContext
 from temporal_attr._typing import ClipTensor, PerExample
-from temporal_attr.models import VideoModel, require_visible_attention
+from temporal_attr.models import VideoModel
 from temporal_attr.relevance import AuditLog, Composite, Trace, composites, trace
 
 LARGEST_RATIO = 100.0
@@ -64,8 +64,6 @@ def traced(
         sinks: Keep account of relevance that goes to anything but the clip.
         log: Where what happens at each function is written down.
     """
-    if isinstance(model, nn.Module):
-        require_visible_attention(model)
     bounds = None
     normalization = model.normalization if isinstance(model, VideoModel) else None
     if normalization is not None:

@@ -22,7 +22,7 @@ from temporal_attr.attributions.contrastive_lrp._compute import (
 )
 from temporal_attr.attributions.contrastive_lrp._result import ContrastiveLRPTemporalResult
 from temporal_attr.measures import average_range, maximum_range, ranges
-from temporal_attr.models import VideoModel
+from temporal_attr.models import VideoModel, require_visible_attention
 from temporal_attr.relevance import Composite
 
 
@@ -212,6 +212,7 @@ class ContrastiveLRPTemporal(VideoMethod, GradientAttribution):  # type: ignore[
         """A call's arguments, checked."""
         model = self._model_with_timesteps()
         _require_sum(model)
+        require_visible_attention(model)
         clip, _ = self._checked_single(inputs, additional_forward_args)
         return TimestepRequest(
             model=model,

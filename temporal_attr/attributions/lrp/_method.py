@@ -8,7 +8,7 @@ from typing import Any, Literal, overload
 import torch
 from captum.attr import GradientAttribution
 from captum.log import log_usage
-from torch import Tensor
+from torch import Tensor, nn
 
 from temporal_attr._activation import Activation
 from temporal_attr._errors import ClipError
@@ -23,7 +23,7 @@ from temporal_attr.attributions.lrp._compute import RelevanceRequest, clip_relev
 from temporal_attr.attributions.lrp._result import LRPResult
 from temporal_attr.gradients import logit
 from temporal_attr.measures import frame_scores
-from temporal_attr.models import VideoModel
+from temporal_attr.models import VideoModel, require_visible_attention
 from temporal_attr.relevance import AuditLog, Composite
 
 
@@ -244,5 +244,7 @@ class LRP(VideoMethod, GradientAttribution):  # type: ignore[misc]
         additional_forward_args: Any,  # noqa: ANN401
     ) -> RelevanceRequest:
         """A call's arguments, checked."""
+        if isinstance(self.model, nn.Module):
+            require_visible_attention(self.model)
         clip, arguments = self._checked_single(inputs, additional_forward_args)
         return RelevanceRequest(self.model, clip, target, arguments, self.composite)
