@@ -56,19 +56,20 @@ def absolute() -> Composite:
 def cp_lrp() -> Composite:
     """Conservative propagation :cite:p:`ali2022`: epsilon everywhere, attention weights held.
 
-    The layer norm's scale is held too. Of a network without biases, relevance is gradient times
-    input of the network made linear at this input; what a bias contributes is shared by the inputs.
+    The layer norm's scale is held too. Relevance is that of the network made linear at this input:
+    gradient times input of it; biases and position embeddings take their share, and are sinks.
 
     Example:
         >>> cp_lrp().norm
         'fixed-std'
     """
-    rule = Epsilon(1e-9)
+    rule = Epsilon(1e-9, count_bias=True)
     return Composite(
         convolution=rule,
         linear=rule,
-        pooling=rule,
+        pooling=Epsilon(1e-9),
         input=None,
+        constants="share",
         attention_rule=rule,
         norm="fixed-std",
     )
@@ -108,10 +109,11 @@ def gamma(convolution: float = 100.0, linear: float = 0.01) -> Composite:
         0.1
     """
     return Composite(
-        convolution=Gamma(convolution),
-        linear=Gamma(linear),
+        convolution=Gamma(convolution, count_bias=True),
+        linear=Gamma(linear, count_bias=True),
         pooling=Epsilon(1e-6),
         input=None,
+        constants="share",
         attention="full",
         norm="fixed-std",
     )
