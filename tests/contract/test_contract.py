@@ -72,9 +72,11 @@ def test_batch_is_its_examples_one_by_one(method, name):
     clip, target = family(name).clip(torch.float64), [1, 4]
     whole = method.build(wrapper).attribute(clip, target=target)
     singles = [method.build(wrapper).attribute(clip[i : i + 1], target=target[i]) for i in range(2)]
-    assert_near_or_undefined(whole, torch.cat(singles))
+    # Sums in which more cancels, of more layers.
+    tolerance = 1e-10 if name in TRANSFORMERS else 1e-12
+    assert_near_or_undefined(whole, torch.cat(singles), tolerance)
     swapped = method.build(wrapper).attribute(clip.flip(0), target=target[::-1])
-    assert_near_or_undefined(swapped, whole.flip(0))
+    assert_near_or_undefined(swapped, whole.flip(0), tolerance)
 
 
 @on_all_models
@@ -83,8 +85,10 @@ def test_chunked_is_whole(method, name):
     wrapper.double()
     clip = family(name).clip(torch.float64)
     whole = method.build(wrapper).attribute(clip, target=2)
+    tolerance = 1e-10 if name in TRANSFORMERS else 1e-12
     for chunk in (1, 5, 64):
-        assert_near_or_undefined(method.build(wrapper, chunk).attribute(clip, target=2), whole)
+        found = method.build(wrapper, chunk).attribute(clip, target=2)
+        assert_near_or_undefined(found, whole, tolerance)
 
 
 @on_all_models
