@@ -11,7 +11,7 @@ from temporal_attr.relevance._calls import Call, Deferred, Handled, NoRuleError,
 from temporal_attr.relevance._composite import Composite
 from temporal_attr.relevance._convolution import convolution_of
 from temporal_attr.relevance._functions import TRANSPOSED
-from temporal_attr.relevance._maps import LinearMap, RuleSplit, recorded, split_by_rule
+from temporal_attr.relevance._maps import LinearMap, RuleSplit, dense, recorded, split_by_rule
 from temporal_attr.relevance._operations import passed
 from temporal_attr.relevance._rules import Box, Rule
 
@@ -109,7 +109,9 @@ def layer_of(call: Call, composite: Composite) -> Layer:
     added = None if bias is None else bias.detach()
     if call.name == "linear":
         rule = rule_of(call, composite, composite.linear)
-        return Layer(values, weight, recorded(apply), rule, -1, added, bias)
+        if weight.ndim == 1:
+            return Layer(values, weight, recorded(apply), rule, None, added, bias)
+        return Layer(values, weight, dense, rule, -1, added, bias)
     rule = rule_of(call, composite, composite.convolution)
     axes = weight.ndim - 2
     layer = Layer(values, weight, recorded(apply), rule, None, None, bias)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from temporal_attr._precision import wide
@@ -172,6 +173,25 @@ def recorded(apply: Callable[[Tensor, Tensor | None], Tensor]) -> LinearMap:
         return output.detach(), transposed
 
     return mapped
+
+
+def dense(x: Tensor, weight: Tensor | None) -> tuple[Tensor, TransposedMap]:
+    """A linear layer, whose transposed map leaves out outputs without relevance.
+
+    Where queries, keys and values are one layer and attention weights are held constant, these are
+    two thirds of its outputs.
+    """
+    assert weight is not None
+
+    def transposed(values: Tensor) -> Tensor:
+        if is_batched(values):
+            return values @ weight
+        rows = values.reshape(-1, values.shape[-1])
+        busy = rows.any(0)
+        product = rows @ weight if busy.all() else rows[:, busy] @ weight[busy]
+        return product.reshape(*values.shape[:-1], weight.shape[1])
+
+    return F.linear(x, weight), transposed
 
 
 def is_batched(tensor: Tensor) -> bool:

@@ -222,7 +222,10 @@ BAD = {
     "colon": (["GREY", "--model=r3d_18"], "Put a colon between"),
     "name": (["GREY", "--model=torchvision:r5d"], "the name of a torchvision model.*got 'r5d'"),
     "timm name": (["GREY", "--model=timm:none"], "the name of a timm model.*got 'none'"),
-    "kind": (["GREY", "--model=torchvision:mvit_v1_b"], "which is none of these by its class"),
+    "kind": (
+        ["GREY", "--model=torchvision:raft_small"],
+        "a torchvision classifier, got .raft_small",
+    ),
     "factory": (["GREY", "--model=temporal_attr.zoo:none"], "a function none in temporal_attr.zoo"),
     "no model": (["GREY", "--model=os:getcwd"], "os:getcwd.. to return a torch.nn.Module, got str"),
     "weights": (["GREY", "--weights=none.pt"], "a file of weights at none.pt, got no file there"),

@@ -264,15 +264,15 @@ def test_targets_that_name_no_class(method, target, text, model, clip):
         (lambda clip: clip[None], "five axes .* 6 axes"),
         (lambda clip: clip[:0], r"at least one element on every axis .* \(0, 6, 3, 16, 16\)"),
         (lambda clip: clip[:, :0], r"at least one element on every axis .* \(2, 0, 3, 16, 16\)"),
-        (lambda clip: (clip * 255).byte(), "floating-point values.* torch.uint8"),
-        (lambda clip: (clip * 255).long(), "floating-point values.* torch.int64"),
+        (lambda clip: (clip * 255).byte(), "a tensor of floats .* torch.uint8"),
+        (lambda clip: (clip * 255).long(), "a tensor of floats .* torch.int64"),
         (lambda clip: clip.clone().fill_(float("nan")), "finite values, got 9216 of 9216"),
         (
             lambda clip: torch.where(clip == clip.max(), float("inf"), clip),
             "finite values, got 1 of",
         ),
-        (lambda clip: clip.numpy(), "a tensor, got an array of float64"),
-        (lambda clip: [clip], "a tensor, got a list of 1 with tensors"),
+        (lambda clip: clip.numpy(), "a tensor of floats .* got an array of float64"),
+        (lambda clip: {0: clip}, "a tensor of floats .* got a dict"),
     ],
     smoke=8,  # NaN: the last thing that is looked at
 )

@@ -571,7 +571,10 @@ class MeanOfTime(nn.Module):
 NETWORKS = {
     "r3d_18": (torchvision.models.video.r3d_18, r"takes \(batch, channel, time.*Pass wrap\(model"),
     "resnet18": (torchvision.models.resnet18, r"takes \(frames, channel,.*Pass wrap\(model"),
-    "swin3d": (torchvision.models.video.swin3d_t, r"bare network Swin.*Conv3D\(model\)"),
+    "swin3d": (
+        torchvision.models.video.swin3d_t,
+        r"takes \(batch, channel, time.*Pass wrap\(model",
+    ),
 }
 
 
