@@ -58,7 +58,7 @@ def spread(numbers: Tensor, clips: Tensor) -> Tensor:
 
 
 def baseline_of(clip: Tensor, name: str) -> Tensor:
-    """What stands where a tubelet is left out: a mid-grey, or the background.
+    """What replaces a tubelet that is left out: a mid-grey, or the background.
 
     The background is the median over time of each pixel. It is what was behind the cue, unless the
     cue covers the pixel half of the time, and differs from what a model was trained on by little
