@@ -133,16 +133,31 @@ def _denominator(
     total: Tensor, magnitude: Tensor | None, rule: Rule
 ) -> tuple[Tensor, Tensor | None, bool]:
     """What relevance is divided by, the part that no term takes, and whether that is spread."""
-    denominator, absorbed = total, None
     if magnitude is not None:
-        denominator = stabilised(total, magnitude, rule.epsilon)
-        absorbed = (denominator - total) / denominator
+        denominator, absorbed = stabilised_division(total, magnitude, rule.epsilon)
+        return denominator, absorbed, rule.conserve
+    nothing = is_nothing(total)
+    if not nothing.any():
+        return total, None, False
+    absorbed = torch.zeros_like(total).masked_fill(nothing, 1.0)
+    return total.masked_fill(nothing, float("inf")), absorbed, True
+
+
+def stabilised_division(total: Tensor, magnitude: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+    """What relevance is divided by, and the part of it that epsilon, or a sum of nothing, absorbs.
+
+    Args:
+        total: What the contributions add up to.
+        magnitude: What their magnitudes add up to.
+        epsilon: The part of the magnitudes that is added to the total.
+    """
+    denominator = stabilised(total, magnitude, epsilon)
+    absorbed = (denominator - total) / denominator
     nothing = is_nothing(denominator)
     if nothing.any():
-        absorbed = torch.zeros_like(total) if absorbed is None else absorbed
         absorbed = absorbed.masked_fill(nothing, 1.0)
         denominator = denominator.masked_fill(nothing, float("inf"))
-    return denominator, absorbed, absorbed is not None and (rule.conserve or magnitude is None)
+    return denominator, absorbed
 
 
 def _even_split(x: Tensor, weight: Tensor | None, apply: LinearMap) -> TransposedMap:

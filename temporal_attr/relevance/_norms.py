@@ -10,8 +10,8 @@ from torch import Tensor
 from temporal_attr._precision import wide
 from temporal_attr.relevance._calls import Call, Handled, Sink
 from temporal_attr.relevance._composite import Composite
+from temporal_attr.relevance._maps import stabilised_division
 from temporal_attr.relevance._operations import passed
-from temporal_attr.relevance._rules import is_nothing, stabilised
 
 _ARGUMENTS = ("normalized_shape", "weight", "bias")
 
@@ -38,10 +38,8 @@ def layer_normalised(call: Call, composite: Composite) -> Handled:
         total = scale * (values - values.mean(axes, keepdim=True)) + beta
         # Of an entry itself, less its part in the mean, and of the others by the mean.
         sizes = values.abs() * (1 - 2 / math.prod(shape)) + values.abs().mean(axes, keepdim=True)
-        denominator = stabilised(total, scale.abs() * sizes + beta.abs(), composite.sum_epsilon)
-        nothing = is_nothing(denominator)
-        absorbed = ((denominator - total) / denominator).masked_fill(nothing, 1.0)
-        denominator = denominator.masked_fill(nothing, float("inf"))
+        magnitude = scale.abs() * sizes + beta.abs()
+        denominator, absorbed = stabilised_division(total, magnitude, composite.sum_epsilon)
 
     def split(relevance: Tensor) -> tuple[Tensor]:
         ratio = relevance / denominator * scale

@@ -12,8 +12,7 @@ from temporal_attr._precision import wide
 from temporal_attr.relevance._calls import Call, Deferred, Handled, NoRuleError, Sink
 from temporal_attr.relevance._composite import Composite
 from temporal_attr.relevance._layers import Layer, rule_of
-from temporal_attr.relevance._maps import recorded
-from temporal_attr.relevance._rules import is_nothing, stabilised
+from temporal_attr.relevance._maps import recorded, stabilised_division
 
 BilinearMap = Callable[[Tensor, Tensor], Tensor]
 """From two operands to a product that is linear in each."""
@@ -111,13 +110,5 @@ def product_split(product: BilinearMap, a: Tensor, b: Tensor, epsilon: float) ->
         return torch.autograd.grad(output, leaves, values, retain_graph=True)
 
     total = output.detach()
-    denominator = stabilised(total, product(a.abs(), b.abs()), epsilon)
-    absorbed = (denominator - total) / denominator
-    nothing = is_nothing(denominator)
-    return ProductSplit(
-        a,
-        b,
-        transposed,
-        (2 * denominator).masked_fill(nothing, float("inf")),
-        absorbed.masked_fill(nothing, 1.0),
-    )
+    denominator, absorbed = stabilised_division(total, product(a.abs(), b.abs()), epsilon)
+    return ProductSplit(a, b, transposed, 2 * denominator, absorbed)

@@ -8,6 +8,8 @@ Example:
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from temporal_attr.relevance._composite import Composite
 from temporal_attr.relevance._rules import Absolute, Epsilon, Gamma, ZPlus
 
@@ -85,15 +87,13 @@ def attnlrp() -> Composite:
         Epsilon(epsilon=1e-06, conserve=False, count_bias=True)
     """
     rule = Epsilon(1e-6, count_bias=True)
-    return Composite(
+    return replace(
+        cp_lrp(),
         convolution=rule,
         linear=rule,
         pooling=Epsilon(1e-6),
-        input=None,
-        constants="share",
         attention="full",
         attention_rule=rule,
-        norm="fixed-std",
     )
 
 
@@ -108,12 +108,9 @@ def gamma(convolution: float = 100.0, linear: float = 0.01) -> Composite:
         >>> gamma(linear=0.1).linear.gamma
         0.1
     """
-    return Composite(
+    return replace(
+        attnlrp(),
         convolution=Gamma(convolution, count_bias=True),
         linear=Gamma(linear, count_bias=True),
-        pooling=Epsilon(1e-6),
-        input=None,
-        constants="share",
-        attention="full",
-        norm="fixed-std",
+        attention_rule=Composite().attention_rule,
     )
