@@ -10,19 +10,19 @@ from temporal_attr.models._base import (
     VideoModel,
     check_logits,
 )
-from temporal_attr.models._checkpoint_folder import load_transformers
 from temporal_attr.models._conv3d import Conv3D
 from temporal_attr.models._early_fusion import EarlyFusion
-from temporal_attr.models._evaluation_mode import require_evaluation_mode
-from temporal_attr.models._fits import check_fits, check_weights_of_gradients
 from temporal_attr.models._frame_transformer import FrameTransformer
 from temporal_attr.models._late_fusion import LateFusion
-from temporal_attr.models._load import class_names, load_model
 from temporal_attr.models._logits import model_logits, named_misfit
 from temporal_attr.models._recurrent import FrameRecurrent
-from temporal_attr.models._trials import Trial, require_as_assumed, require_framewise
-from temporal_attr.models._visible_attention import require_visible_attention
 from temporal_attr.models._wrap import require_wrapped, wrap
+from temporal_attr.models.loading._checkpoint_folder import load_transformers
+from temporal_attr.models.loading._load import class_names, load_model
+from temporal_attr.models.trials._evaluation_mode import require_evaluation_mode
+from temporal_attr.models.trials._fits import check_fits, check_weights_of_gradients
+from temporal_attr.models.trials._trials import Trial, require_as_assumed, require_framewise
+from temporal_attr.models.trials._visible_attention import require_visible_attention
 
 __all__ = [
     "Activation",

@@ -12,9 +12,9 @@ from temporal_attr._errors import ClipError, ModelError
 from temporal_attr._typing import ClipTensor
 from temporal_attr.clips import check_finite, check_layout
 from temporal_attr.models._base import VideoModel, check_logits
-from temporal_attr.models._evaluation_mode import require_evaluation_mode
-from temporal_attr.models._fits import check_fits
-from temporal_attr.models._trials import tolerance
+from temporal_attr.models.trials._evaluation_mode import require_evaluation_mode
+from temporal_attr.models.trials._fits import check_fits
+from temporal_attr.models.trials._trials import tolerance
 
 
 @torch.no_grad()

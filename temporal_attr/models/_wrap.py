@@ -16,12 +16,12 @@ from temporal_attr._require import require_flag
 from temporal_attr.clips import Preprocessing
 from temporal_attr.models._base import FramewiseModel, VideoModel
 from temporal_attr.models._conv3d import Conv3D
-from temporal_attr.models._evaluation_mode import depends_on_training
-from temporal_attr.models._timm import wrap_timm
-from temporal_attr.models._torchvision import wrap_torchvision
-from temporal_attr.models._transformers import wrap_transformers
-from temporal_attr.models._transformers_base import TransformersVideo, pair
-from temporal_attr.models._trials import mixes_frames, require_framewise
+from temporal_attr.models.libraries._timm import wrap_timm
+from temporal_attr.models.libraries._torchvision import wrap_torchvision
+from temporal_attr.models.libraries._transformers import wrap_transformers
+from temporal_attr.models.libraries._transformers_base import TransformersVideo, pair
+from temporal_attr.models.trials._evaluation_mode import depends_on_training
+from temporal_attr.models.trials._trials import mixes_frames, require_framewise
 
 Recogniser = Callable[[nn.Module, Preprocessing | None], VideoModel | None]
 

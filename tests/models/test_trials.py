@@ -30,7 +30,7 @@ from temporal_attr import (
     wrap,
 )
 from temporal_attr.models import Trial, model_logits, require_as_assumed, require_evaluation_mode
-from temporal_attr.models._trial_memory import _known
+from temporal_attr.models.trials._trial_memory import _known
 from temporal_attr.relevance import Composite
 from tests.helpers.families import CLASSES, family, head, image_encoder
 

@@ -12,8 +12,8 @@ from torch import nn
 
 from temporal_attr import LateFusion, ModelError, OptionError, VideoModel, WeightsWarning
 from temporal_attr._errors import printable
-from temporal_attr.models._load import class_names, load_model
-from temporal_attr.models._weights import load_weights
+from temporal_attr.models.loading._load import class_names, load_model
+from temporal_attr.models.loading._weights import load_weights
 
 
 def network(seed=0):

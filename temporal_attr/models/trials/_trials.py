@@ -18,10 +18,10 @@ from temporal_attr._errors import ClipError, ModelError
 from temporal_attr._memory import is_out_of_memory
 from temporal_attr._typing import Frames
 from temporal_attr.models._base import FramewiseModel, VideoModel
-from temporal_attr.models._fits import check_fits
 from temporal_attr.models._logits import model_logits, named_misfit
-from temporal_attr.models._training_guard import StopsTraining
-from temporal_attr.models._trial_memory import tried
+from temporal_attr.models.trials._fits import check_fits
+from temporal_attr.models.trials._training_guard import StopsTraining
+from temporal_attr.models.trials._trial_memory import tried
 
 Draws = Callable[[], AbstractContextManager[Any]]
 """Entered before each pass, so that a model that draws random numbers can get the same ones."""

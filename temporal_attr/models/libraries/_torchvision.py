@@ -12,8 +12,8 @@ from temporal_attr.clips import Normalization, Preprocessing
 from temporal_attr.models._base import VideoModel
 from temporal_attr.models._conv3d import Conv3D
 from temporal_attr.models._late_fusion import LateFusion
-from temporal_attr.models._mvit import MViT
-from temporal_attr.models._swin3d import Swin3D
+from temporal_attr.models.libraries._mvit import MViT
+from temporal_attr.models.libraries._swin3d import Swin3D
 
 _KINETICS = Normalization((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989))
 _IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from temporal_attr._errors import ClipError, ModelError
-from temporal_attr.models._evaluation_mode import modules_behind
+from temporal_attr.models.trials._evaluation_mode import modules_behind
 
 
 def check_fits(model: object, clip: Tensor) -> None:

@@ -13,7 +13,7 @@ from temporal_attr._typing import ClipTensor, Features, Logits
 from temporal_attr.models._base import FrameLogits
 from temporal_attr.models._frozen import TokenTimes, attention_split
 from temporal_attr.models._outputs import logits_of
-from temporal_attr.models._transformers_base import (
+from temporal_attr.models.libraries._transformers_base import (
     TransformersVideo,
     by_head,
     eager_softmax_dtype,

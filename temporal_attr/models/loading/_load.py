@@ -22,9 +22,9 @@ from temporal_attr._require import require_size
 from temporal_attr._seeding import seeded_weights
 from temporal_attr.clips import Preprocessing
 from temporal_attr.models._base import VideoModel
-from temporal_attr.models._checkpoint_folder import load_transformers
-from temporal_attr.models._weights import load_weights
 from temporal_attr.models._wrap import checked_names, wrap
+from temporal_attr.models.loading._checkpoint_folder import load_transformers
+from temporal_attr.models.loading._weights import load_weights
 
 
 def load_model(

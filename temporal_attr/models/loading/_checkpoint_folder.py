@@ -17,8 +17,8 @@ from temporal_attr._errors import ModelError, WeightsWarning
 from temporal_attr._seeding import seeded_weights
 from temporal_attr.clips import IDENTITY, Normalization, Preprocessing
 from temporal_attr.models._base import VideoModel
-from temporal_attr.models._transformers import is_known, not_known
 from temporal_attr.models._wrap import wrap
+from temporal_attr.models.libraries._transformers import is_known, not_known
 
 _PROCESSORS = ("video_preprocessor_config.json", "preprocessor_config.json")
 """Files of a processor of videos, or else of images."""

@@ -16,7 +16,7 @@ from temporal_attr.models._base import FrameLogits, VideoModel
 from temporal_attr.models._frozen import FrozenSplit, TokenTimes, attention_split
 from temporal_attr.models._late_fusion import LateFusion
 from temporal_attr.models._outputs import logits_of
-from temporal_attr.models._transformers_base import TransformersVideo, first_of, pair
+from temporal_attr.models.libraries._transformers_base import TransformersVideo, first_of, pair
 
 
 class TimeSformer(TransformersVideo):

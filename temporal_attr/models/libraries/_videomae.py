@@ -10,7 +10,7 @@ from torch import Tensor
 from temporal_attr._typing import Features, Logits
 from temporal_attr.models._base import FrameLogits
 from temporal_attr.models._frozen import TokenTimes, attention_split
-from temporal_attr.models._transformers_base import (
+from temporal_attr.models.libraries._transformers_base import (
     TransformersVideo,
     by_head,
     eager_softmax_dtype,

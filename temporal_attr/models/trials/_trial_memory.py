@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary, ref
 
 from torch import nn
 
-from temporal_attr.models._evaluation_mode import modules_behind
+from temporal_attr.models.trials._evaluation_mode import modules_behind
 
 
 @dataclass(eq=False)

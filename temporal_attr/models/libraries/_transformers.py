@@ -9,12 +9,12 @@ from torch import nn
 
 from temporal_attr._errors import UnsupportedModelError
 from temporal_attr.clips import Preprocessing
-from temporal_attr.models._attentive import VJEPA2, VideoPrism
 from temporal_attr.models._base import VideoModel
 from temporal_attr.models._late_fusion import LateFusion
-from temporal_attr.models._timesformer import wrap_timesformer
-from temporal_attr.models._transformers_base import activation_of, class_names_of
-from temporal_attr.models._videomae import VideoMAE, ViViT
+from temporal_attr.models.libraries._attentive import VJEPA2, VideoPrism
+from temporal_attr.models.libraries._timesformer import wrap_timesformer
+from temporal_attr.models.libraries._transformers_base import activation_of, class_names_of
+from temporal_attr.models.libraries._videomae import VideoMAE, ViViT
 
 _FAMILIES: dict[str, Callable[[nn.Module, Preprocessing | None], VideoModel]] = {
     "TimesformerForVideoClassification": wrap_timesformer,

@@ -1,0 +1,1 @@
+"""Networks of known libraries: how each is recognised, and what its timesteps are."""

@@ -1,0 +1,1 @@
+"""What is tried or looked at of a model before a method takes its word."""
