@@ -17,6 +17,7 @@ from temporal_attr.models._late_fusion import LateFusion
 from temporal_attr.models._logits import model_logits, named_misfit
 from temporal_attr.models._recurrent import FrameRecurrent
 from temporal_attr.models._wrap import require_wrapped, wrap
+from temporal_attr.models.layers import LayerTimesteps
 from temporal_attr.models.loading._checkpoint_folder import load_transformers
 from temporal_attr.models.loading._load import class_names, load_model
 from temporal_attr.models.trials._evaluation_mode import require_evaluation_mode
@@ -34,6 +35,7 @@ __all__ = [
     "FrameTransformer",
     "FramewiseModel",
     "LateFusion",
+    "LayerTimesteps",
     "Trial",
     "VideoModel",
     "check_fits",

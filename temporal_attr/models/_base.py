@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from einops import rearrange
 from torch import Tensor, nn
@@ -103,7 +103,7 @@ class VideoModel(nn.Module, ABC):
         tensor([[-1.,  1.]])
     """
 
-    layout: ClassVar[str]
+    layout: str
     class_names: tuple[str, ...] = ()
     activation: Activation | None = None
     exactness: Exactness = "linear"

@@ -1,0 +1,256 @@
+"""Timesteps from any layer of a network whose output has a time axis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from temporal_attr._errors import ModelError, OptionError
+from temporal_attr._require import require_count
+from temporal_attr._typing import ClipTensor, Features, Logits
+from temporal_attr.clips import Preprocessing
+from temporal_attr.models._base import FrameLogits, RunStage
+from temporal_attr.models._outputs import logits_of
+from temporal_attr.models._parts import WholeAndParts
+from temporal_attr.models.layers._axes import TimeAxis, require_layout
+from temporal_attr.models.layers._copies import ModuleCopies, submodule
+from temporal_attr.models.layers._reading import Reading, contributions, measured
+from temporal_attr.models.layers._runs import (
+    Plan,
+    first_tensor,
+    planned,
+    recorded,
+    run_from,
+    run_to,
+    shape_only,
+)
+
+Dependence = Literal["linear", "frozen"]
+
+
+class LayerTimesteps(WholeAndParts):
+    """A network whose timesteps are those of one of its layers, named by its path.
+
+    `forward` calls the network itself. The layer's output has an axis of time, all that comes after
+    reads the clip through it alone, and what each of its timesteps says is found by running what
+    comes after:
+
+    - the mean over time, weighted or not, of something linear (`exactness="linear"`): the logits of
+      a timestep are those of its features at all timesteps. They are a prediction. The weights are
+      measured, from the gradient at the layer: a pooling with overlapping windows has a trapezoid;
+    - something linear with weights of its own for each timestep, such as a linear layer over all of
+      them (`"linear"`): a contribution, and `rest` is what no timestep adds, the bias;
+    - with activations, norms or attention (`"frozen"`): a contribution, with all that depends on
+      the data held at the clip's values; `rest` is the part of the logits that belongs to none.
+
+    That the parts make up the network, that nothing passes by the layer, and that what follows is
+    as linear as was said, is tried once, on the first clip, in evaluation mode. It takes two passes
+    of one clip, and one of two; another one and two for clips of another size.
+
+    The network is not touched: it runs as shallow copies of its modules, with the same weights.
+
+    Args:
+        model: The network.
+        layer: Path of the layer, as in `named_modules()`; see `layers` for those that can be named.
+        layout: Axes of what the network takes, as an einops pattern over
+            `batch time channel height width`.
+        time_axis: Which axis of the layer's output is time; 0 also where it holds the timesteps of
+            one clip after those of another.
+        exactness: `"linear"` or `"frozen"`.
+        stages: Paths of earlier layers that all passes through, in order; memory paths recompute
+            from one to the next.
+        substitutes: Modules that run in place of the network's own, by their path: such as
+            `{"head.softmax": nn.Identity()}` for a network that ends in probabilities. Then
+            `forward` is the network with them.
+        output: From what the network returns to logits `(batch, classes)`.
+        frames_per_step: Frames from one timestep to the next; by default the rounded ratio of both
+            numbers on the first clip.
+        preprocessing: See `VideoModel`.
+
+    Raises:
+        ModelError: If there is no such layer.
+        OptionError: If the layout, the axis or the exactness is none.
+
+    Example:
+        >>> network = nn.Sequential(
+        ...     nn.Conv3d(3, 4, 3, padding="same"), nn.ReLU(), nn.AvgPool3d((2, 16, 16), stride=1),
+        ...     nn.Conv3d(4, 5, 1), nn.AdaptiveAvgPool3d(1), nn.Flatten(),
+        ... ).eval()
+        >>> model = LayerTimesteps(network, "1", time_axis=2)
+        >>> clip = torch.rand(2, 4, 3, 16, 16)
+        >>> steps = model.frame_logits(clip)
+        >>> torch.allclose(steps.clip_logits(), network(clip.transpose(1, 2)), atol=1e-6)
+        True
+        >>> [round(float(weight), 4) for weight in steps.weights]
+        [0.1667, 0.3333, 0.3333, 0.1667]
+    """
+
+    remedy = (
+        "Something passes by the layer, as a shortcut does or the layer's other outputs; or what "
+        "follows it depends on more than its values. Name another one, see layers(model, clip)."
+    )
+
+    def __init__(
+        self,
+        model: nn.Module,
+        layer: str,
+        *,
+        layout: str = "batch channel time height width",
+        time_axis: int = 2,
+        exactness: Dependence = "linear",
+        stages: Sequence[str] = (),
+        substitutes: Mapping[str, nn.Module] | None = None,
+        output: Callable[[Any], Tensor] = logits_of,
+        frames_per_step: int | None = None,
+        preprocessing: Preprocessing | None = None,
+    ) -> None:
+        super().__init__(model, preprocessing)
+        for path in (layer, *stages, *(substitutes or {})):
+            submodule(model, path)
+        require_layout(layout)
+        if exactness not in get_args(Dependence):
+            raise OptionError(
+                'exactness to be "linear" or "frozen"', repr(exactness), "Choose one of them."
+            )
+        if frames_per_step is not None:
+            require_count("frames_per_step", frames_per_step, 1)
+        self.layout = layout
+        self.layer = layer
+        self.time_axis = time_axis
+        self.exactness = exactness
+        self.frames_per_step = frames_per_step or 1
+        self._measures_rate = frames_per_step is None
+        self._cuts = (*stages, layer)
+        self._output = output
+        self._substituted = tuple(substitutes or {})
+        self._substitutes = nn.ModuleList((substitutes or {}).values())
+        self._known: dict[tuple[Any, ...], _Known] = {}
+
+    @property
+    def stages(self) -> tuple[Callable[[Tensor], Tensor], ...]:
+        """From the network's input to each of the named layers in turn."""
+        return tuple(partial(self._to_cut, place) for place in range(len(self._cuts)))
+
+    def forward(self, clip: ClipTensor) -> Logits:
+        """The network's own logits; those of the network with its substitutes, if it has any."""
+        return self._logits(self._whole(self.to_layout(clip)))
+
+    def features(self, clip: ClipTensor, run: RunStage = lambda stage, x: stage(x)) -> Features:
+        """The layer's output as `(batch, time, ...)`."""
+        self._learn(clip)
+        return super().features(clip, run)
+
+    def head(self, features: Features) -> Logits:
+        """What follows the layer."""
+        return self._tail(self._of_features(features), features)
+
+    def frame_head(self, features: Features) -> FrameLogits:
+        """Logits of each timestep; see the class for what they mean."""
+        known = self._of_features(features)
+        tail = partial(self._tail, known)
+        if known.reading is not None and known.reading.weights is not None:
+            return known.reading.predictions(tail, features)
+        return contributions(tail, features, frozen=self.exactness == "frozen")
+
+    @property
+    def _parts(self) -> dict[str, nn.Module]:
+        return dict(zip(self._substituted, self._substitutes, strict=True))
+
+    def _whole(self, video: Tensor) -> Any:  # noqa: ANN401 - whatever a network returns
+        parts = self._parts
+        return ModuleCopies(self.model, parts).root(video) if parts else self.model(video)
+
+    def _logits(self, output: Any) -> Tensor:  # noqa: ANN401 - whatever a network returns
+        return self._output(output)
+
+    def _to_cut(self, place: int, x: Tensor) -> Tensor:
+        """From the cut before, or the network's input, to a cut."""
+        stop, parts = self._cuts[place], self._parts
+        if place == 0:
+            output = run_to(self.model, x, stop, parts)
+        else:
+            known = self._of_tensor(place - 1, x)
+            output = run_from(self.model, known.plans[place - 1], x, stop, parts)
+        found: Tensor = first_tensor(output)
+        if place < len(self._cuts) - 1:
+            return found
+        return self._of_tensor(place, found).axis.to_features(found)
+
+    def _tail(self, known: _Known, features: Tensor) -> Tensor:
+        start = known.axis.to_output(features)
+        return self._logits(run_from(self.model, known.plans[-1], start, None, self._parts))
+
+    @torch.no_grad()
+    def _learn(self, clip: ClipTensor) -> None:
+        """Note how clips of this size run, unless it is known."""
+        key = (tuple(clip.shape[1:]), clip.dtype, clip.device)
+        if key in self._known:
+            return
+        first = clip[:1].detach()
+        pair = torch.cat([first, first.flip(1) / 2])
+        runs = []
+        for clips in (first, pair):
+            # A copy, because the network may work in place.
+            video = self.to_layout(clips.clone())
+            runs.append((shape_only(video), recorded(self.model, video, self._parts)[1]))
+        plans = tuple(planned(cut, runs[0], runs[1]) for cut in self._cuts)
+        known = _Known(plans, TimeAxis.of(self.time_axis, plans[-1].shape))
+        if self.exactness == "linear":
+            features = known.axis.to_features(
+                first_tensor(
+                    run_to(self.model, self.to_layout(first.clone()), self.layer, self._parts)
+                )
+            )
+            known = replace(known, reading=measured(partial(self._tail, known), features))
+        if self._measures_rate:
+            self.frames_per_step = max(1, round(clip.shape[1] / known.axis.steps))
+        self._known[key] = known
+
+    def _of_features(self, features: Features) -> _Known:
+        """What is known of clips with such features."""
+        sizes = tuple(features.shape[1:])
+        return self._found(features, lambda known: known.feature_sizes == sizes)
+
+    def _of_tensor(self, place: int, x: Tensor) -> _Known:
+        """What is known of clips of which a cut gives such a tensor."""
+        return self._found(x, lambda known: known.plans[place].shape.fits(x))
+
+    def _found(self, like: Tensor, fits: Callable[[_Known], bool]) -> _Known:
+        for known in self._known.values():
+            shape = known.plans[-1].shape
+            if (shape.dtype, shape.device) == (like.dtype, like.device) and fits(known):
+                return known
+        raise ModelError(
+            f"features of clips that {type(self.model).__name__} has seen",
+            f"a tensor of shape {tuple(like.shape)}",
+            "Get them from features(clip), which notes how clips of that size run.",
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Known:
+    """What is known of clips of one size.
+
+    Attributes:
+        plans: How the network is run from each cut.
+        axis: Where time is in the last.
+        reading: How the tail reads timesteps, if it is linear.
+    """
+
+    plans: tuple[Plan, ...]
+    axis: TimeAxis
+    reading: Reading | None = None
+
+    @property
+    def feature_sizes(self) -> tuple[int, ...]:
+        """The sizes of features, without the batch."""
+        shape = self.plans[-1].shape
+        return tuple(self.axis.to_features(shape.empty(1)).shape[1:])
+
+
+__all__ = ["LayerTimesteps"]
