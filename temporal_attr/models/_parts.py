@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from temporal_attr._errors import ModelError
 from temporal_attr._typing import ClipTensor, Features, Logits
@@ -40,10 +40,11 @@ class WholeAndParts(VideoModel):
 
     def features(self, clip: ClipTensor, run: RunStage = lambda stage, x: stage(x)) -> Features:
         """What the last of the stages gives."""
-        self._check_parts(clip)
+        self.check_parts(clip)
         return super().features(clip, run)
 
-    def _check_parts(self, clip: Tensor) -> None:
+    def check_parts(self, clip: ClipTensor) -> None:
+        """Compare the parts with the network's own output, unless that was done."""
         if self._parts_checked or any(part.training for part in self.model.modules()):
             return
         self._parts_checked = self.agrees_with_parts(clip)

@@ -142,7 +142,7 @@ class LayerTimesteps(WholeAndParts):
 
     def features(self, clip: ClipTensor, run: RunStage = lambda stage, x: stage(x)) -> Features:
         """The layer's output as `(batch, time, ...)`."""
-        self._learn(clip)
+        self.prepare(clip)
         return super().features(clip, run)
 
     def head(self, features: Features) -> Logits:
@@ -158,11 +158,12 @@ class LayerTimesteps(WholeAndParts):
         return contributions(tail, features, frozen=self.exactness == "frozen")
 
     @property
-    def _parts(self) -> dict[str, nn.Module]:
+    def substitutes(self) -> dict[str, nn.Module]:
+        """What runs in place of the network's own submodules, by path."""
         return dict(zip(self._substituted, self._substitutes, strict=True))
 
     def _whole(self, video: Tensor) -> Any:  # noqa: ANN401 - whatever a network returns
-        parts = self._parts
+        parts = self.substitutes
         return ModuleCopies(self.model, parts).root(video) if parts else self.model(video)
 
     def _logits(self, output: Any) -> Tensor:  # noqa: ANN401 - whatever a network returns
@@ -170,7 +171,7 @@ class LayerTimesteps(WholeAndParts):
 
     def _to_cut(self, place: int, x: Tensor) -> Tensor:
         """From the cut before, or the network's input, to a cut."""
-        stop, parts = self._cuts[place], self._parts
+        stop, parts = self._cuts[place], self.substitutes
         if place == 0:
             output = run_to(self.model, x, stop, parts)
         else:
@@ -183,10 +184,10 @@ class LayerTimesteps(WholeAndParts):
 
     def _tail(self, known: _Known, features: Tensor) -> Tensor:
         start = known.axis.to_output(features)
-        return self._logits(run_from(self.model, known.plans[-1], start, None, self._parts))
+        return self._logits(run_from(self.model, known.plans[-1], start, None, self.substitutes))
 
     @torch.no_grad()
-    def _learn(self, clip: ClipTensor) -> None:
+    def prepare(self, clip: ClipTensor) -> None:
         """Note how clips of this size run, unless it is known."""
         key = (tuple(clip.shape[1:]), clip.dtype, clip.device)
         if key in self._known:
@@ -197,13 +198,13 @@ class LayerTimesteps(WholeAndParts):
         for clips in (first, pair):
             # A copy, because the network may work in place.
             video = self.to_layout(clips.clone())
-            runs.append((shape_only(video), recorded(self.model, video, self._parts)[1]))
+            runs.append((shape_only(video), recorded(self.model, video, self.substitutes)[1]))
         plans = tuple(planned(cut, runs[0], runs[1]) for cut in self._cuts)
         known = _Known(plans, TimeAxis.of(self.time_axis, plans[-1].shape))
         if self.exactness == "linear":
             features = known.axis.to_features(
                 first_tensor(
-                    run_to(self.model, self.to_layout(first.clone()), self.layer, self._parts)
+                    run_to(self.model, self.to_layout(first.clone()), self.layer, self.substitutes)
                 )
             )
             known = replace(known, reading=measured(partial(self._tail, known), features))
