@@ -1,6 +1,15 @@
 """Timesteps from any layer of a network, named by its path."""
 
-from temporal_attr.models.layers._table import Layer, LayerTable, layers
+from temporal_attr.models.layers._framewise import FramewiseLayerTimesteps
+from temporal_attr.models.layers._search import Layer
+from temporal_attr.models.layers._table import LayerTable, best_layers, layers
 from temporal_attr.models.layers._timesteps import LayerTimesteps
 
-__all__ = ["Layer", "LayerTable", "LayerTimesteps", "layers"]
+__all__ = [
+    "FramewiseLayerTimesteps",
+    "Layer",
+    "LayerTable",
+    "LayerTimesteps",
+    "best_layers",
+    "layers",
+]

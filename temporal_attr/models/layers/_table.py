@@ -6,52 +6,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from einops import rearrange
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from temporal_attr._errors import ModelError
-from temporal_attr._memory import is_out_of_memory
 from temporal_attr._typing import ClipTensor
 from temporal_attr.models._outputs import logits_of
-from temporal_attr.models.layers._axes import TimeAxis, require_layout
-from temporal_attr.models.layers._cuts import cut_nodes
-from temporal_attr.models.layers._reading import gradient_and_change
-from temporal_attr.models.layers._runs import (
-    Call,
-    first_tensor,
-    planned,
-    recorded,
-    run_from,
-    shape_only,
-)
-from temporal_attr.models.trials._trials import tolerance
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A layer that the timesteps of a network can be taken from.
-
-    Attributes:
-        path: As in `named_modules()`.
-        kind: Name of its class.
-        shape: Of its output, for one clip.
-        time_axis: The axis of timesteps.
-        steps: How many there are.
-        linear: Whether all that follows is linear in its output.
-        reach: Input frames that the timestep in the middle depends on.
-        framewise: Whether each timestep depends on one frame, its own.
-    """
-
-    path: str
-    kind: str
-    shape: tuple[int, ...]
-    time_axis: int
-    steps: int
-    linear: bool
-    reach: int
-    framewise: bool
+from temporal_attr.models.layers._axes import require_layout
+from temporal_attr.models.layers._search import Layer, Search
 
 
 @dataclass(frozen=True)
@@ -90,12 +51,6 @@ class LayerTable:
             f"Name one of {names}; nothing may pass by it, as a shortcut does.",
         )
 
-    @property
-    def best(self) -> Layer | None:
-        """The last from which on all is linear; if there is none, the last."""
-        linear = tuple(row for row in self.rows if row.linear)
-        return next(reversed(linear or self.rows), None)
-
     def __str__(self) -> str:
         head = ("layer", "class", "output of one clip", "time axis", "timesteps", "then", "reads")
         lines = [head, *(_line(row) for row in self.rows)]
@@ -116,10 +71,6 @@ def _line(row: Layer) -> tuple[str, ...]:
         "linear" if row.linear else "not linear",
         "its own frame" if row.framewise else f"{row.reach} frames",
     )
-
-
-_FITS_NOT = (RuntimeError, ValueError, AssertionError, LookupError)
-"""What networks raise of a number of frames that they do not take."""
 
 
 def layers(
@@ -149,6 +100,7 @@ def layers(
         ModelError: If the output does not depend on the clip by a gradient.
 
     Example:
+        >>> import torch
         >>> network = nn.Sequential(
         ...     nn.Conv3d(3, 4, (3, 1, 1), padding=(1, 0, 0)), nn.ReLU(),
         ...     nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(4, 5),
@@ -160,166 +112,33 @@ def layers(
     """
     require_layout(layout)
     first = clip[:1].detach()
-    search = _Search(model, first, layout, output)
-    found: list[Layer] = []
-    linear = True
-    for call in reversed(search.cuts()):
-        axis = search.time_axis(call)
-        if axis is None:
-            continue
-        linear = linear and search.is_linear(call, axis)
-        found.append(search.row(call, axis, linear))
-    return LayerTable(type(model).__name__, clip.shape[1], tuple(reversed(found)))
+    search = Search(model, first, layout, output)
+    timed = search.timed()
+    last_not = search.last_not_linear(timed)
+    rows = tuple(search.row(*entry, linear=place > last_not) for place, entry in enumerate(timed))
+    return LayerTable(type(model).__name__, clip.shape[1], rows)
 
 
-class _Search:
-    """One pass of a network with its graph, and others to compare with."""
+def best_layers(
+    model: nn.Module, clip: ClipTensor, layout: str, output: Callable[[Any], Tensor] = logits_of
+) -> tuple[Layer | None, Layer | None]:
+    """The layer to take timesteps from, and the last before it that reads one frame a timestep.
 
-    def __init__(
-        self, model: nn.Module, clip: Tensor, layout: str, output: Callable[[Any], Tensor]
-    ) -> None:
-        self._model = model
-        self._output = output
-        self._layout = layout
-        self._leaf = clip.clone().requires_grad_()
-        with torch.enable_grad():
-            video = self._to_video(self._leaf.clone())
-            returned, self._calls = recorded(model, video, keep=_Kept.of)
-            self._logits = output(returned)
-        self._one = self._shapes(clip)
-        self._two = self._shapes(torch.cat([clip, clip.flip(1) / 2]))
-        self._longer = self._if_taken(torch.cat([clip, clip], 1))
-
-    def _to_video(self, clip: Tensor) -> Tensor:
-        return rearrange(clip, f"batch time channel height width -> {self._layout}")
-
-    def cuts(self) -> list[Call]:
-        """The calls through whose output all passes, in their order; of the same the outermost."""
-        nodes = cut_nodes(self._logits, self._leaf)
-        if not nodes:
-            raise ModelError(
-                "logits that depend on the clip through differentiable operations",
-                "logits that carry no gradient",
-                "Remove detach(), no_grad() or conversion to numpy from the model's forward.",
-            )
-        places = {node: place for place, node in enumerate(nodes)}
-        times = [call.path for call in self._calls]
-        chosen: dict[int, Call] = {}
-        for call in self._calls:
-            kept = _kept(call)
-            node = None if kept is None else kept.node
-            if node in places and call.path and times.count(call.path) == 1:
-                chosen.setdefault(places[node], call)
-        return sorted(chosen.values(), key=lambda call: call.ended)
-
-    def time_axis(self, call: Call) -> int | None:
-        """The axis of a call's output that is time, if there is one."""
-        sizes = _values(call).shape
-        if self._longer is not None:
-            longer = [one for one in self._longer if one.path == call.path]
-            if len(longer) != 1 or first_tensor(longer[0].output).ndim != len(sizes):
-                return None
-            changed = zip(sizes, first_tensor(longer[0].output).shape, strict=True)
-            axes = [axis for axis, (size, other) in enumerate(changed) if size != other]
-        else:
-            axes = [axis for axis in range(len(sizes)) if self._moves_on(call, axis)]
-        if len(axes) != 1 or sizes[axes[0]] > self._leaf.shape[1]:
-            return None  # none, or tokens of places and timesteps in one
-        return axes[0]
-
-    def is_linear(self, call: Call, axis: int) -> bool:
-        """Whether all that follows a call is linear in its output."""
-        plan = planned(call.path, self._one, self._two)
-        time = TimeAxis.of(axis, plan.shape)
-
-        def tail(features: Tensor) -> Tensor:
-            return self._output(run_from(self._model, plan, time.to_output(features)))
-
-        features = time.to_features(_values(call).detach())
-        gradient, change = gradient_and_change(tail, features)
-        return change <= tolerance(gradient)
-
-    def row(self, call: Call, axis: int, linear: bool) -> Layer:
-        """What the table says of a call."""
-        output = _values(call)
-        steps = output.shape[axis]
-        middle = self._reaction(call, axis, steps // 2)
-        reached = middle > 0
-        own = steps == len(middle) and bool(reached[steps // 2]) and int(reached.sum()) == 1
-        return Layer(
-            path=call.path,
-            kind=type(self._model.get_submodule(call.path)).__name__,
-            shape=tuple(output.shape),
-            time_axis=axis,
-            steps=steps,
-            linear=linear,
-            reach=int(reached.sum()),
-            framewise=own,
-        )
-
-    def _moves_on(self, call: Call, axis: int) -> bool:
-        """Whether frames that an output depends on move on along an axis, from end to end."""
-        steps, frames = _values(call).shape[axis], self._leaf.shape[1]
-        if not 1 < steps <= frames:
-            return False
-        places = torch.arange(frames, dtype=torch.float64)
-        ends = []
-        for place in (0, steps - 1):
-            reaction = self._reaction(call, axis, place)
-            ends.append(float((reaction @ places) / reaction.sum().clamp(min=1e-300)))
-        return ends[1] - ends[0] > frames / 4
-
-    def _reaction(self, call: Call, axis: int, place: int) -> Tensor:
-        """How strongly an entry along an axis reacts to each frame `(time,)`."""
-        entry = _values(call).select(axis, place)
-        random = torch.Generator().manual_seed(0)
-        mixture = torch.randn(entry.shape, generator=random).to(entry)
-        total = (entry * mixture).sum()
-        # The layer lies between the clip and the logits, so that each entry has a gradient.
-        (gradient,) = torch.autograd.grad(total, self._leaf, retain_graph=True)
-        reaction: Tensor = gradient[0].flatten(1).double().norm(dim=1).cpu()
-        return reaction
-
-    @torch.no_grad()
-    def _shapes(self, clip: Tensor) -> tuple[Tensor, list[Call]]:
-        video = self._to_video(clip.clone())
-        return shape_only(video), recorded(self._model, video)[1]
-
-    def _if_taken(self, clip: Tensor) -> list[Call] | None:
-        """The calls for another clip, if the network takes one of its length."""
-        try:
-            return self._shapes(clip)[1]
-        except _FITS_NOT as error:
-            if is_out_of_memory(error):
-                raise
-            return None
-
-
-@dataclass(frozen=True, eq=False)
-class _Kept:
-    """What a module returned, when it did: what works in place gives it other values and a node.
-
-    Attributes:
-        values: A copy, with the graph to the clip.
-        node: Of the tensor itself.
+    The first is the last layer from which on all is linear or, if there is none, the last of all.
     """
-
-    values: Tensor
-    node: Any
-
-    @classmethod
-    def of(cls, tensor: Tensor) -> _Kept:
-        """What is kept of a tensor."""
-        return cls(tensor.clone(), tensor.grad_fn)
-
-
-def _values(call: Call) -> Tensor:
-    kept = _kept(call)
-    assert kept is not None  # cuts() has chosen calls that returned one
-    return kept.values
-
-
-def _kept(call: Call) -> _Kept | None:
-    """The first tensor that a call returned, if any."""
-    leaves = pytree.tree_leaves(call.output)
-    return next((leaf for leaf in leaves if isinstance(leaf, _Kept)), None)
+    search = Search(model, clip[:1].detach(), layout, output)
+    timed = search.timed()
+    if not timed:
+        return None, None
+    linear = search.last_not_linear(timed[-1:]) < 0
+    best = search.row(*timed[-1], linear=linear)
+    # What reads one frame stays so backwards, so that halving finds the last of them.
+    encoder, first, end = None, 0, len(timed)
+    while first < end:
+        middle = (first + end) // 2
+        row = search.row(*timed[middle], linear=False)
+        if row.framewise:
+            encoder, first = row, middle + 1
+        else:
+            end = middle
+    return best, encoder
