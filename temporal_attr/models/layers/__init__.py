@@ -2,7 +2,7 @@
 
 from temporal_attr.models.layers._framewise import FramewiseLayerTimesteps
 from temporal_attr.models.layers._search import Layer
-from temporal_attr.models.layers._table import LayerTable, best_layers, layers
+from temporal_attr.models.layers._table import LayerTable, chosen_layers, layers
 from temporal_attr.models.layers._timesteps import LayerTimesteps
 
 __all__ = [
@@ -10,6 +10,6 @@ __all__ = [
     "Layer",
     "LayerTable",
     "LayerTimesteps",
-    "best_layers",
+    "chosen_layers",
     "layers",
 ]

@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 from temporal_attr._errors import ModelError
 from temporal_attr._memory import is_out_of_memory
 from temporal_attr.models.layers._axes import TimeAxis
+from temporal_attr.models.layers._copies import submodule
 from temporal_attr.models.layers._cuts import cut_nodes
 from temporal_attr.models.layers._reading import gradient_and_change
 from temporal_attr.models.layers._runs import (
@@ -104,6 +105,22 @@ class Search:
             if node in places and call.path and times.count(call.path) == 1:
                 chosen.setdefault(places[node], call)
         return sorted(chosen.values(), key=lambda call: call.ended)
+
+    def call(self, path: str) -> Call:
+        """The one call of a module.
+
+        Raises:
+            ModelError: If there is none, or there are several.
+        """
+        submodule(self._model, path)
+        found = [call for call in self._calls if call.path == path and _kept(call) is not None]
+        if len(found) != 1:
+            raise ModelError(
+                f"a layer that runs once for a clip and returns a tensor, at {path!r}",
+                f"one that does so {len(found)} times",
+                "Name one of those that layers(model, clip) lists.",
+            )
+        return found[0]
 
     def timed(self) -> list[tuple[Call, int]]:
         """Those that have a time axis, with it."""

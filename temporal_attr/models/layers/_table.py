@@ -12,6 +12,7 @@ from temporal_attr._errors import ModelError
 from temporal_attr._typing import ClipTensor
 from temporal_attr.models._outputs import logits_of
 from temporal_attr.models.layers._axes import require_layout
+from temporal_attr.models.layers._runs import Call
 from temporal_attr.models.layers._search import Layer, Search
 
 
@@ -44,12 +45,7 @@ class LayerTable:
         for row in self.rows:
             if row.path == path:
                 return row
-        names = ", ".join(repr(row.path) for row in self.rows) or "none"
-        raise ModelError(
-            f"a layer of {self.network} with a time axis, which all passes through",
-            repr(path),
-            f"Name one of {names}; nothing may pass by it, as a shortcut does.",
-        )
+        raise _no_such_layer(self.network, path, [row.path for row in self.rows])
 
     def __str__(self) -> str:
         head = ("layer", "class", "output of one clip", "time axis", "timesteps", "then", "reads")
@@ -119,26 +115,60 @@ def layers(
     return LayerTable(type(model).__name__, clip.shape[1], rows)
 
 
-def best_layers(
-    model: nn.Module, clip: ClipTensor, layout: str, output: Callable[[Any], Tensor] = logits_of
+def chosen_layers(
+    model: nn.Module,
+    clip: ClipTensor,
+    layout: str,
+    path: str | None = None,
+    time_axis: int | None = None,
+    output: Callable[[Any], Tensor] = logits_of,
 ) -> tuple[Layer | None, Layer | None]:
-    """The layer to take timesteps from, and the last before it that reads one frame a timestep.
+    """A layer to take timesteps from, and the last before it that reads one frame a timestep.
 
-    The first is the last layer from which on all is linear or, if there is none, the last of all.
+    Args:
+        model: In evaluation mode.
+        clip: Of which the first example is used.
+        layout: See `LayerTimesteps`.
+        path: Of the layer; None for the last that has a time axis.
+        time_axis: Of its output, if it is known.
+        output: See `LayerTimesteps`.
+
+    Raises:
+        ModelError: If there is no such layer, with those that there are.
     """
     search = Search(model, clip[:1].detach(), layout, output)
     timed = search.timed()
+    if path is not None:
+        known = [place for place, (call, _) in enumerate(timed) if call.path == path]
+        if not known and time_axis is None:
+            raise _no_such_layer(type(model).__name__, path, [call.path for call, _ in timed])
+        timed = timed[: known[0] + 1] if known else [(search.call(path), 0)]
     if not timed:
         return None, None
-    linear = search.last_not_linear(timed[-1:]) < 0
-    best = search.row(*timed[-1], linear=linear)
+    call, axis = timed[-1]
+    axis = axis if time_axis is None else time_axis
+    best = search.row(call, axis, linear=search.is_linear(call, axis))
+    return best, _last_framewise(search, timed)
+
+
+def _last_framewise(search: Search, timed: list[tuple[Call, int]]) -> Layer | None:
     # What reads one frame stays so backwards, so that halving finds the last of them.
-    encoder, first, end = None, 0, len(timed)
+    found, first, end = None, 0, len(timed)
     while first < end:
         middle = (first + end) // 2
         row = search.row(*timed[middle], linear=False)
         if row.framewise:
-            encoder, first = row, middle + 1
+            found, first = row, middle + 1
         else:
             end = middle
-    return best, encoder
+    return found
+
+
+def _no_such_layer(network: str, path: str, known: list[str]) -> ModelError:
+    names = ", ".join(map(repr, known)) or "none"
+    return ModelError(
+        f"a layer of {network} with a time axis, which all of its output passes through",
+        repr(path),
+        f"Name one of {names}; nothing may pass by it, as a shortcut does. With time_axis= its "
+        "axis of time is taken to be that.",
+    )

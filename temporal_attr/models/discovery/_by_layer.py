@@ -1,0 +1,138 @@
+"""The wrapper of a network of no known library, by a layer that is named or found."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from temporal_attr._errors import ModelError, UnsupportedModelError
+from temporal_attr._memory import is_out_of_memory
+from temporal_attr._typing import ClipTensor
+from temporal_attr.clips import Preprocessing
+from temporal_attr.models._base import VideoModel
+from temporal_attr.models._early_fusion import EarlyFusion
+from temporal_attr.models.layers import (
+    FramewiseLayerTimesteps,
+    Layer,
+    LayerTable,
+    LayerTimesteps,
+    chosen_layers,
+    layers,
+)
+from temporal_attr.models.trials._trials import require_framewise
+
+_FOLDED_CHANNELS = "batch (time channel) height width"
+
+
+def wrap_by_layer(
+    model: nn.Module,
+    clip: ClipTensor,
+    layout: str,
+    layer: str | None = None,
+    time_axis: int | None = None,
+    preprocessing: Preprocessing | None = None,
+) -> VideoModel:
+    """The wrapper of a network, whose timesteps are those of a layer.
+
+    Without a name that is the last layer with a time axis, if all that follows it is linear.
+
+    Args:
+        model: In evaluation mode.
+        clip: On which it is tried.
+        layout: What the network takes; see `LayerTimesteps`.
+        layer: Path of the layer.
+        time_axis: Of its output.
+        preprocessing: See `VideoModel`.
+
+    Raises:
+        UnsupportedModelError: If no layer is named and none is such, with those that can be named.
+        ModelError: If the named one is none.
+
+    Example:
+        >>> network = nn.Sequential(
+        ...     nn.Conv3d(3, 4, 3, padding="same"), nn.ReLU(),
+        ...     nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(4, 5),
+        ... ).eval()
+        >>> layout = "batch channel time height width"
+        >>> model = wrap_by_layer(network, torch.rand(1, 6, 3, 8, 8), layout)
+        >>> model.layer, model.exactness, model.notes[0]
+        ('1', 'linear', "timesteps are those of the layer '1' (ReLU), and all after it is linear")
+    """
+    found, encoder = chosen_layers(model, clip, layout, layer, time_axis)
+    if layer is None and found is None and layout == _FOLDED_CHANNELS:
+        wrapper: VideoModel = EarlyFusion(model, clip.shape[1], preprocessing)
+        wrapper.notes = ("the first layer mixes all frames, so there is one timestep",)
+        return wrapper
+    if found is None or (layer is None and not found.linear):
+        raise _open_question(model, layers(model, clip, layout), layout)
+    by_layer = LayerTimesteps(
+        model,
+        found.path,
+        layout=layout,
+        time_axis=found.time_axis,
+        exactness="linear" if found.linear else "frozen",
+        preprocessing=preprocessing,
+    )
+    wrapper, notes = by_layer, [_said(found)]
+    if encoder is not None and (framewise := _framewise(by_layer, encoder, clip)) is not None:
+        wrapper = framewise
+        notes.append(_said_of(encoder))
+    with torch.no_grad():
+        wrapper.features(clip[:1])  # which tries it
+    wrapper.notes = tuple(notes)
+    return wrapper
+
+
+def _framewise(
+    wrapper: LayerTimesteps, encoder: Layer, clip: ClipTensor
+) -> FramewiseLayerTimesteps | None:
+    """The wrapper with its frames encoded alone, if the network takes single frames so far."""
+    own = FramewiseLayerTimesteps(
+        wrapper.model,
+        wrapper.layer,
+        encoder=encoder.path,
+        encoder_axis=encoder.time_axis,
+        layout=wrapper.layout,
+        time_axis=wrapper.time_axis,
+        exactness="linear" if wrapper.exactness == "linear" else "frozen",
+        preprocessing=wrapper.preprocessing,
+    )
+    frames = own.to_layout(clip[:1])[:3]
+    try:
+        with torch.no_grad():
+            require_framewise(own, frames)
+    except ModelError:
+        return None  # it sees other clips of the batch, or numbers frames from the start
+    except (RuntimeError, ValueError, AssertionError) as error:
+        if is_out_of_memory(error):
+            raise
+        return None
+    return own
+
+
+def _said(layer: Layer) -> str:
+    then = "linear" if layer.linear else "held at the clip's values"
+    return f"timesteps are those of the layer {layer.path!r} ({layer.kind}), and all after it is {then}"
+
+
+def _said_of(encoder: Layer) -> str:
+    return f"frames are encoded alone as far as the layer {encoder.path!r} ({encoder.kind})"
+
+
+def _open_question(model: nn.Module, table: LayerTable, layout: str) -> UnsupportedModelError:
+    """Which layer is meant, or that there is none."""
+    kind = type(model).__name__
+    if not len(table):
+        return UnsupportedModelError(
+            f"a layer of {kind} with a time axis, which all of its output passes through",
+            "none: it mixes all frames at once, or shortcuts pass by each",
+            "Gradients, shuffling, masking and relevance take a function of clips, such as "
+            f"lambda clip: model(einops.rearrange(clip, 'batch time channel height width -> "
+            f"{layout}')). For timesteps, subclass VideoModel.",
+        )
+    return UnsupportedModelError(
+        f"a layer of {kind} from which on all is linear",
+        f"none among those that all passes through, so that it is open which is meant:\n{table}\n",
+        f'Name one, such as wrap(model, layer="{table.rows[-1].path}", layout="{layout}"): what '
+        "follows it is held at the clip's values, and a timestep's logits are its contribution.",
+    )
