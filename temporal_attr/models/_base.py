@@ -85,6 +85,8 @@ class VideoModel(nn.Module, ABC):
         activation: What turns its outputs into probabilities: `"softmax"`, `"sigmoid"`,
             `"identity"` (they are probabilities already) or `"none"` (there are none). None is
             found out from the outputs; see `Activation`.
+        notes: What there is to say about how it came about, such as that `wrap` took the network
+            out of `DataParallel`, one sentence each; part of its repr.
 
     Example:
         >>> import torch
@@ -110,6 +112,7 @@ class VideoModel(nn.Module, ABC):
     frames_per_step: int = 1
     merged_steps: int = 1
     clip_frames: int | None = None
+    notes: tuple[str, ...] = ()
 
     def __init__(self, preprocessing: Preprocessing | None = None) -> None:
         super().__init__()
@@ -151,6 +154,10 @@ class VideoModel(nn.Module, ABC):
     @abstractmethod
     def frame_head(self, features: Features) -> FrameLogits:
         """Logits of each timestep from the clip's features."""
+
+    def extra_repr(self) -> str:
+        """The notes, as a line of the module's repr."""
+        return "; ".join(self.notes)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as nn.Module has it
         """The module's call; a run that asks for it counts the frames that go through."""

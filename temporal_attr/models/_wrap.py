@@ -15,6 +15,7 @@ from temporal_attr._memory import is_out_of_memory
 from temporal_attr._require import require_flag
 from temporal_attr.clips import Preprocessing
 from temporal_attr.models._base import FramewiseModel, VideoModel
+from temporal_attr.models._containers import known_container, unwrapped
 from temporal_attr.models._conv3d import Conv3D
 from temporal_attr.models.libraries._timm import wrap_timm
 from temporal_attr.models.libraries._torchvision import wrap_torchvision
@@ -50,6 +51,10 @@ def wrap(
     TimeSformer, V-JEPA 2 and VideoPrism of the transformers library, with their classifiers; and
     image classifiers of torchvision, timm and transformers, which become late fusion with a mean
     over time. The model is held, not copied, and not changed, and neither is its configuration.
+
+    They are recognised too inside `DataParallel`, `DistributedDataParallel`, `torch.compile`,
+    Lightning modules, `AveragedModel`, and any module whose forward only hands its input to one of
+    its children; what was taken off stands in the wrapper's `notes`.
 
     Args:
         model: The model; a `VideoModel` comes back as it is.
@@ -103,13 +108,21 @@ def wrap(
                 )
         return model
     wrapper = _recognised(model, preprocessing)
+    notes: tuple[str, ...] = ()
+    if wrapper is None:
+        network, notes = unwrapped(model)
+        if isinstance(network, VideoModel):
+            return wrap(network, preprocessing, names, activation, verify=verify)
+        wrapper = None if network is model else _recognised(network, preprocessing)
     if wrapper is not None:
+        wrapper.notes = (*notes, *wrapper.notes)
         wrapper.class_names = names or wrapper.class_names
         wrapper.activation = activation or wrapper.activation
         if verify:
             _verify(wrapper)
         return wrapper
-    kind = type(model)
+    _require_parts(network)
+    kind = type(network)
     raise UnsupportedModelError(
         "a video classifier of torchvision or transformers, or an image classifier of torchvision, "
         "timm or transformers",
@@ -118,6 +131,18 @@ def wrap(
         "FrameRecurrent(encoder, lstm, classifier), EarlyFusion(model, frames), "
         'Conv3D(model, stages=[...], pool="...", classifier="..."), or a subclass of VideoModel.',
     )
+
+
+def _require_parts(network: nn.Module) -> None:
+    """Raise on a network whose parts cannot be seen, with what can be done with it."""
+    if isinstance(network, torch.jit.ScriptModule):
+        raise UnsupportedModelError(
+            "a network whose layers can be seen",
+            f"{network.original_name} as scripted or traced code (TorchScript)",
+            "Wrap the network that it was made from. As it is, a function around it, such as "
+            "lambda clip: scripted(clip.transpose(1, 2)), is enough for TemporalGradient, "
+            "ShuffleProbe and FrameMaskingTSR; timesteps and relevance need the layers.",
+        )
 
 
 def _recognised(model: nn.Module, preprocessing: Preprocessing | None) -> VideoModel | None:
@@ -141,6 +166,8 @@ def require_wrapped(model: object) -> None:
         temporal_attr._errors.ModelError: expected a model of clips (batch, time, channel, ...
     """
     network = model.__self__ if isinstance(model, MethodType) else model
+    while isinstance(network, nn.Module) and (name := known_container(network)) is not None:
+        network = getattr(network, name)
     if not isinstance(network, nn.Module) or "forward" in vars(network):
         return
     if not str(getattr(type(network).forward, "__module__", None)).startswith(_LIBRARIES):
