@@ -5,6 +5,7 @@ import os
 import pickle
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -43,6 +44,8 @@ REFERENCE = {
     "epoch": 3,
     "args": argparse.Namespace(lr=0.1, model="r3d_18", weights=None, betas=(0.9, 0.99)),
 }
+OTHER = network(2).state_dict()
+AVERAGE = {"n_averaged": torch.tensor(3), **prefixed("module.", STATE)}
 SAID = {
     "bare": (STATE, ""),
     "state_dict": ({"state_dict": STATE, "epoch": 3}, ""),
@@ -69,6 +72,53 @@ SAID = {
         "'_orig_mod.' was removed",
     ),
     "three deep": (prefixed("module.model.module.", STATE), "'model.' was removed"),
+    "sharded": (
+        prefixed("_fsdp_wrapped_module.", STATE),
+        "'_fsdp_wrapped_module.' was removed",
+    ),
+    "a part in DataParallel": (
+        {name.replace("3.", "3.module."): weight for name, weight in STATE.items()},
+        "'module.' was removed",
+    ),
+    "as an attribute of something": (prefixed("backbone.", STATE), "'backbone.' was removed"),
+    "any mix": (
+        {"model_state": prefixed("learner.module._orig_mod.net.", STATE)},
+        "'_orig_mod.' was removed from the names; 'learner.' was removed from the names; "
+        "'module.' was removed from the names; 'net.' was removed",
+    ),
+    "Lightning": (
+        {
+            "state_dict": {"loss.weight": torch.ones(5), **prefixed("net.", STATE)},
+            "hyper_parameters": {"lr": 0.1, "arguments": argparse.Namespace(seed=1)},
+        },
+        "'net.' was removed from the names; 1 of other names left out (loss.weight)",
+    ),
+    "an average": (
+        AVERAGE,
+        "'module.' was removed from the names; 1 of other names left out (n_averaged)",
+    ),
+    "an average of a compiled part": (
+        {name.replace("3.", "3._orig_mod."): weight for name, weight in AVERAGE.items()},
+        "'_orig_mod.' was removed from the names; 'module.' was removed from the names; 1 of",
+    ),
+    "an average beside the weights": (
+        {
+            "model": STATE,
+            "model_ema": {"n_averaged": torch.tensor(3), **prefixed("module.", OTHER)},
+        },
+        "of its parts model, model_ema the first was taken",
+    ),
+    "the usual part is of another model": (
+        {"state_dict": {"weight": torch.ones(2)}, "model": STATE},
+        "",
+    ),
+    "under a name of its own": ({"net": STATE}, "the weights under 'net' were taken"),
+    "deep inside": (
+        {"ema": {"decay": 0.9, "shadow": prefixed("module.", STATE)}},
+        "the weights under 'ema.shadow' were taken; 'module.' was removed",
+    ),
+    "twice the same": ({"a": STATE, "b": STATE}, "of its parts a, b the first was taken"),
+    "beside numbers of NumPy": ({"state_dict": STATE, "best": np.float32(0.5)}, ""),
     "without counters": (
         {name: weight for name, weight in STATE.items() if "num_batches" not in name},
         "",
@@ -95,6 +145,19 @@ def test_checkpoints_of_any_script_are_loaded_and_what_was_done_is_said(name, wr
     assert all(said in text for text in texts)
     assert all(entry.category is WeightsWarning for entry in caught)
     assert set(torch.serialization.get_safe_globals()) == before
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_checkpoints_of_earlier_versions_of_lightning(tmp_path):
+    data = pytest.importorskip("lightning.fabric.utilities.data")
+    held = {
+        "state_dict": prefixed("net.", STATE),
+        "hyper_parameters": data.AttributeDict(lr=0.1, inner=data.AttributeDict(depth=2)),
+    }
+    torch.save(held, tmp_path / "last.ckpt")
+    model = network(0)
+    load_weights(model, tmp_path / "last.ckpt")
+    assert same(model, TRAINED)
 
 
 class Holder(VideoModel):
@@ -187,6 +250,18 @@ UNFIT = {
         "3.weight of torch.float8_e4m3fn in place of torch.float32",
     ),
     "NaN": ({**STATE, "3.bias": STATE["3.bias"] * float("nan")}, "3.bias with NaN or infinite"),
+    "two that fit": (
+        {"net": STATE, "ema": OTHER},
+        "weights of one model, got .* with several that fit: net, ema. Save the ones",
+    ),
+    "two in one": (
+        {**prefixed("net.", STATE), **prefixed("ema.", OTHER)},
+        r"with several that fit: ema\., net\.\. Save the ones that you mean",
+    ),
+    "a part of the prefix": (
+        {**prefixed("net.", without("3.bias")), "loss.weight": torch.ones(5)},
+        "9 of 9 missing|8 of 9 missing",
+    ),
     "some behind a prefix": (
         {**without("3.bias"), "module.3.bias": STATE["3.bias"]},
         r"1 of 9 missing \(3.bias\); 1 of other names \(module.3.bias\)",

@@ -42,10 +42,11 @@ def load_model(
             `package.module:factory`, a function without arguments that returns a model (the current
             folder is searched first).
         weights: `.safetensors`, or a file of `torch.save`: a state dict, or a training checkpoint
-            that has one as `state_dict`, `model_state_dict` or `model`. Of the model itself or of
-            the one that it wraps; names may begin with what DataParallel (`module.`), a wrapper
-            (`model.`) or torch.compile (`_orig_mod.`) put there. Nothing but tensors and plain
-            values is read. Without it the weights are random.
+            that has one under any name (`state_dict`, `model_state_dict`, `model` or `model_state`
+            where several fit). Of the model itself or of the one that it wraps; names may begin
+            with what DataParallel (`module.`), torch.compile (`_orig_mod.`), a Lightning module or
+            anything else that holds the model put there. Nothing but tensors and plain values is
+            read. Without it the weights are random.
         classes: Number of classes, for torchvision and timm; by default that of `class_names`, or
             else of their own weights.
         seed: Of random weights; the global random state is left as it was.
@@ -65,7 +66,8 @@ def load_model(
             which cannot carry it.
 
     Warns:
-        WeightsWarning: If something was removed from the names of the weights.
+        WeightsWarning: If something was removed from the names of the weights, one of several parts
+            of the file was chosen, or names of it were left out.
 
     Example:
         >>> model = load_model("torchvision:mc3_18", class_names=["walk", "run", "jump"])

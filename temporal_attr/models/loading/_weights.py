@@ -2,67 +2,16 @@
 
 from __future__ import annotations
 
-import pickle
-import struct
-import threading
 import warnings
-from argparse import Namespace
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from temporal_attr._errors import ModelError, WeightsWarning
 from temporal_attr.models._base import VideoModel
-
-PARTS = ("state_dict", "model_state_dict", "model")
-"""Where a training checkpoint has the weights, beside what else it keeps: the first of these."""
-
-PREFIXES = ("module.", "model.")
-"""What DataParallel and wrapping modules put before the name of every weight."""
-
-COMPILED = "_orig_mod."
-"""What torch.compile puts before the names of the module that it compiled, a part or the whole."""
-
-_UNREADABLE: tuple[type[Exception], ...] = (
-    pickle.UnpicklingError,
-    struct.error,
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    EOFError,
-    ImportError,
-    LookupError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
-"""What reading a file raises that is damaged, or of another kind, wherever the damage is."""
-
-
-@dataclass(frozen=True)
-class _Fit:
-    """Weights by the names that some module has for them.
-
-    Attributes:
-        module: The model, or the one that a wrapper holds.
-        state: The weights, renamed.
-        removed: What was removed from their names.
-    """
-
-    module: nn.Module
-    state: dict[str, Tensor]
-    removed: tuple[str, ...]
-
-    @property
-    def shared(self) -> int:
-        """How many names the two have in common."""
-        return len(self.module.state_dict().keys() & self.state.keys())
+from temporal_attr.models.loading._names import Fit, renamed, selected
+from temporal_attr.models.loading._reading import PARTS, first_line, read_parts
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
@@ -73,27 +22,96 @@ def load_weights(model: nn.Module, path: Path) -> None:
     Args:
         model: A model, or a `VideoModel` around one.
         path: A `.safetensors` file; or one of `torch.save`, a state dict or a training checkpoint
-            that has it under one of `PARTS`.
+            that has it under any name. Where several fit, such as weights and their average, one of
+            `PARTS` is taken. Names may begin with anything that all names of the model's weights
+            begin with there, such as what a module that holds the model calls it.
 
     Raises:
-        ModelError: If the file cannot be read, holds something else, or does not fit; nothing is
-            loaded then.
+        ModelError: If the file cannot be read, holds something else, or does not fit, or several
+            weights in it do and it is not said which are meant; nothing is loaded then.
 
     Warns:
-        WeightsWarning: If something was removed from the names, or one of several parts chosen.
+        WeightsWarning: If something was removed from the names, something was left out, or one of
+            several parts chosen.
     """
-    state, chosen = _read_state(path)
-    fits = [fit for module in _modules(model) for fit in _renamed(module, state)]
-    best = max(fits, key=lambda fit: fit.shared)
-    _require_fit(best, path, type(model).__name__)
+    kind = type(model).__name__
+    modules, parts = _modules(model), read_parts(path)
+    fits = {
+        name: fit
+        for name, state in parts.items()
+        if (fit := _exact(modules, state, path)) is not None
+    }
+    chosen = _chosen(fits, path)
+    if chosen is None:
+        every = (
+            fit for state in parts.values() for module in modules for fit in renamed(module, state)
+        )
+        best = max(every, key=lambda fit: fit.shared)
+    else:
+        best = fits[chosen]
+    _require_fit(best, path, kind)
     # What torch checks beyond names and shapes.
     try:
         best.module.load_state_dict(best.state)
     except (RuntimeError, TypeError) as error:
-        raise _misfit(type(model).__name__, path, _first_line(error)) from None
-    said = [f"{text!r} was removed from the names" for text in best.removed]
-    if said or chosen:
-        warnings.warn(f"{path}: {'; '.join([*chosen, *said])}", WeightsWarning, stacklevel=3)
+        raise _misfit(kind, path, first_line(error)) from None
+    said = [*_of_parts(chosen, fits), *best.says()]
+    if said:
+        warnings.warn(f"{path}: {'; '.join(said)}", WeightsWarning, stacklevel=3)
+
+
+def _exact(modules: list[nn.Module], state: dict[str, Tensor], path: Path) -> Fit | None:
+    """The weights by the names and shapes of the model, if they can be found there.
+
+    Raises:
+        ModelError: If there are several by other names.
+    """
+    for module in modules:
+        for fit in renamed(module, state):
+            if fit.is_exact:
+                return fit
+    found = [fit for module in modules for fit in selected(module, state)]
+    if len(found) > 1 and not all(_same(found[0], fit) for fit in found):
+        raise _ambiguous(path, [fit.removed[-1] for fit in found])
+    return found[0] if found else None
+
+
+def _same(one: Fit, other: Fit) -> bool:
+    """Whether two parts of a file have the same numbers."""
+    pairs = ((weight, other.state.get(name)) for name, weight in one.state.items())
+    return all(
+        two is not None and first.dtype == two.dtype and torch.equal(first, two)
+        for first, two in pairs
+    )
+
+
+def _chosen(fits: dict[str, Fit], path: Path) -> str | None:
+    """The part to take: the usual one, or the only one; None where none fits.
+
+    Raises:
+        ModelError: If there are several, none of them usual.
+    """
+    names = list(fits)
+    if not names:
+        return None
+    if names[0] in ("", *PARTS) or all(_same(fits[names[0]], fits[name]) for name in names):
+        return names[0]
+    raise _ambiguous(path, names)
+
+
+def _of_parts(chosen: str | None, fits: dict[str, Fit]) -> list[str]:
+    """What is to be said of where in the file the weights were."""
+    if len(fits) > 1:
+        return [f"of its parts {', '.join(fits)} the first was taken"]
+    return [f"the weights under {chosen!r} were taken"] if chosen not in ("", *PARTS) else []
+
+
+def _ambiguous(path: Path, names: list[str]) -> ModelError:
+    return ModelError(
+        "weights of one model",
+        f"{path} with several that fit: {', '.join(names[:4])}{', ...' * (len(names) > 4)}",
+        "Save the ones that you mean by themselves, with torch.save(state_dict, path).",
+    )
 
 
 def _modules(model: nn.Module) -> list[nn.Module]:
@@ -106,39 +124,11 @@ def _modules(model: nn.Module) -> list[nn.Module]:
     return [model, *(part for part in parts if len(part.state_dict()) == count)]
 
 
-def _renamed(module: nn.Module, state: dict[str, Tensor]) -> Iterator[_Fit]:
-    """The weights as they are named, and with one prefix after another removed from all names."""
-    removed: tuple[str, ...] = ()
-    yield _Fit(module, state, removed)
-    plain = {name.replace(COMPILED, ""): weight for name, weight in state.items()}
-    if plain.keys() != state.keys() and len(plain) == len(state):
-        state, removed = plain, (COMPILED,)
-        yield _Fit(module, state, removed)
-    while prefix := _common_prefix(state):
-        state = {name.removeprefix(prefix): weight for name, weight in state.items()}
-        removed = (*removed, prefix)
-        yield _Fit(module, state, removed)
-
-
-def _common_prefix(state: dict[str, Tensor]) -> str:
-    """One of `PREFIXES` that all names begin with, or nothing."""
-    fitting = (prefix for prefix in PREFIXES if all(name.startswith(prefix) for name in state))
-    return next(fitting, "") if state else ""
-
-
-def _require_fit(fit: _Fit, path: Path, kind: str) -> None:
-    """Raise unless names and shapes are those of the module."""
+def _require_fit(fit: Fit, path: Path, kind: str) -> None:
+    """Raise unless names, shapes and numbers are those of the module."""
     expected = fit.module.state_dict()
-    # Batch norms of old checkpoints do not count their batches, which PyTorch forgives.
-    counters = {name for name in expected if name.endswith("num_batches_tracked")}
-    missing = expected.keys() - fit.state.keys() - counters
-    unexpected = fit.state.keys() - expected.keys()
-    others = [
-        f"size mismatch for {name}: {tuple(fit.state[name].shape)} in place of {tuple(own.shape)}"
-        for name, own in expected.items()
-        if isinstance(own, Tensor) and name in fit.state and fit.state[name].shape != own.shape
-    ]
-    others += _odd_values(expected, fit.state)
+    missing, unexpected = fit.misnamed()
+    others = fit.missized() + _odd_values(expected, fit.state)
     problems = others[:3] + [f"{len(others) - 3} more that do not fit"] * (len(others) > 3)
     if missing:
         problems.append(f"{len(missing)} of {len(expected)} missing ({_some(missing)})")
@@ -193,88 +183,4 @@ def _misfit(kind: str, path: Path, problem: str) -> ModelError:
         f"{path}, which does not fit: {problem}",
         "Use the matching model, and --classes for another number of classes; or load the "
         "weights inside the factory, before it wraps the model.",
-    )
-
-
-def _read_state(path: Path) -> tuple[dict[str, Tensor], list[str]]:
-    """The state dict in a file, and what is to be said of where in it that was."""
-    found = _read(path)
-    chosen: list[str] = []
-    parts = [
-        part for part in PARTS if isinstance(found, dict) and isinstance(found.get(part), dict)
-    ]
-    if parts:
-        found = found[parts[0]]
-        if len(parts) > 1:
-            chosen.append(f"of its parts {', '.join(parts)} the first was taken")
-    if not isinstance(found, dict):
-        raise _not_weights(path, f"a {type(found).__name__}")
-    if not found:
-        raise _not_weights(path, "an empty dict")
-    for name, weight in found.items():
-        if not isinstance(name, str) or not isinstance(weight, Tensor):
-            raise _not_weights(path, f"a dict with a {type(weight).__name__} as {str(name)[:60]!r}")
-    return found, chosen
-
-
-def _read(path: Path) -> Any:  # noqa: ANN401 - whatever the file holds
-    """What a file holds, with no code of it run."""
-    try:
-        if not path.is_file():
-            got = "a folder there" if path.is_dir() else "no file there"
-            raise ModelError(f"a file of weights at {path}", got, "Check the path.")
-        if path.stat().st_size == 0:
-            raise _not_weights(path, "an empty file")
-        if path.suffix == ".safetensors":
-            return _read_safetensors(path)
-        with _plain_arguments():
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except ModelError:
-        raise
-    except _UNREADABLE as error:
-        raise _not_weights(path, f"what cannot be read ({_first_line(error)})") from None
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError  # noqa: PLC0415
-    from safetensors.torch import load_file  # noqa: PLC0415
-
-    try:
-        state: dict[str, Tensor] = load_file(path)
-    except SafetensorError as error:
-        raise _not_weights(path, f"what cannot be read ({_first_line(error)})") from None
-    return state
-
-
-_SAFE_GLOBALS = threading.Lock()
-
-
-@contextmanager
-def _plain_arguments() -> Iterator[None]:
-    """Let torch.load read the arguments that training scripts keep beside the weights.
-
-    torchvision's do. A Namespace is a bag of plain values; to make one runs no code of the file.
-    """
-    serialization = torch.serialization
-    with _SAFE_GLOBALS:
-        before: Sequence[Any] = serialization.get_safe_globals()
-        serialization.add_safe_globals([Namespace])
-        try:
-            yield
-        finally:
-            serialization.clear_safe_globals()
-            serialization.add_safe_globals(list(before))
-
-
-def _first_line(error: Exception) -> str:
-    """What an error says, in short."""
-    lines = str(error).strip().splitlines()
-    return lines[0][:160] if lines else type(error).__name__
-
-
-def _not_weights(path: Path, got: str) -> ModelError:
-    return ModelError(
-        f"a state dict of tensors in {path}",
-        got,
-        "Save one with safetensors, or with torch.save(model.state_dict()).",
     )
