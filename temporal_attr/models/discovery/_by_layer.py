@@ -112,7 +112,8 @@ def _framewise(
 
 def _said(layer: Layer) -> str:
     then = "linear" if layer.linear else "held at the clip's values"
-    return f"timesteps are those of the layer {layer.path!r} ({layer.kind}), and all after it is {then}"
+    place = f"the layer {layer.path!r} ({layer.kind})"
+    return f"timesteps are those of {place}, and all after it is {then}"
 
 
 def _said_of(encoder: Layer) -> str:
