@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
 
 from temporal_attr._errors import ModelError, UnsupportedModelError
 from temporal_attr._memory import is_out_of_memory
@@ -16,8 +15,9 @@ from temporal_attr.models.layers import (
     Layer,
     LayerTable,
     LayerTimesteps,
+    Network,
     chosen_layers,
-    layers,
+    layer_table,
 )
 from temporal_attr.models.trials._trials import require_framewise
 
@@ -25,7 +25,7 @@ _FOLDED_CHANNELS = "batch (time channel) height width"
 
 
 def wrap_by_layer(
-    model: nn.Module,
+    network: Network,
     clip: ClipTensor,
     layout: str,
     layer: str | None = None,
@@ -37,7 +37,7 @@ def wrap_by_layer(
     Without a name that is the last layer with a time axis, if all that follows it is linear.
 
     Args:
-        model: In evaluation mode.
+        network: In evaluation mode.
         clip: On which it is tried.
         layout: What the network takes; see `LayerTimesteps`.
         layer: Path of the layer.
@@ -49,28 +49,32 @@ def wrap_by_layer(
         ModelError: If the named one is none.
 
     Example:
+        >>> from torch import nn
         >>> network = nn.Sequential(
         ...     nn.Conv3d(3, 4, 3, padding="same"), nn.ReLU(),
         ...     nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(4, 5),
         ... ).eval()
         >>> layout = "batch channel time height width"
-        >>> model = wrap_by_layer(network, torch.rand(1, 6, 3, 8, 8), layout)
+        >>> model = wrap_by_layer(Network(network), torch.rand(1, 6, 3, 8, 8), layout)
         >>> model.layer, model.exactness, model.notes[0]
         ('1', 'linear', "timesteps are those of the layer '1' (ReLU), and all after it is linear")
     """
-    found, encoder = chosen_layers(model, clip, layout, layer, time_axis)
+    found, encoder = chosen_layers(network, clip, layout, layer, time_axis)
     if layer is None and found is None and layout == _FOLDED_CHANNELS:
-        wrapper: VideoModel = EarlyFusion(model, clip.shape[1], preprocessing)
+        wrapper: VideoModel = EarlyFusion(network.module, clip.shape[1], preprocessing)
         wrapper.notes = ("the first layer mixes all frames, so there is one timestep",)
         return wrapper
     if found is None or (layer is None and not found.linear):
-        raise _open_question(model, layers(model, clip, layout), layout)
+        raise _open_question(layer_table(network, clip, layout), layout)
     by_layer = LayerTimesteps(
-        model,
+        network.module,
         found.path,
         layout=layout,
         time_axis=found.time_axis,
         exactness="linear" if found.linear else "frozen",
+        substitutes=network.substitutes,
+        keyword=network.keyword,
+        listed=network.listed,
         preprocessing=preprocessing,
     )
     wrapper, notes = by_layer, [_said(found)]
@@ -95,6 +99,9 @@ def _framewise(
         layout=wrapper.layout,
         time_axis=wrapper.time_axis,
         exactness="linear" if wrapper.exactness == "linear" else "frozen",
+        substitutes=wrapper.network.substitutes,
+        keyword=wrapper.network.keyword,
+        listed=wrapper.network.listed,
         preprocessing=wrapper.preprocessing,
     )
     frames = own.to_layout(clip[:1])[:3]
@@ -120,9 +127,9 @@ def _said_of(encoder: Layer) -> str:
     return f"frames are encoded alone as far as the layer {encoder.path!r} ({encoder.kind})"
 
 
-def _open_question(model: nn.Module, table: LayerTable, layout: str) -> UnsupportedModelError:
+def _open_question(table: LayerTable, layout: str) -> UnsupportedModelError:
     """Which layer is meant, or that there is none."""
-    kind = type(model).__name__
+    kind = table.network
     if not len(table):
         return UnsupportedModelError(
             f"a layer of {kind} with a time axis, which all of its output passes through",

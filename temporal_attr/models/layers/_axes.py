@@ -8,7 +8,7 @@ from torch import Tensor
 
 from temporal_attr._errors import OptionError
 from temporal_attr._typing import Features
-from temporal_attr.models.layers._runs import Shape
+from temporal_attr.models.layers._recording import Shape
 
 AXES = ("batch", "time", "channel", "height", "width")
 

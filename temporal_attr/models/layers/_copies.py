@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from types import MethodType
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from temporal_attr._errors import ModelError, UnsupportedModelError
 
@@ -109,6 +110,46 @@ class ModuleCopies:
         for name, held in vars(copy).items():
             if isinstance(held, MethodType) and id(held.__self__) in self._copies:
                 vars(copy)[name] = MethodType(held.__func__, self._copies[id(held.__self__)])
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A network, and how a video is handed to it.
+
+    Attributes:
+        module: The network.
+        substitutes: See `ModuleCopies`.
+        keyword: What it calls the video, where that is not its first argument.
+        listed: Whether it takes a list of pathways, and the video as the only one.
+
+    Example:
+        >>> network = Network(nn.Linear(2, 2), keyword="input")
+        >>> network.call(network.copies(), torch.zeros(1, 2)).shape
+        torch.Size([1, 2])
+    """
+
+    module: nn.Module
+    substitutes: Mapping[str, nn.Module] = field(default_factory=dict)
+    keyword: str | None = None
+    listed: bool = False
+
+    def copies(self) -> ModuleCopies:
+        """Copies of its modules, for one run."""
+        return ModuleCopies(self.module, self.substitutes)
+
+    def call(self, copies: ModuleCopies, video: Tensor) -> Any:  # noqa: ANN401
+        """What copies return for a video."""
+        return self._handed(copies.root, video)
+
+    def __call__(self, video: Tensor) -> Any:  # noqa: ANN401 - whatever a network returns
+        """What the network returns for a video: its own call, unless something is substituted."""
+        if self.substitutes:
+            return self.call(self.copies(), video)
+        return self._handed(self.module, video)
+
+    def _handed(self, module: nn.Module, video: Tensor) -> Any:  # noqa: ANN401
+        given = [video] if self.listed else video
+        return module(given) if self.keyword is None else module(**{self.keyword: given})
 
 
 def submodule(network: nn.Module, path: str) -> nn.Module:

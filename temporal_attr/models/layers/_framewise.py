@@ -13,7 +13,8 @@ from temporal_attr.clips import Preprocessing
 from temporal_attr.models._base import FrameLogits, FramewiseModel, RunStage
 from temporal_attr.models._outputs import logits_of
 from temporal_attr.models.layers._axes import TimeAxis
-from temporal_attr.models.layers._runs import first_tensor, run_to
+from temporal_attr.models.layers._recording import first_tensor
+from temporal_attr.models.layers._runs import run_to
 from temporal_attr.models.layers._timesteps import Dependence, LayerTimesteps
 
 
@@ -35,6 +36,8 @@ class FramewiseLayerTimesteps(FramewiseModel):
         exactness: Likewise.
         substitutes: Likewise.
         output: Likewise.
+        keyword: Likewise.
+        listed: Likewise.
         preprocessing: See `VideoModel`.
 
     Example:
@@ -72,6 +75,8 @@ class FramewiseLayerTimesteps(FramewiseModel):
         exactness: Dependence = "linear",
         substitutes: Mapping[str, nn.Module] | None = None,
         output: Callable[[Any], Tensor] = logits_of,
+        keyword: str | None = None,
+        listed: bool = False,
         preprocessing: Preprocessing | None = None,
     ) -> None:
         super().__init__(preprocessing)
@@ -84,6 +89,8 @@ class FramewiseLayerTimesteps(FramewiseModel):
             stages=[encoder] if encoder != layer else [],
             substitutes=substitutes,
             output=output,
+            keyword=keyword,
+            listed=listed,
             preprocessing=preprocessing,
         )
         self.encoder = encoder
@@ -111,7 +118,7 @@ class FramewiseLayerTimesteps(FramewiseModel):
     def encode(self, frames: Frames) -> Features:
         """The encoder's output for frames, each as a clip of its own."""
         video = self.timesteps.to_layout(frames.unsqueeze(1))
-        output = first_tensor(run_to(self.model, video, self.encoder, self.timesteps.substitutes))
+        output = first_tensor(run_to(self.timesteps.network, video, self.encoder))
         features = self._axis(steps=1).to_features(output)[:, 0]
         self._frame_sizes[_kind(features)] = frames.shape[1:]
         return features

@@ -17,7 +17,8 @@ from torch.overrides import TorchFunctionMode
 
 from temporal_attr._errors import FrameLogitsError
 from temporal_attr.models.layers._followed import Followed
-from temporal_attr.models.layers._frozen_operations import Held, hold_of
+from temporal_attr.models.layers._frozen_operations import hold_of
+from temporal_attr.models.layers._held import Held
 
 
 class FrozenTail:

@@ -8,23 +8,17 @@ from typing import Any
 
 import torch
 from einops import rearrange
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from temporal_attr._errors import ModelError
 from temporal_attr._memory import is_out_of_memory
 from temporal_attr.models.layers._axes import TimeAxis
-from temporal_attr.models.layers._copies import submodule
+from temporal_attr.models.layers._copies import Network, submodule
 from temporal_attr.models.layers._cuts import cut_nodes
 from temporal_attr.models.layers._reading import gradient_and_change
-from temporal_attr.models.layers._runs import (
-    Call,
-    first_tensor,
-    planned,
-    recorded,
-    run_from,
-    shape_only,
-)
+from temporal_attr.models.layers._recording import Call, first_tensor, recorded, shape_only
+from temporal_attr.models.layers._runs import planned, run_from
 from temporal_attr.models.trials._trials import tolerance
 
 _FITS_NOT = (RuntimeError, ValueError, AssertionError, LookupError)
@@ -60,7 +54,7 @@ class Search:
     """One pass of a network with its graph, and others to compare with.
 
     Args:
-        model: The network.
+        network: The network.
         clip: `(1, time, channel, height, width)`.
         layout: What it takes.
         output: From what it returns to logits.
@@ -70,15 +64,15 @@ class Search:
     """
 
     def __init__(
-        self, model: nn.Module, clip: Tensor, layout: str, output: Callable[[Any], Tensor]
+        self, network: Network, clip: Tensor, layout: str, output: Callable[[Any], Tensor]
     ) -> None:
-        self._model = model
+        self._network = network
         self._output = output
         self._layout = layout
         self._leaf = clip.clone().requires_grad_()
         with torch.enable_grad():
             video = self._to_video(self._leaf.clone())
-            returned, self._calls = recorded(model, video, keep=_Kept.of)
+            returned, self._calls = recorded(network, video, keep=_Kept.of)
             self._logits = output(returned)
         self._one = self._shapes(clip)
         self._two = self._shapes(torch.cat([clip, clip.flip(1) / 2]))
@@ -112,7 +106,7 @@ class Search:
         Raises:
             ModelError: If there is none, or there are several.
         """
-        submodule(self._model, path)
+        submodule(self._network.module, path)
         found = [call for call in self._calls if call.path == path and _kept(call) is not None]
         if len(found) != 1:
             raise ModelError(
@@ -153,7 +147,7 @@ class Search:
         time = TimeAxis.of(axis, plan.shape)
 
         def tail(features: Tensor) -> Tensor:
-            return self._output(run_from(self._model, plan, time.to_output(features)))
+            return self._output(run_from(self._network, plan, time.to_output(features)))
 
         features = time.to_features(_values(call).detach())
         gradient, change = gradient_and_change(tail, features)
@@ -168,7 +162,7 @@ class Search:
         own = steps == len(middle) and bool(reached[steps // 2]) and int(reached.sum()) == 1
         return Layer(
             path=call.path,
-            kind=type(self._model.get_submodule(call.path)).__name__,
+            kind=type(self._network.module.get_submodule(call.path)).__name__,
             shape=tuple(output.shape),
             time_axis=axis,
             steps=steps,
@@ -203,7 +197,7 @@ class Search:
     @torch.no_grad()
     def _shapes(self, clip: Tensor) -> tuple[Tensor, list[Call]]:
         video = self._to_video(clip.clone())
-        return shape_only(video), recorded(self._model, video)[1]
+        return shape_only(video), recorded(self._network, video)[1]
 
     def _if_taken(self, clip: Tensor) -> list[Call] | None:
         """The calls for another clip, if the network takes one of its length."""

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from temporal_attr._errors import ModelError
 from temporal_attr._typing import ClipTensor
 from temporal_attr.models._outputs import logits_of
 from temporal_attr.models.layers._axes import require_layout
-from temporal_attr.models.layers._runs import Call
+from temporal_attr.models.layers._copies import Network
+from temporal_attr.models.layers._recording import Call
 from temporal_attr.models.layers._search import Layer, Search
 
 
@@ -69,54 +70,20 @@ def _line(row: Layer) -> tuple[str, ...]:
     )
 
 
-def layers(
-    model: nn.Module,
-    clip: ClipTensor,
-    layout: str = "batch channel time height width",
-    output: Callable[[Any], Tensor] = logits_of,
+def layer_table(
+    network: Network, clip: ClipTensor, layout: str, output: Callable[[Any], Tensor] = logits_of
 ) -> LayerTable:
-    """The layers of a network that its timesteps can be taken from, found by running it.
-
-    A layer is listed if it runs once, all of the logits depends on the clip through its output
-    alone, and that has an axis of time: one whose size changes with the number of frames; or, of a
-    network that takes no other number, along which the frames that it depends on move on. Of
-    several with the same output the outermost is listed.
-
-    Args:
-        model: In evaluation mode.
-        clip: Of which the first example is used; best one in which something moves.
-        layout: See `LayerTimesteps`.
-        output: Likewise.
-
-    Returns:
-        A table, which prints as one. It takes a forward and some backward passes of the clip, one
-        of two, one of one with twice the frames, and two of what follows each layer.
-
-    Raises:
-        ModelError: If the output does not depend on the clip by a gradient.
-
-    Example:
-        >>> import torch
-        >>> network = nn.Sequential(
-        ...     nn.Conv3d(3, 4, (3, 1, 1), padding=(1, 0, 0)), nn.ReLU(),
-        ...     nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(4, 5),
-        ... ).eval()
-        >>> print(layers(network, torch.rand(1, 6, 3, 8, 8)))
-        layer  class   output of one clip  time axis  timesteps  then        reads
-        0      Conv3d  (1,4,6,8,8)         2          6          not linear  3 frames
-        1      ReLU    (1,4,6,8,8)         2          6          linear      3 frames
-    """
+    """The layers of a network that its timesteps can be taken from; see `layers`."""
     require_layout(layout)
-    first = clip[:1].detach()
-    search = Search(model, first, layout, output)
+    search = Search(network, clip[:1].detach(), layout, output)
     timed = search.timed()
     last_not = search.last_not_linear(timed)
-    rows = tuple(search.row(*entry, linear=place > last_not) for place, entry in enumerate(timed))
-    return LayerTable(type(model).__name__, clip.shape[1], rows)
+    rows = (search.row(*entry, linear=place > last_not) for place, entry in enumerate(timed))
+    return LayerTable(type(network.module).__name__, clip.shape[1], tuple(rows))
 
 
 def chosen_layers(
-    model: nn.Module,
+    network: Network,
     clip: ClipTensor,
     layout: str,
     path: str | None = None,
@@ -126,7 +93,7 @@ def chosen_layers(
     """A layer to take timesteps from, and the last before it that reads one frame a timestep.
 
     Args:
-        model: In evaluation mode.
+        network: In evaluation mode.
         clip: Of which the first example is used.
         layout: See `LayerTimesteps`.
         path: Of the layer; None for the last that has a time axis.
@@ -136,12 +103,14 @@ def chosen_layers(
     Raises:
         ModelError: If there is no such layer, with those that there are.
     """
-    search = Search(model, clip[:1].detach(), layout, output)
+    search = Search(network, clip[:1].detach(), layout, output)
     timed = search.timed()
     if path is not None:
         known = [place for place, (call, _) in enumerate(timed) if call.path == path]
         if not known and time_axis is None:
-            raise _no_such_layer(type(model).__name__, path, [call.path for call, _ in timed])
+            raise _no_such_layer(
+                type(network.module).__name__, path, [call.path for call, _ in timed]
+            )
         timed = timed[: known[0] + 1] if known else [(search.call(path), 0)]
     if not timed:
         return None, None

@@ -18,17 +18,10 @@ from temporal_attr.models._base import FrameLogits, RunStage
 from temporal_attr.models._outputs import logits_of
 from temporal_attr.models._parts import WholeAndParts
 from temporal_attr.models.layers._axes import TimeAxis, require_layout
-from temporal_attr.models.layers._copies import ModuleCopies, submodule
+from temporal_attr.models.layers._copies import Network, submodule
 from temporal_attr.models.layers._reading import Reading, contributions, measured
-from temporal_attr.models.layers._runs import (
-    Plan,
-    first_tensor,
-    planned,
-    recorded,
-    run_from,
-    run_to,
-    shape_only,
-)
+from temporal_attr.models.layers._recording import first_tensor, recorded, shape_only
+from temporal_attr.models.layers._runs import Plan, planned, run_from, run_to
 
 Dependence = Literal["linear", "frozen"]
 
@@ -68,6 +61,8 @@ class LayerTimesteps(WholeAndParts):
             `{"head.softmax": nn.Identity()}` for a network that ends in probabilities. Then
             `forward` is the network with them.
         output: From what the network returns to logits `(batch, classes)`.
+        keyword: What the network calls its video, where that is not its first argument.
+        listed: Whether it takes a list of pathways, and the video as the only one.
         frames_per_step: Frames from one timestep to the next; by default the rounded ratio of both
             numbers on the first clip.
         preprocessing: See `VideoModel`.
@@ -106,6 +101,8 @@ class LayerTimesteps(WholeAndParts):
         stages: Sequence[str] = (),
         substitutes: Mapping[str, nn.Module] | None = None,
         output: Callable[[Any], Tensor] = logits_of,
+        keyword: str | None = None,
+        listed: bool = False,
         frames_per_step: int | None = None,
         preprocessing: Preprocessing | None = None,
     ) -> None:
@@ -127,6 +124,7 @@ class LayerTimesteps(WholeAndParts):
         self._measures_rate = frames_per_step is None
         self._cuts = (*stages, layer)
         self._output = output
+        self._handed = (keyword, listed)
         self._substituted = tuple(substitutes or {})
         self._substitutes = nn.ModuleList((substitutes or {}).values())
         self._known: dict[tuple[Any, ...], _Known] = {}
@@ -138,7 +136,7 @@ class LayerTimesteps(WholeAndParts):
 
     def forward(self, clip: ClipTensor) -> Logits:
         """The network's own logits; those of the network with its substitutes, if it has any."""
-        return self._logits(self._whole(self.to_layout(clip)))
+        return self._output(self.network(self.to_layout(clip)))
 
     def features(self, clip: ClipTensor, run: RunStage = lambda stage, x: stage(x)) -> Features:
         """The layer's output as `(batch, time, ...)`."""
@@ -158,25 +156,19 @@ class LayerTimesteps(WholeAndParts):
         return contributions(tail, features, frozen=self.exactness == "frozen")
 
     @property
-    def substitutes(self) -> dict[str, nn.Module]:
-        """What runs in place of the network's own submodules, by path."""
-        return dict(zip(self._substituted, self._substitutes, strict=True))
-
-    def _whole(self, video: Tensor) -> Any:  # noqa: ANN401 - whatever a network returns
-        parts = self.substitutes
-        return ModuleCopies(self.model, parts).root(video) if parts else self.model(video)
-
-    def _logits(self, output: Any) -> Tensor:  # noqa: ANN401 - whatever a network returns
-        return self._output(output)
+    def network(self) -> Network:
+        """The network with its substitutes, and how it is called."""
+        parts = dict(zip(self._substituted, self._substitutes, strict=True))
+        return Network(self.model, parts, *self._handed)
 
     def _to_cut(self, place: int, x: Tensor) -> Tensor:
         """From the cut before, or the network's input, to a cut."""
-        stop, parts = self._cuts[place], self.substitutes
+        stop = self._cuts[place]
         if place == 0:
-            output = run_to(self.model, x, stop, parts)
+            output = run_to(self.network, x, stop)
         else:
             known = self._of_tensor(place - 1, x)
-            output = run_from(self.model, known.plans[place - 1], x, stop, parts)
+            output = run_from(self.network, known.plans[place - 1], x, stop)
         found: Tensor = first_tensor(output)
         if place < len(self._cuts) - 1:
             return found
@@ -184,7 +176,7 @@ class LayerTimesteps(WholeAndParts):
 
     def _tail(self, known: _Known, features: Tensor) -> Tensor:
         start = known.axis.to_output(features)
-        return self._logits(run_from(self.model, known.plans[-1], start, None, self.substitutes))
+        return self._output(run_from(self.network, known.plans[-1], start))
 
     @torch.no_grad()
     def prepare(self, clip: ClipTensor) -> None:
@@ -198,18 +190,16 @@ class LayerTimesteps(WholeAndParts):
         for clips in (first, pair):
             # A copy, because the network may work in place.
             video = self.to_layout(clips.clone())
-            runs.append((shape_only(video), recorded(self.model, video, self.substitutes)[1]))
+            runs.append((shape_only(video), recorded(self.network, video)[1]))
         plans = tuple(planned(cut, runs[0], runs[1]) for cut in self._cuts)
         known = _Known(plans, TimeAxis.of(self.time_axis, plans[-1].shape))
         if self.exactness == "linear":
-            features = known.axis.to_features(
-                first_tensor(
-                    run_to(self.model, self.to_layout(first.clone()), self.layer, self.substitutes)
-                )
-            )
+            output = run_to(self.network, self.to_layout(first.clone()), self.layer)
+            features = known.axis.to_features(first_tensor(output))
             known = replace(known, reading=measured(partial(self._tail, known), features))
         if self._measures_rate:
             self.frames_per_step = max(1, round(clip.shape[1] / known.axis.steps))
+            self._measures_rate = False
         self._known[key] = known
 
     def _of_features(self, features: Features) -> _Known:

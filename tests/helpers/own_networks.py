@@ -1,0 +1,103 @@
+"""Networks as people write their own, small: what `wrap` has never seen."""
+
+import torch
+from torch import nn
+
+CLASSES = 5
+
+
+def small_cnn(width=8):
+    return nn.Sequential(
+        nn.Conv2d(3, width, 3, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    )
+
+
+class ConvLSTM(nn.Module):
+    """A convolutional LSTM that runs step by step; the classifier reads the last state."""
+
+    def __init__(self, width=6):
+        super().__init__()
+        self.gates = nn.Conv2d(3 + width, 4 * width, 3, padding=1)
+        self.fc = nn.Linear(width, CLASSES)
+        self.width = width
+
+    def forward(self, video):
+        batch, _, _, height, wide = video.shape
+        hidden = video.new_zeros(batch, self.width, height, wide)
+        memory = hidden
+        for frame in video.unbind(1):
+            given, forget, out, new = self.gates(torch.cat([frame, hidden], 1)).chunk(4, 1)
+            memory = forget.sigmoid() * memory + given.sigmoid() * new.tanh()
+            hidden = out.sigmoid() * memory.tanh()
+        return self.fc(hidden.mean((2, 3)))
+
+
+class TwoStream(nn.Module):
+    """One stream looks at frames, the other at their differences; logits are averaged."""
+
+    def __init__(self):
+        super().__init__()
+        self.looks = nn.Sequential(nn.Conv3d(3, 6, (1, 3, 3), padding=(0, 1, 1)), nn.ReLU())
+        self.follows = nn.Sequential(nn.Conv3d(3, 6, 3, padding=1), nn.ReLU())
+        self.join = nn.Conv3d(12, 8, 1)
+        self.fc = nn.Linear(8, CLASSES)
+
+    def forward(self, video):
+        change = torch.diff(video, dim=2, prepend=video[:, :, :1])
+        both = torch.cat([self.looks(video), self.follows(change)], 1)
+        return self.fc(self.join(both).relu().mean((2, 3, 4)))
+
+
+class CNNTransformer(nn.Module):
+    """A transformer over frame features with learned positions, so for one number of frames."""
+
+    def __init__(self, frames=6, width=8):
+        super().__init__()
+        self.cnn = small_cnn(width)
+        self.positions = nn.Parameter(torch.randn(frames, width))
+        layer = nn.TransformerEncoderLayer(width, 2, 16, batch_first=True)
+        self.transformer = nn.TransformerEncoder(layer, 2)
+        self.head = nn.Linear(width, CLASSES)
+
+    def forward(self, video):
+        rows = self.cnn(video.flatten(0, 1)).unflatten(0, video.shape[:2])
+        return self.head(self.transformer(rows + self.positions).mean(1))
+
+
+class ReturnsDict(nn.Module):
+    """Mean over frames of what a CNN says, in a dict."""
+
+    def __init__(self):
+        super().__init__()
+        self.cnn = small_cnn()
+        self.fc = nn.Linear(8, CLASSES)
+
+    def forward(self, video):
+        rows = self.cnn(video.flatten(0, 1)).unflatten(0, video.shape[:2])
+        return {"logits": self.fc(rows).mean(1), "features": rows.mean(1)}
+
+
+class NormBeforeTheHead(nn.Module):
+    """A layer norm and an activation between the mean over time and the classifier."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv3d(3, 6, 3, padding=1), nn.ReLU())
+        self.head = nn.Sequential(
+            nn.LayerNorm(6), nn.Linear(6, 8), nn.GELU(), nn.Linear(8, CLASSES)
+        )
+
+    def forward(self, video):
+        return self.head(self.body(video).mean((2, 3, 4)))
+
+
+class AllAtOnce(nn.Module):
+    """The first layer mixes all frames, and nothing is stacked as channels."""
+
+    def __init__(self, frames=6):
+        super().__init__()
+        self.mix = nn.Linear(frames * 3, 8)
+        self.fc = nn.Linear(8, CLASSES)
+
+    def forward(self, video):
+        return self.fc(self.mix(video.mean((3, 4)).flatten(1)).tanh())
