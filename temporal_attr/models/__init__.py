@@ -17,7 +17,8 @@ from temporal_attr.models._late_fusion import LateFusion
 from temporal_attr.models._logits import model_logits, named_misfit
 from temporal_attr.models._recurrent import FrameRecurrent
 from temporal_attr.models._wrap import require_wrapped, wrap
-from temporal_attr.models.layers import LayerTimesteps
+from temporal_attr.models.discovery import layers
+from temporal_attr.models.layers import LayerTable, LayerTimesteps
 from temporal_attr.models.loading._checkpoint_folder import load_transformers
 from temporal_attr.models.loading._load import class_names, load_model
 from temporal_attr.models.trials._evaluation_mode import require_evaluation_mode
@@ -35,6 +36,7 @@ __all__ = [
     "FrameTransformer",
     "FramewiseModel",
     "LateFusion",
+    "LayerTable",
     "LayerTimesteps",
     "Trial",
     "VideoModel",
@@ -43,6 +45,7 @@ __all__ = [
     "check_weights_of_gradients",
     "check_wrapper",
     "class_names",
+    "layers",
     "load_model",
     "load_transformers",
     "model_logits",

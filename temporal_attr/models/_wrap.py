@@ -13,10 +13,13 @@ from temporal_attr._activation import Activation, require_activation
 from temporal_attr._errors import ModelError, OptionError, UnsupportedModelError, printable
 from temporal_attr._memory import is_out_of_memory
 from temporal_attr._require import require_flag
+from temporal_attr._typing import ClipTensor
 from temporal_attr.clips import Preprocessing
+from temporal_attr.models._agreement import check_wrapper
 from temporal_attr.models._base import FramewiseModel, VideoModel
 from temporal_attr.models._containers import known_container, unwrapped
 from temporal_attr.models._conv3d import Conv3D
+from temporal_attr.models.discovery import taken_layouts, wrap_unknown
 from temporal_attr.models.libraries._timm import wrap_timm
 from temporal_attr.models.libraries._torchvision import wrap_torchvision
 from temporal_attr.models.libraries._transformers import wrap_transformers
@@ -43,9 +46,14 @@ def wrap(
     class_names: Sequence[str] = (),
     activation: Activation | None = None,
     *,
+    layer: str | None = None,
+    layout: str | None = None,
+    time_axis: int | None = None,
+    clip: ClipTensor | None = None,
+    like: Callable[..., Any] | None = None,
     verify: bool = True,
 ) -> VideoModel:
-    """The wrapper for a model of a known library.
+    """The wrapper for a model: of a known library, or of your own.
 
     Recognised are torchvision's r3d_18, mc3_18, r2plus1d_18, s3d, swin3d and mvit; VideoMAE, ViViT,
     TimeSformer, V-JEPA 2 and VideoPrism of the transformers library, with their classifiers; and
@@ -54,7 +62,13 @@ def wrap(
 
     They are recognised too inside `DataParallel`, `DistributedDataParallel`, `torch.compile`,
     Lightning modules, `AveragedModel`, and any module whose forward only hands its input to one of
-    its children; what was taken off stands in the wrapper's `notes`.
+    its children.
+
+    Any other network is run on a clip, in each of the layouts that networks take. If it takes one,
+    its timesteps are those of the last layer that has a time axis and that all of the logits passes
+    through, where the logits are their sum (see `LayerTimesteps`). Where they are not, it is open
+    which layer is meant: the wrapper has no timesteps, and the error of what needs some lists the
+    layers that can be named. What was taken off, tried and found stands in the wrapper's `notes`.
 
     Args:
         model: The model; a `VideoModel` comes back as it is.
@@ -69,6 +83,17 @@ def wrap(
             transformers have those of their configuration's `id2label`.
         activation: What turns its outputs into probabilities; becomes the wrapper's `activation`.
             None is found out from the outputs, or read from a configuration's `problem_type`.
+        layer: Path of the layer that the timesteps are taken from, as in `named_modules()`; see
+            `temporal_attr.models.layers` for those that can be named. With it, or with a layout or
+            an axis, the model is not looked up among known ones.
+        layout: Axes of what the network takes, as an einops pattern over
+            `batch time channel height width`; found out if it is not given.
+        time_axis: Which axis of the layer's output is time; likewise.
+        clip: `(batch, time, channel, height, width)`, which the wrapper is tried on. Without it,
+            clips of random numbers are, of the size that the network declares or 8 frames of
+            32 x 32, or of sizes that its errors point to.
+        like: A network, or a function of canonical clips, that the wrapper must agree with on the
+            clip; see `check_wrapper`.
         verify: Try the wrapper on random numbers, if the model is in evaluation mode: an image
             network must give a frame the same features alone, among others and in another order
             (one whose blocks shift features between frames does not); the parts of a 3D network
@@ -81,11 +106,13 @@ def wrap(
         A `VideoModel`.
 
     Raises:
-        UnsupportedModelError: If the model is not recognised; the message says what was looked at.
-            Also if it is no image network by the way it treats frames, or returns features.
-        ModelError: If a 3D network does something else than the parts it is known to have.
-        OptionError: If the names are not a list of text, there is no such activation, or either is
-            given for a `VideoModel`, which has its own.
+        UnsupportedModelError: If it is not known how to run the model, or where its timesteps are;
+            the message says what was tried, what is open, and what to write. Also if it is no image
+            network by the way it treats frames, or returns features.
+        ModelError: If a 3D network does something else than the parts it is known to have, there is
+            no such layer, the model is in training mode, or it does not agree with `like`.
+        OptionError: If the names are not a list of text, there is no such activation, `like` comes
+            without a clip, or anything is given for a `VideoModel`, which has its own.
 
     Example:
         >>> import torchvision
@@ -94,43 +121,94 @@ def wrap(
         >>> model = wrap(network, class_names=weights.meta["categories"])
         >>> type(model).__name__, model.exactness, model.frames_per_step, model.class_names[5]
         ('Conv3D', 'linear', 1, 'archery')
+
+        A network of one's own:
+
+        >>> class Follows(nn.Module):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.frames = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1))
+        ...         self.lstm, self.fc = nn.LSTM(4, 6, batch_first=True), nn.Linear(6, 5)
+        ...     def forward(self, video):
+        ...         rows = self.frames(video.flatten(0, 1)).flatten(1)
+        ...         return self.fc(self.lstm(rows.unflatten(0, video.shape[:2]))[0][:, -1])
+        >>> for note in wrap(Follows().eval()).notes:
+        ...     print(note)
+        it takes batch time channel height width
+        timesteps are those of the layer 'lstm' (LSTM), and logits are their sum
+        frames are encoded alone as far as the layer 'frames' (Sequential)
     """
     names = checked_names(class_names)
     require_activation(activation)
     require_flag("verify", verify)
+    if like is not None and clip is None:
+        raise OptionError("a clip to compare on", "none", "Pass wrap(model, like=..., clip=clip).")
+    asked = {"layer": layer, "layout": layout, "time_axis": time_axis}
+    named = {name: value for name, value in asked.items() if value is not None}
     if isinstance(model, VideoModel):
-        for name, given in (("class_names", names), ("activation", activation)):
-            if given:
-                raise OptionError(
-                    f"{name} with a model that is yet to be wrapped",
-                    f"a {type(model).__name__}",
-                    f"Set its own: model.{name} = {'(...)' if name == 'class_names' else '...'}.",
-                )
-        return model
-    wrapper = _recognised(model, preprocessing)
+        _require_not_wrapped(model, {"class_names": names, "activation": activation, **named})
+        wrapper = model
+    else:
+        wrapper = _wrapped(model, preprocessing, clip, named, verify)
+        wrapper.class_names = names or wrapper.class_names
+        wrapper.activation = activation or wrapper.activation
+    if like is not None and clip is not None:
+        check_wrapper(wrapper, _of_canonical_clips(like, clip), clip)
+    return wrapper
+
+
+def _require_not_wrapped(model: VideoModel, given: dict[str, Any]) -> None:
+    for name, value in given.items():
+        if value:
+            set_it = name in ("class_names", "activation")
+            raise OptionError(
+                f"{name} with a model that is yet to be wrapped",
+                f"a {type(model).__name__}",
+                f"Set its own: model.{name} = {'(...)' if name == 'class_names' else '...'}."
+                if set_it
+                else "Pass the network inside it.",
+            )
+
+
+def _wrapped(
+    model: nn.Module,
+    preprocessing: Preprocessing | None,
+    clip: ClipTensor | None,
+    named: dict[str, Any],
+    verify: bool,
+) -> VideoModel:
+    """The wrapper of a network, known or not, with what there is to say of it."""
+    wrapper = None if named else _recognised(model, preprocessing)
     notes: tuple[str, ...] = ()
     if wrapper is None:
         network, notes = unwrapped(model)
         if isinstance(network, VideoModel):
-            return wrap(network, preprocessing, names, activation, verify=verify)
-        wrapper = None if network is model else _recognised(network, preprocessing)
-    if wrapper is not None:
-        wrapper.notes = (*notes, *wrapper.notes)
-        wrapper.class_names = names or wrapper.class_names
-        wrapper.activation = activation or wrapper.activation
-        if verify:
-            _verify(wrapper)
-        return wrapper
-    _require_parts(network)
-    kind = type(network)
-    raise UnsupportedModelError(
-        "a video classifier of torchvision or transformers, or an image classifier of torchvision, "
-        "timm or transformers",
-        f"{kind.__module__}.{kind.__qualname__}, which is none of these by its class and bases",
-        "Build the wrapper by hand: LateFusion(encoder, head) for a network per frame, "
-        "FrameRecurrent(encoder, lstm, classifier), EarlyFusion(model, frames), "
-        'Conv3D(model, stages=[...], pool="...", classifier="..."), or a subclass of VideoModel.',
-    )
+            _require_not_wrapped(network, named)
+            return network
+        wrapper = None if named or network is model else _recognised(network, preprocessing)
+        if wrapper is None:
+            _require_parts(network)
+            wrapper = wrap_unknown(network, preprocessing, clip=clip, **named)
+            verify = False
+    if verify:
+        _verify(wrapper)
+    wrapper.notes = (*notes, *wrapper.notes)
+    return wrapper
+
+
+def _of_canonical_clips(
+    network: Callable[..., Any], clip: ClipTensor
+) -> Callable[[ClipTensor], Any]:
+    """A function of canonical clips; what a bare network takes is found out."""
+    if isinstance(network, VideoModel) or not isinstance(network, nn.Module):
+        return network
+    found = taken_layouts(network, clip).require()
+
+    def logits(clips: ClipTensor) -> Tensor:
+        rows = found.run(network, clips)
+        return rows.unflatten(0, clips.shape[:2]).mean(1) if found.of_frames else rows
+
+    return logits
 
 
 def _require_parts(network: nn.Module) -> None:

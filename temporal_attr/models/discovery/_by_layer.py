@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import torch
 
-from temporal_attr._errors import ModelError, UnsupportedModelError
+from temporal_attr._errors import FrameLogitsError, ModelError
 from temporal_attr._memory import is_out_of_memory
 from temporal_attr._typing import ClipTensor
 from temporal_attr.clips import Preprocessing
 from temporal_attr.models._base import VideoModel
 from temporal_attr.models._early_fusion import EarlyFusion
+from temporal_attr.models._without_timesteps import WithoutTimesteps
 from temporal_attr.models.layers import (
     FramewiseLayerTimesteps,
     Layer,
@@ -34,7 +35,9 @@ def wrap_by_layer(
 ) -> VideoModel:
     """The wrapper of a network, whose timesteps are those of a layer.
 
-    Without a name that is the last layer with a time axis, if all that follows it is linear.
+    Without a name that is the last layer with a time axis, if the logits are a sum over its
+    timesteps; if they are not, or there is no such layer, the wrapper has no timesteps, and says
+    why.
 
     Args:
         network: In evaluation mode.
@@ -45,8 +48,7 @@ def wrap_by_layer(
         preprocessing: See `VideoModel`.
 
     Raises:
-        UnsupportedModelError: If no layer is named and none is such, with those that can be named.
-        ModelError: If the named one is none.
+        ModelError: If the named layer is none, with those that can be named.
 
     Example:
         >>> from torch import nn
@@ -57,21 +59,24 @@ def wrap_by_layer(
         >>> layout = "batch channel time height width"
         >>> model = wrap_by_layer(Network(network), torch.rand(1, 6, 3, 8, 8), layout)
         >>> model.layer, model.exactness, model.notes[0]
-        ('1', 'linear', "timesteps are those of the layer '1' (ReLU), and all after it is linear")
+        ('1', 'linear', "timesteps are those of the layer '1' (ReLU), and logits are their sum")
     """
     found, encoder = chosen_layers(network, clip, layout, layer, time_axis)
     if layer is None and found is None and layout == _FOLDED_CHANNELS:
         wrapper: VideoModel = EarlyFusion(network.module, clip.shape[1], preprocessing)
         wrapper.notes = ("the first layer mixes all frames, so there is one timestep",)
         return wrapper
-    if found is None or (layer is None and not found.linear):
-        raise _open_question(layer_table(network, clip, layout), layout)
+    if found is None or (layer is None and not found.adds_up):
+        reason = _open_question(layer_table(network, clip, layout), layout)
+        wrapper = WithoutTimesteps(network, layout, reason, preprocessing)
+        wrapper.notes = (f"no timesteps: {reason.got.strip()}. {reason.remedy}",)
+        return wrapper
     by_layer = LayerTimesteps(
         network.module,
         found.path,
         layout=layout,
         time_axis=found.time_axis,
-        exactness="linear" if found.linear else "frozen",
+        exactness="linear" if found.adds_up else "frozen",
         substitutes=network.substitutes,
         keyword=network.keyword,
         listed=network.listed,
@@ -118,29 +123,28 @@ def _framewise(
 
 
 def _said(layer: Layer) -> str:
-    then = "linear" if layer.linear else "held at the clip's values"
-    place = f"the layer {layer.path!r} ({layer.kind})"
-    return f"timesteps are those of {place}, and all after it is {then}"
+    then = "logits are their sum" if layer.adds_up else "all after it is held at the clip's values"
+    return f"timesteps are those of the layer {layer.path!r} ({layer.kind}), and {then}"
 
 
 def _said_of(encoder: Layer) -> str:
     return f"frames are encoded alone as far as the layer {encoder.path!r} ({encoder.kind})"
 
 
-def _open_question(table: LayerTable, layout: str) -> UnsupportedModelError:
+def _open_question(table: LayerTable, layout: str) -> FrameLogitsError:
     """Which layer is meant, or that there is none."""
     kind = table.network
     if not len(table):
-        return UnsupportedModelError(
+        return FrameLogitsError(
             f"a layer of {kind} with a time axis, which all of its output passes through",
-            "none: it mixes all frames at once, or shortcuts pass by each",
-            "Gradients, shuffling, masking and relevance take a function of clips, such as "
-            f"lambda clip: model(einops.rearrange(clip, 'batch time channel height width -> "
-            f"{layout}')). For timesteps, subclass VideoModel.",
+            "none: it mixes all frames at once, runs step by step, or shortcuts pass by each",
+            "Methods that need no timesteps work. For a network of steps write FrameRecurrent("
+            "encoder, step, classifier), for any other a subclass of VideoModel.",
         )
-    return UnsupportedModelError(
-        f"a layer of {kind} from which on all is linear",
+    return FrameLogitsError(
+        f"a layer of {kind} whose timesteps add up to the logits",
         f"none among those that all passes through, so that it is open which is meant:\n{table}\n",
         f'Name one, such as wrap(model, layer="{table.rows[-1].path}", layout="{layout}"): what '
-        "follows it is held at the clip's values, and a timestep's logits are its contribution.",
+        "follows it is held at the clip's values, and a timestep's logits are its contribution. "
+        "Methods that need no timesteps work without.",
     )

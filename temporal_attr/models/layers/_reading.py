@@ -23,8 +23,8 @@ class Reading:
     """What a tail does with timesteps.
 
     Attributes:
-        weights: How much each counts, where the tail is a weighted mean over time of something
-            linear; None for any other.
+        weights: How much each counts, where the tail is a weighted mean over time of what each
+            gives by itself; None where it is linear otherwise.
         one_at_a_time: Whether the tail takes a single timestep too, and reads it as it reads many
             that are alike.
     """
@@ -44,28 +44,68 @@ class Reading:
         return FrameLogits(logits, weights)
 
 
-def measured(tail: Tail, features: Features) -> Reading:
-    """How a tail reads timesteps, from its gradient at the features of a clip.
+def measured(tail: Tail, features: Features) -> Reading | None:
+    """How a tail reads timesteps, if what it gives is a sum over them; None if it is none.
+
+    A weighted mean over time of what each timestep gives by itself is found by exchanging one
+    timestep after another. Any other tail has to be linear, which is seen by its gradient at two
+    values. Both are then tried on the features and on other values.
 
     Args:
         tail: What follows the layer.
         features: `(1, time, ...)`.
 
     Raises:
-        FrameLogitsError: If the tail is not linear, or reads nothing.
+        FrameLogitsError: If the tail reads nothing of the features.
     """
     gradient, change = gradient_and_change(tail, features)
-    if change > tolerance(gradient):
-        raise FrameLogitsError(
-            "layers after the named one that are linear in its output",
-            f"a gradient at it that changes by {change:.1%} with its values",
-            'Say exactness="frozen", which holds what is not linear at the clip\'s values; or name '
-            "a later layer.",
-        )
-    weights = time_weights(gradient)
-    if weights is None:
-        return Reading(None)
-    return Reading(weights, _reads_one(tail, features))
+    weights = _exchanged(tail, features.detach())
+    if weights is not None:
+        reading = Reading(weights, _reads_one(tail, features))
+        values = (features.detach(), _others(features))
+        if all(_adds_up(reading, tail, value) for value in values):
+            return reading
+    return Reading(None) if change <= tolerance(gradient) else None
+
+
+@torch.no_grad()
+def _exchanged(tail: Tail, features: Features) -> tuple[float, ...] | None:
+    """The weights of a mean over time, by exchanging one timestep of many that are alike.
+
+    With `a` at timestep n and `b` at all others, it gives `w_n` of what it says of `a`, and the
+    rest of what it says of `b`.
+    """
+    steps = features.shape[1]
+    first, other = features[:, :1], _others(features)[:, :1]
+    of_first, of_other = (tail(one.expand_as(features).clone()) for one in (first, other))
+    apart = (of_first - of_other)[0].double()
+    size = apart.square().sum()
+    if float(size) == 0:
+        return None
+    weights, error = [], 0.0
+    for step in range(steps):
+        mixed = other.expand_as(features).clone()
+        mixed[:, step] = first[:, 0]
+        found = (tail(mixed) - of_other)[0].double()
+        weight = float(found @ apart / size)
+        error = max(error, float((found - weight * apart).abs().max()))
+        weights.append(weight)
+    limit = tolerance(of_first)
+    if error > limit * float(apart.abs().max()) or abs(sum(weights) - 1) > limit * steps:
+        return None
+    return tuple(weights)
+
+
+def _others(features: Features) -> Features:
+    """Values unlike the features, of either sign."""
+    return -features.detach().flip(1) / 2
+
+
+@torch.no_grad()
+def _adds_up(reading: Reading, tail: Tail, features: Features) -> bool:
+    whole = tail(features.clone())
+    apart = (reading.predictions(tail, features).clip_logits() - whole).abs().max()
+    return float(apart) <= tolerance(whole) * max(float(whole.abs().max()), 1e-30)
 
 
 def gradient_and_change(tail: Tail, features: Features) -> tuple[Tensor, float]:
@@ -76,7 +116,7 @@ def gradient_and_change(tail: Tail, features: Features) -> tuple[Tensor, float]:
     Raises:
         FrameLogitsError: If no gradient comes back.
     """
-    other = -features.flip(1) / 2
+    other = _others(features)
     random = torch.Generator().manual_seed(0)
     mixture: Tensor | None = None
     found = []
@@ -96,27 +136,6 @@ def gradient_and_change(tail: Tail, features: Features) -> tuple[Tensor, float]:
     if size == 0:
         raise _nothing_read()
     return found[0], (found[0] - found[1]).abs().max().item() / size
-
-
-def time_weights(gradient: Features) -> tuple[float, ...] | None:
-    """The weights of a mean over time, from a gradient `(1, time, ...)`; None if it is none.
-
-    Example:
-        >>> time_weights(torch.tensor([[[1.0, 2.0], [3.0, 6.0]]]))
-        (0.25, 0.75)
-        >>> time_weights(torch.tensor([[[1.0, 2.0], [2.0, 1.0]]])) is None
-        True
-    """
-    rows = gradient[0].flatten(1).double()
-    total = rows.sum(0)
-    size = total.square().sum()
-    if float(size) == 0:
-        return None
-    weights = rows @ total / size
-    apart = (rows - weights[:, None] * total).abs().max()
-    if float(apart) > tolerance(gradient) * float(rows.abs().max()):
-        return None
-    return tuple(weights.tolist())
 
 
 def contributions(tail: Tail, features: Features, frozen: bool) -> FrameLogits:

@@ -16,10 +16,9 @@ from temporal_attr._memory import is_out_of_memory
 from temporal_attr.models.layers._axes import TimeAxis
 from temporal_attr.models.layers._copies import Network, submodule
 from temporal_attr.models.layers._cuts import cut_nodes
-from temporal_attr.models.layers._reading import gradient_and_change
+from temporal_attr.models.layers._reading import measured
 from temporal_attr.models.layers._recording import Call, first_tensor, recorded, shape_only
 from temporal_attr.models.layers._runs import planned, run_from
-from temporal_attr.models.trials._trials import tolerance
 
 _FITS_NOT = (RuntimeError, ValueError, AssertionError, LookupError)
 """What networks raise of a number of frames that they do not take."""
@@ -35,7 +34,8 @@ class Layer:
         shape: Of its output, for one clip.
         time_axis: The axis of timesteps.
         steps: How many there are.
-        linear: Whether all that follows is linear in its output.
+        adds_up: Whether the logits are a sum over its timesteps: all that follows is linear, or
+            mixes them in a mean over time only.
         reach: Input frames that the timestep in the middle depends on.
         framewise: Whether each timestep depends on one frame, its own.
     """
@@ -45,7 +45,7 @@ class Layer:
     shape: tuple[int, ...]
     time_axis: int
     steps: int
-    linear: bool
+    adds_up: bool
     reach: int
     framewise: bool
 
@@ -121,10 +121,10 @@ class Search:
         found = [(call, self.time_axis(call)) for call in self.cuts()]
         return [(call, axis) for call, axis in found if axis is not None]
 
-    def last_not_linear(self, timed: list[tuple[Call, int]]) -> int:
-        """The place of the last after which something is not linear; -1 if there is none."""
+    def last_no_sum(self, timed: list[tuple[Call, int]]) -> int:
+        """The place of the last after which all is no sum over timesteps; -1 if there is none."""
         places = reversed(range(len(timed)))
-        return next((place for place in places if not self.is_linear(*timed[place])), -1)
+        return next((place for place in places if not self.is_a_sum(*timed[place])), -1)
 
     def time_axis(self, call: Call) -> int | None:
         """The axis of a call's output that is time, if there is one."""
@@ -141,8 +141,8 @@ class Search:
             return None  # none, or tokens of places and timesteps in one
         return axes[0]
 
-    def is_linear(self, call: Call, axis: int) -> bool:
-        """Whether all that follows a call is linear in its output."""
+    def is_a_sum(self, call: Call, axis: int) -> bool:
+        """Whether all that follows a call is a sum over the timesteps of its output."""
         plan = planned(call.path, self._one, self._two)
         time = TimeAxis.of(axis, plan.shape)
 
@@ -150,10 +150,9 @@ class Search:
             return self._output(run_from(self._network, plan, time.to_output(features)))
 
         features = time.to_features(_values(call).detach())
-        gradient, change = gradient_and_change(tail, features)
-        return change <= tolerance(gradient)
+        return measured(tail, features) is not None
 
-    def row(self, call: Call, axis: int, linear: bool) -> Layer:
+    def row(self, call: Call, axis: int, adds_up: bool) -> Layer:
         """What the table says of a call."""
         output = _values(call)
         steps = output.shape[axis]
@@ -166,7 +165,7 @@ class Search:
             shape=tuple(output.shape),
             time_axis=axis,
             steps=steps,
-            linear=linear,
+            adds_up=adds_up,
             reach=int(reached.sum()),
             framewise=own,
         )

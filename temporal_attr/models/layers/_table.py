@@ -49,7 +49,7 @@ class LayerTable:
         raise _no_such_layer(self.network, path, [row.path for row in self.rows])
 
     def __str__(self) -> str:
-        head = ("layer", "class", "output of one clip", "time axis", "timesteps", "then", "reads")
+        head = ("layer", "class", "output of one clip", "time axis", "timesteps", "add up", "reads")
         lines = [head, *(_line(row) for row in self.rows)]
         widths = [max(len(line[place]) for line in lines) for place in range(len(head))]
         return "\n".join(
@@ -65,7 +65,7 @@ def _line(row: Layer) -> tuple[str, ...]:
         str(row.shape).replace(" ", ""),
         str(row.time_axis),
         str(row.steps),
-        "linear" if row.linear else "not linear",
+        "yes" if row.adds_up else "no",
         "its own frame" if row.framewise else f"{row.reach} frames",
     )
 
@@ -77,8 +77,8 @@ def layer_table(
     require_layout(layout)
     search = Search(network, clip[:1].detach(), layout, output)
     timed = search.timed()
-    last_not = search.last_not_linear(timed)
-    rows = (search.row(*entry, linear=place > last_not) for place, entry in enumerate(timed))
+    last_not = search.last_no_sum(timed)
+    rows = (search.row(*entry, adds_up=place > last_not) for place, entry in enumerate(timed))
     return LayerTable(type(network.module).__name__, clip.shape[1], tuple(rows))
 
 
@@ -116,7 +116,7 @@ def chosen_layers(
         return None, None
     call, axis = timed[-1]
     axis = axis if time_axis is None else time_axis
-    best = search.row(call, axis, linear=search.is_linear(call, axis))
+    best = search.row(call, axis, adds_up=search.is_a_sum(call, axis))
     return best, _last_framewise(search, timed)
 
 
@@ -125,7 +125,7 @@ def _last_framewise(search: Search, timed: list[tuple[Call, int]]) -> Layer | No
     found, first, end = None, 0, len(timed)
     while first < end:
         middle = (first + end) // 2
-        row = search.row(*timed[middle], linear=False)
+        row = search.row(*timed[middle], adds_up=False)
         if row.framewise:
             found, first = row, middle + 1
         else:

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from temporal_attr._errors import ModelError, OptionError
+from temporal_attr._errors import FrameLogitsError, ModelError, OptionError
 from temporal_attr._require import require_count
 from temporal_attr._typing import ClipTensor, Features, Logits
 from temporal_attr.clips import Preprocessing
@@ -33,13 +33,15 @@ class LayerTimesteps(WholeAndParts):
     reads the clip through it alone, and what each of its timesteps says is found by running what
     comes after:
 
-    - the mean over time, weighted or not, of something linear (`exactness="linear"`): the logits of
-      a timestep are those of its features at all timesteps. They are a prediction. The weights are
-      measured, from the gradient at the layer: a pooling with overlapping windows has a trapezoid;
+    - the mean over time, weighted or not, of what each timestep gives by itself, and a linear
+      classifier (`exactness="linear"`): the logits of a timestep are those of its features at all
+      timesteps. They are a prediction. The weights are measured, by exchanging one timestep after
+      another: a pooling with overlapping windows has a trapezoid;
     - something linear with weights of its own for each timestep, such as a linear layer over all of
       them (`"linear"`): a contribution, and `rest` is what no timestep adds, the bias;
-    - with activations, norms or attention (`"frozen"`): a contribution, with all that depends on
-      the data held at the clip's values; `rest` is the part of the logits that belongs to none.
+    - with activations, norms or attention after timesteps are mixed (`"frozen"`): a contribution,
+      with all that depends on the data held at the clip's values; `rest` is the part of the logits
+      that belongs to none.
 
     That the parts make up the network, that nothing passes by the layer, and that what follows is
     as linear as was said, is tried once, on the first clip, in evaluation mode. It takes two passes
@@ -196,7 +198,10 @@ class LayerTimesteps(WholeAndParts):
         if self.exactness == "linear":
             output = run_to(self.network, self.to_layout(first.clone()), self.layer)
             features = known.axis.to_features(first_tensor(output))
-            known = replace(known, reading=measured(partial(self._tail, known), features))
+            reading = measured(partial(self._tail, known), features)
+            if reading is None:
+                raise _no_sum(self.layer)
+            known = replace(known, reading=reading)
         if self._measures_rate:
             self.frames_per_step = max(1, round(clip.shape[1] / known.axis.steps))
             self._measures_rate = False
@@ -221,6 +226,14 @@ class LayerTimesteps(WholeAndParts):
             f"a tensor of shape {tuple(like.shape)}",
             "Get them from features(clip), which notes how clips of that size run.",
         )
+
+
+def _no_sum(layer: str) -> FrameLogitsError:
+    return FrameLogitsError(
+        f"all after the layer {layer!r} to be a sum over its timesteps",
+        "something that is not linear and mixes them",
+        'Say exactness="frozen", which holds that at the clip\'s values; or name a later layer.',
+    )
 
 
 @dataclass(frozen=True, eq=False)

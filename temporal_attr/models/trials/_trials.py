@@ -99,7 +99,7 @@ def require_as_assumed(trial: Trial) -> None:
     """
     own = trial.model if isinstance(trial.model, VideoModel) else None
     fits = nullcontext() if own is None else named_misfit(own, *trial.clips)
-    with _outside_of_callers_modes(trial.clips[0]), fits:
+    with outside_of_callers_modes(trial.clips[0]), fits:
         try:
             if isinstance(trial.model, FramewiseModel):
                 _try_frames(trial.model, trial)
@@ -317,7 +317,7 @@ def _rows(features: Any, count: int) -> Tensor:  # noqa: ANN401 - it may be anyt
 
 
 @contextmanager
-def _outside_of_callers_modes(clip: Tensor) -> Iterator[None]:
+def outside_of_callers_modes(clip: Tensor) -> Iterator[None]:
     """As methods run a model, without gradients; batch norm in training mode is stopped."""
     with ExitStack() as modes:
         # What a model keeps from its first pass could not be part of a graph later.
