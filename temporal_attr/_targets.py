@@ -48,13 +48,45 @@ def resolve_target(target: Any, logits: Logits) -> Target:  # noqa: ANN401 - Cap
     return torch.tensor([number % classes for number in chosen], device=logits.device)
 
 
+def timesteps_of(target: Any, batch: int) -> list[tuple[int, int]] | None:  # noqa: ANN401
+    """The timestep and the class of each example, where a target names both.
+
+    Args:
+        target: A tuple `(timestep, class)` (for all examples), or a list of such tuples, as Captum
+            has them for outputs `(batch, time, classes)`; or any other form of a target.
+        batch: The number of examples.
+
+    Returns:
+        One pair for each example; None for a target that names classes only.
+
+    Raises:
+        TargetError: If it names a timestep for some examples only, or not one for each.
+
+    Example:
+        >>> timesteps_of((3, -1), batch=2), timesteps_of([0, 1], batch=2)
+        ([(3, -1), (3, -1)], None)
+    """
+    listed = target if isinstance(target, list) else [target]
+    pairs = [entry for entry in listed if isinstance(entry, tuple) and len(entry) == 2]
+    if not pairs:
+        return None
+    if len(pairs) < len(listed):
+        raise TargetError(
+            "tuples (timestep, class) for all examples, or for none",
+            f"{len(pairs)} among {len(listed)} targets",
+            "Name a timestep for each, or explain the others by themselves.",
+        )
+    return [(_class_number(time), _class_number(kind)) for time, kind in _entries(target, batch)]
+
+
 def _entries(target: Any, batch: int) -> list[Any]:  # noqa: ANN401
     if isinstance(target, Tensor):
         if target.ndim > 1 or target.is_floating_point() or target.is_complex():
             raise TargetError(
                 f"an integer tensor (batch,) with {batch} entries",
                 f"{target.dtype} of shape {tuple(target.shape)}",
-                "Pass class numbers, such as logits.argmax(1).",
+                "Pass class numbers, such as logits.argmax(1); timesteps with them as a list of "
+                "tuples.",
             )
         target = target.reshape(-1).tolist()
         target = target[0] if len(target) == 1 else target
@@ -80,5 +112,6 @@ def _class_number(entry: Any) -> int:  # noqa: ANN401
     raise TargetError(
         "class numbers, as the output is (batch, classes)",
         repr(entry),
-        "Pass an int, a list of ints, an integer tensor, or one-element tuples.",
+        "Pass an int, a list of ints, an integer tensor, or one-element tuples; tuples (timestep, "
+        "class) for a model with timesteps.",
     )

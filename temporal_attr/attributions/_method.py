@@ -16,6 +16,7 @@ from temporal_attr.attributions._results import Result
 from temporal_attr.attributions._traits import Traits
 from temporal_attr.clips import check_finite, check_layout
 from temporal_attr.models import (
+    DerivedFunction,
     Trial,
     VideoModel,
     check_fits,
@@ -65,7 +66,7 @@ class VideoMethod(ABC, Attribution):  # type: ignore[misc]  # Captum has no type
         require_wrapped(model)
         super().__init__(model)
         self.model = model
-        if activation is None and isinstance(model, VideoModel):
+        if activation is None and isinstance(model, (VideoModel, DerivedFunction)):
             activation = model.activation
         require_activation(activation)
         self.activation = activation
@@ -82,7 +83,9 @@ class VideoMethod(ABC, Attribution):  # type: ignore[misc]  # Captum has no type
     @property
     def class_names(self) -> tuple[str, ...]:
         """What the model's classes are called, as far as it knows."""
-        return tuple(self.model.class_names) if isinstance(self.model, VideoModel) else ()
+        if isinstance(self.model, (VideoModel, DerivedFunction)):
+            return tuple(self.model.class_names)
+        return ()
 
     def _checked_call(
         self,

@@ -21,6 +21,12 @@ from temporal_attr.models.discovery import layers
 from temporal_attr.models.layers import LayerTable, LayerTimesteps
 from temporal_attr.models.loading._checkpoint_folder import load_transformers
 from temporal_attr.models.loading._load import class_names, load_model
+from temporal_attr.models.outputs._at_timestep import at_timestep
+from temporal_attr.models.outputs._class_difference import rather_than
+from temporal_attr.models.outputs._derived import Derived, DerivedFunction
+from temporal_attr.models.outputs._layer_features import layer_features
+from temporal_attr.models.outputs._linear import linear_outputs, similarity_to
+from temporal_attr.models.outputs._network_outputs import ReducedOutput, StepOutputs
 from temporal_attr.models.trials._evaluation_mode import require_evaluation_mode
 from temporal_attr.models.trials._fits import check_fits, check_weights_of_gradients
 from temporal_attr.models.trials._trials import Trial, require_as_assumed, require_framewise
@@ -29,6 +35,8 @@ from temporal_attr.models.trials._visible_attention import require_visible_atten
 __all__ = [
     "Activation",
     "Conv3D",
+    "Derived",
+    "DerivedFunction",
     "EarlyFusion",
     "Exactness",
     "FrameLogits",
@@ -38,27 +46,34 @@ __all__ = [
     "LateFusion",
     "LayerTable",
     "LayerTimesteps",
+    "ReducedOutput",
+    "StepOutputs",
     "Trial",
     "VideoModel",
+    "at_timestep",
     "check_fits",
     "check_logits",
     "check_weights_of_gradients",
     "check_wrapper",
     "class_names",
+    "layer_features",
     "layers",
+    "linear_outputs",
     "load_model",
     "load_transformers",
     "model_logits",
     "named_misfit",
+    "rather_than",
     "require_as_assumed",
     "require_evaluation_mode",
     "require_framewise",
     "require_visible_attention",
     "require_wrapped",
+    "similarity_to",
     "wrap",
 ]
 
 check_calls(
     __name__,
-    own={"aggregation", "check_wrapper.wrapper", "class_names", "readout"},
+    own={"aggregation", "at_timestep.model", "check_wrapper.wrapper", "class_names", "readout"},
 )

@@ -125,6 +125,9 @@ MONOTONE = AFFINE | {
 """Functions of one data operand that rise or fall with every value of it, in any one place."""
 
 TRANSPOSED = ("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
+OWN = frozenset({"class_difference"})
+"""Functions of this library that the engine meets as they are."""
+
 LAYERS = ("conv1d", "conv2d", "conv3d", *TRANSPOSED, "linear")
 """Functions of an input and a weight."""
 

@@ -10,7 +10,7 @@ import torch
 from torch.overrides import get_testing_overrides
 
 from temporal_attr._errors import OptionError
-from temporal_attr.relevance._functions import plain_name
+from temporal_attr.relevance._functions import OWN, plain_name
 
 
 def require_function_names(names: Iterable[str]) -> None:
@@ -53,7 +53,7 @@ def _nearest(name: str, known: set[str]) -> list[str]:
 
 @functools.cache
 def _of_torch() -> frozenset[str]:
-    return frozenset(plain_name(function)[0] for function in get_testing_overrides())
+    return OWN.union(plain_name(function)[0] for function in get_testing_overrides())
 
 
 def _registered() -> Iterator[str]:

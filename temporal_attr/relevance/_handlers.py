@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from temporal_attr.relevance._attention import softmax_split
 from temporal_attr.relevance._composite import Handler
+from temporal_attr.relevance._differences import class_differences
 from temporal_attr.relevance._functions import LAYERS, PRODUCTS
 from temporal_attr.relevance._layers import normalised, weighted
 from temporal_attr.relevance._norms import layer_normalised
@@ -41,5 +42,6 @@ HANDLERS: dict[str, Handler] = {
     **_named(divided, "div"),
     **_named(proportional, "add", "sub", "rsub"),
     **_named(product, "mul"),
+    **_named(class_differences, "class_difference"),
 }
 """What is done with each torch function, by name; a composite's own handlers come first."""

@@ -68,7 +68,7 @@ def proportional(call: Call, composite: Composite) -> Handled:
         a, b = (entry.detach() * scale for entry, scale in zip(entries, scales, strict=True))
         if len(data) < 2:
             a, b = _within_range(a), _within_range(b)
-        part = _first_part(a, b, composite)
+        part = first_part(a, b, composite)
     # Shapes only: an input that is held by its own node keeps itself alive if it is overwritten.
     shapes = [entry.shape for entry in entries]
 
@@ -91,7 +91,7 @@ def proportional(call: Call, composite: Composite) -> Handled:
     return Handled(call.run(), inputs, split, sinks=sinks, rule=composite.sums)
 
 
-def _first_part(a: Tensor, b: Tensor, composite: Composite) -> Tensor:
+def first_part(a: Tensor, b: Tensor, composite: Composite) -> Tensor:
     """The part of a sum's relevance that its first term gets."""
     if composite.sums == "magnitude":
         size, whole = a.abs(), a.abs() + b.abs()

@@ -245,7 +245,10 @@ def test_no_target_where_there_is_one_class(method, model, clip):
         (torch.tensor([0.0, 1.0]), "integer tensor .* got torch.float32"),
         ("run", "class numbers, .* got 'run'"),
         (True, "class numbers, .* got True"),
-        ((1, 2), r"class numbers, .* got \(1, 2\)"),
+        ((1, 2, 0), r"class numbers, .* got \(1, 2, 0\)"),
+        ((1, 9), "a target from 0 to 4, got 9"),
+        ((9, 1), "a timestep from 0 to 5, as the clip has 6, got 9"),
+        ([(1, 2), 2], "for all examples, or for none, got 1 among 2 targets"),
         (1.0, "class numbers, .* got 1.0"),
     ],
 )

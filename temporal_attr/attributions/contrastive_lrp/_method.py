@@ -13,6 +13,7 @@ from temporal_attr._errors import FrameLogitsError
 from temporal_attr._require import require_count, require_flag, require_within
 from temporal_attr._run import started
 from temporal_attr._typing import ClipTensor, StepMatrix, TargetLike
+from temporal_attr.attributions._by_timestep import by_timestep
 from temporal_attr.attributions._method import VideoMethod, as_given
 from temporal_attr.attributions._relevance import require_composite
 from temporal_attr.attributions._traits import Traits
@@ -117,6 +118,7 @@ class ContrastiveLRPTemporal(VideoMethod, GradientAttribution):  # type: ignore[
         self.rows_per_backward = rows_per_backward
 
     @log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]
+    @by_timestep
     def attribute(
         self,
         inputs: ClipTensor | tuple[ClipTensor],
@@ -133,7 +135,8 @@ class ContrastiveLRPTemporal(VideoMethod, GradientAttribution):  # type: ignore[
         Args:
             inputs: `(batch, time, channel, height, width)`, or a tuple of one such tensor.
             target: The class to explain: an int for all clips, a list or tensor with one for each,
-                or one-element tuples; None only where the model has one class.
+                or one-element tuples; None only where the model has one class. A tuple
+                `(timestep, class)`, or a list with one for each, explains the logits of a timestep.
             additional_forward_args: Must be None: a `VideoModel` takes a clip.
             show_progress: Show a bar over the rows on anything over two seconds.
 
@@ -151,6 +154,7 @@ class ContrastiveLRPTemporal(VideoMethod, GradientAttribution):  # type: ignore[
         found: StepMatrix | tuple[StepMatrix] = as_given(matrix, inputs)
         return found
 
+    @by_timestep
     def explain(
         self,
         inputs: ClipTensor | tuple[ClipTensor],

@@ -15,6 +15,7 @@ from temporal_attr._errors import ClipError, OptionError
 from temporal_attr._require import require_count, require_flag, require_seed, require_within
 from temporal_attr._run import started
 from temporal_attr._typing import ClipTensor, TargetLike
+from temporal_attr.attributions._by_timestep import by_timestep
 from temporal_attr.attributions._method import VideoMethod, as_given
 from temporal_attr.attributions._nested import (
     NestedMethod,
@@ -167,6 +168,7 @@ class FrameMaskingTSR(VideoMethod, PerturbationAttribution):  # type: ignore[mis
         self.method_arguments = known_arguments(self.method, method_arguments)
 
     @log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]
+    @by_timestep
     def attribute(
         self,
         inputs: ClipTensor | tuple[ClipTensor],
@@ -180,7 +182,8 @@ class FrameMaskingTSR(VideoMethod, PerturbationAttribution):  # type: ignore[mis
         Args:
             inputs: `(batch, time, channel, height, width)`, or a tuple of one such tensor.
             target: The class to explain: an int for all clips, a list or tensor with one for each,
-                or one-element tuples; None only where the model has one class.
+                or one-element tuples; None only where the model has one class. A tuple
+                `(timestep, class)`, or a list with one for each, explains the logits of a timestep.
             additional_forward_args: Handed to the model after the clips.
             show_progress: Show a bar, with the time left, on anything over two seconds.
 
@@ -202,6 +205,7 @@ class FrameMaskingTSR(VideoMethod, PerturbationAttribution):  # type: ignore[mis
         given: ClipTensor | tuple[ClipTensor] = as_given(attribution, inputs)
         return given
 
+    @by_timestep
     def explain(
         self,
         inputs: ClipTensor | tuple[ClipTensor],

@@ -15,6 +15,7 @@ from temporal_attr._errors import ClipError
 from temporal_attr._precision import wide
 from temporal_attr._run import started
 from temporal_attr._typing import ClipTensor, PerExample, TargetLike
+from temporal_attr.attributions._by_timestep import by_timestep
 from temporal_attr.attributions._method import VideoMethod, as_given
 from temporal_attr.attributions._relevance import relevance_ratio, require_composite
 from temporal_attr.attributions._traits import CLIP_AXES, Traits
@@ -137,6 +138,7 @@ class LRP(VideoMethod, GradientAttribution):  # type: ignore[misc]
     ) -> tuple[ClipTensor | tuple[ClipTensor], PerExample]: ...
 
     @log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]
+    @by_timestep
     def attribute(
         self,
         inputs: Any,
@@ -150,7 +152,8 @@ class LRP(VideoMethod, GradientAttribution):  # type: ignore[misc]
         Args:
             inputs: `(batch, time, channel, height, width)`, or a tuple of one such tensor.
             target: The class to explain: an int for all clips, a list or tensor with one for each,
-                or one-element tuples; None only where the model has one class.
+                or one-element tuples; None only where the model has one class. A tuple
+                `(timestep, class)`, or a list with one for each, explains the logits of a timestep.
             additional_forward_args: Handed to a function after the clip; a tuple is spread.
             return_convergence_delta: Also return, for each example, the logit less the sum of its
                 relevance `(batch,)`.
@@ -173,6 +176,7 @@ class LRP(VideoMethod, GradientAttribution):  # type: ignore[misc]
             return attribution, self.compute_convergence_delta(found.relevance, explained)
         return attribution
 
+    @by_timestep
     def explain(
         self,
         inputs: ClipTensor | tuple[ClipTensor],
@@ -199,6 +203,7 @@ class LRP(VideoMethod, GradientAttribution):  # type: ignore[misc]
             rules=found.rules,
         )
 
+    @by_timestep
     def audit(
         self,
         inputs: ClipTensor | tuple[ClipTensor],

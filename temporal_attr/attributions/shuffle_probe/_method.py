@@ -14,6 +14,7 @@ from temporal_attr._errors import ClipError, OptionError
 from temporal_attr._require import require_count, require_seed, require_share
 from temporal_attr._run import started
 from temporal_attr._typing import ClipTensor, FrameScores, TargetLike
+from temporal_attr.attributions._by_timestep import by_timestep
 from temporal_attr.attributions._method import VideoMethod, as_given
 from temporal_attr.attributions._nested import (
     NestedMethod,
@@ -174,6 +175,7 @@ class ShuffleProbe(VideoMethod, PerturbationAttribution):  # type: ignore[misc]
         self.chunk_size = chunk_size
 
     @log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]
+    @by_timestep
     def attribute(
         self,
         inputs: ClipTensor | tuple[ClipTensor],
@@ -188,8 +190,7 @@ class ShuffleProbe(VideoMethod, PerturbationAttribution):  # type: ignore[misc]
 
         Args:
             inputs: `(batch, time, channel, height, width)`, or a tuple of one such tensor.
-            target: The class to explain: an int for all clips, a list or tensor with one for each,
-                or one-element tuples; None only where the model has one class.
+            target: The class to explain, or timestep and class; see `TemporalGradient.attribute`.
             additional_forward_args: Handed to the model after the clip; a tuple is spread, and a
                 tensor as long as the batch is one for each clip.
             show_progress: Show a bar on anything over two seconds.
@@ -211,6 +212,7 @@ class ShuffleProbe(VideoMethod, PerturbationAttribution):  # type: ignore[misc]
         found: FrameScores | tuple[FrameScores] = as_given(ratios, inputs)
         return found
 
+    @by_timestep
     def explain(
         self,
         inputs: ClipTensor | tuple[ClipTensor],
@@ -239,8 +241,7 @@ class ShuffleProbe(VideoMethod, PerturbationAttribution):  # type: ignore[misc]
             ClipError: And the others, as for `attribute`.
         """
         request = self._request(inputs, target, additional_forward_args, flow)
-        batch, frames = request.clip.shape[:2]
-        size = self.segment
+        (batch, frames), size = request.clip.shape[:2], self.segment
         labels = labels_of(self.method, self.shuffling, self.class_names)
         parts = None
         remarks: tuple[str, ...] = ()
@@ -254,6 +255,7 @@ class ShuffleProbe(VideoMethod, PerturbationAttribution):  # type: ignore[misc]
             found = probe(request, run)
         return result_of(found, labels, run.finished(batch * frames), parts, remarks)
 
+    @by_timestep
     def curve(
         self,
         inputs: ClipTensor | tuple[ClipTensor],

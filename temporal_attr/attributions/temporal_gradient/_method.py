@@ -13,6 +13,7 @@ from temporal_attr._errors import ClipError
 from temporal_attr._require import require_count
 from temporal_attr._run import started
 from temporal_attr._typing import ClipOrPathways, ClipTensor, TargetLike
+from temporal_attr.attributions._by_timestep import by_timestep
 from temporal_attr.attributions._method import VideoMethod
 from temporal_attr.attributions._traits import CLIP_AXES, Traits
 from temporal_attr.attributions.temporal_gradient._compute import (
@@ -125,6 +126,7 @@ class TemporalGradient(VideoMethod, GradientAttribution):  # type: ignore[misc]
         self.chunk_size = chunk_size
 
     @log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]
+    @by_timestep
     def attribute(
         self,
         inputs: ClipOrPathways,
@@ -139,7 +141,8 @@ class TemporalGradient(VideoMethod, GradientAttribution):  # type: ignore[misc]
             inputs: `(batch, time, channel, height, width)`, or a tuple of such tensors for a
                 function of several.
             target: The class to explain: an int for all clips, a list or tensor with one for each,
-                or one-element tuples; None only where the model has one class.
+                or one-element tuples; None only where the model has one class. A tuple
+                `(timestep, class)`, or a list with one for each, explains the logits of a timestep.
             additional_forward_args: Handed to the model after the clip; a tuple is spread.
             show_progress: Show a bar on anything over two seconds.
 
@@ -157,6 +160,7 @@ class TemporalGradient(VideoMethod, GradientAttribution):  # type: ignore[misc]
             found = clip_gradient(self._request(inputs, target, additional_forward_args), run)
         return found.of_clips if isinstance(inputs, tuple) else found.of_clips[0]
 
+    @by_timestep
     def explain(
         self,
         inputs: ClipTensor | tuple[ClipTensor],

@@ -1,0 +1,1 @@
+"""Models made of others: outputs other than a clip's logits, explained like these."""
