@@ -78,6 +78,12 @@ def _add_input(parser: argparse.ArgumentParser, known: Mapping[str, type[VideoMe
     parser.add_argument(
         "--target", help=f"class number or name, or top (default: {Settings.target})"
     )
+    parser.add_argument(
+        "--rather-than",
+        metavar="CLASS",
+        help="class number or name: explain why the target rather than this one, by the difference "
+        "of their outputs (contrastive-lrp-temporal takes it with --no-contrastive)",
+    )
     parser.add_argument("--device", help=f"such as cuda (default: {Settings.device})")
     parser.add_argument(
         "--seed",

@@ -21,7 +21,7 @@ from temporal_attr.cli._print import complain, say, tell
 from temporal_attr.cli._settings import FRAMES, Settings
 from temporal_attr.cli._write import draw, write
 from temporal_attr.clips import Clip, Preprocessing, load_clip
-from temporal_attr.models import VideoModel, check_logits, class_names, load_model
+from temporal_attr.models import VideoModel, check_logits, class_names, load_model, rather_than
 from temporal_attr.zoo import load_pretrained
 
 
@@ -97,6 +97,7 @@ def prepare(settings: Settings) -> Ready:
     if frames is None:
         frames = (model.clip_frames if isinstance(model, VideoModel) else None) or FRAMES
     numbers_from = made_from(replace(settings, frames=frames), model, names, preprocessing)
+    model = _compared(model, settings, names)
     return Ready(chosen, model.to(device), names, device, preprocessing, frames, numbers_from)
 
 
@@ -165,18 +166,43 @@ def _target(settings: Settings, model: nn.Module, clip: Clip, names: tuple[str, 
             f"{len(names)}",
             "Write one name a line, in the order of the classes.",
         )
-    if settings.target == "top":
-        return int(logits.argmax())
-    if settings.target in names:
-        return names.index(settings.target)
-    try:
-        return int(settings.target)
-    except ValueError:
+    top = settings.target == "top"
+    target = int(logits.argmax()) if top else _number("target", settings.target, names)
+    classes = logits.shape[1]
+    other = settings.rather_than
+    if other is not None and (target - _number("rather-than", other, names)) % classes == 0:
         raise OptionError(
-            "--target to be a class number or top, or a name from --classes",
-            settings.target,
-            "Try 0.",
+            "--rather-than another class than the target",
+            f"{other}, which is the target" + (" (the top class)" if top else ""),
+            "Name the class to explain with --target.",
+        )
+    return target
+
+
+def _number(option: str, text: str, names: tuple[str, ...]) -> int:
+    """The number of a class that is given by its number or its name."""
+    if text in names:
+        return names.index(text)
+    try:
+        return int(text)
+    except ValueError:
+        or_top = " or top" if option == "target" else ""
+        raise OptionError(
+            f"--{option} to be a class number{or_top}, or a name from --classes", text, "Try 0."
         ) from None
+
+
+def _compared(model: nn.Module, settings: Settings, names: tuple[str, ...]) -> nn.Module:
+    """The model, or one of the differences to the class that it is compared with."""
+    if settings.rather_than is None:
+        return model
+    other = _number("rather-than", settings.rather_than, names)
+    changed = rather_than(model, other)
+    if names and not isinstance(model, VideoModel):
+        # Only a VideoModel knows the names by itself; their number is checked with the first clip.
+        compared = names[other % len(names)]
+        changed.class_names = tuple(f"{name} rather than {compared}" for name in names)
+    return changed
 
 
 def _device(name: str) -> torch.device:

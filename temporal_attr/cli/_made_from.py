@@ -15,7 +15,9 @@ from temporal_attr import _files
 from temporal_attr.cli._settings import Settings
 from temporal_attr.clips import Preprocessing
 
-_SETTINGS = ("method", "target", "frames", "sampling", "stride", "start", "seed", "options")
+_SETTINGS = (
+    "method", "target", "rather_than", "frames", "sampling", "stride", "start", "seed", "options",
+)  # fmt: skip
 
 
 def made_from(

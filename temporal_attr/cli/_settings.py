@@ -17,6 +17,7 @@ class Settings:
     """What `explain` was asked for; the names are those of its own options.
 
     Attributes:
+        rather_than: The class that the target is compared with; None explains the target alone.
         frames: None for as many as the model is made for, or `FRAMES` where that is not known.
         stride: None for what `load_clip` does without; likewise `start`.
         resize: As it was written, in place of what the model knows; likewise `crop`, `mean`, `std`.
@@ -32,6 +33,7 @@ class Settings:
     classes: Path | None = None
     method: str = "temporal-gradient"
     target: str = "top"
+    rather_than: str | None = None
     frames: int | None = None
     sampling: Sampling = "uniform"
     stride: int | None = None

@@ -189,13 +189,18 @@ class DerivedFunction(nn.Module):
         self.model = model
         self.outputs = outputs
         self.activation = getattr(model, "activation", None)
+        self._own_names: tuple[str, ...] = ()
         self.training = isinstance(model, nn.Module) and model.training
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """What the outputs are called; empty before the first clip, where it tells how many."""
         known = self.model.class_names if isinstance(self.model, DerivedFunction) else ()
-        return self.outputs.names(known)
+        return self._own_names or self.outputs.names(known)
+
+    @class_names.setter
+    def class_names(self, names: tuple[str, ...]) -> None:
+        self._own_names = tuple(names)
 
     def forward(self, *given: Any) -> Logits:  # noqa: ANN401 - whatever the function takes
         """The outputs made of the function's logits."""
