@@ -19,6 +19,7 @@ from temporal_attr.models._recurrent import FrameRecurrent
 from temporal_attr.models._wrap import require_wrapped, wrap
 from temporal_attr.models.discovery import layers
 from temporal_attr.models.layers import LayerTable, LayerTimesteps
+from temporal_attr.models.libraries._slowfast import SlowFast
 from temporal_attr.models.loading._checkpoint_folder import load_transformers
 from temporal_attr.models.loading._load import class_names, load_model
 from temporal_attr.models.outputs._at_timestep import at_timestep
@@ -47,6 +48,7 @@ __all__ = [
     "LayerTable",
     "LayerTimesteps",
     "ReducedOutput",
+    "SlowFast",
     "StepOutputs",
     "Trial",
     "VideoModel",

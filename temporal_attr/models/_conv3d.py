@@ -82,7 +82,7 @@ class Conv3D(WholeAndParts):
         if self.stages and self._classifier is not None and not is_affine(self._classifier):
             self.exactness = "none"
         if self._pool is not None:
-            _require_mean(self._pool)
+            require_mean(self._pool)
 
     @property
     def stages(self) -> tuple[Callable[[Tensor], Tensor], ...]:
@@ -119,8 +119,8 @@ class Conv3D(WholeAndParts):
 
     def frame_head(self, features: Features) -> FrameLogits:
         """Logits of each timestep of the map, pooled over space only."""
-        logits = self._classify(_pool_space(self._pool, features))
-        return FrameLogits(logits, _time_weights(self._pool, features))
+        logits = self._classify(pool_space(self._pool, features))
+        return FrameLogits(logits, time_weights(self._pool, features.shape[2], features))
 
     def _classify(self, volume: Volume) -> Tensor:
         """Logits `(batch, steps, classes)` of a map, averaged over space."""
@@ -146,7 +146,8 @@ def _part(model: nn.Module, name: str) -> nn.Module:
         ) from None
 
 
-def _require_mean(pool: nn.Module) -> None:
+def require_mean(pool: nn.Module) -> None:
+    """Raise unless a pooling is a mean over windows of its own in time."""
     if isinstance(pool, nn.AdaptiveAvgPool3d) and _triple(pool.output_size)[0] == 1:
         return
     if isinstance(pool, nn.AvgPool3d):
@@ -165,7 +166,7 @@ def _triple(value: Any) -> tuple[int, int, int]:  # noqa: ANN401 - PyTorch takes
     return (value, value, value) if isinstance(value, int) else tuple(value)
 
 
-def _pool_space(pool: nn.Module | None, volume: Volume) -> Float[Tensor, "batch channel steps _ _"]:
+def pool_space(pool: nn.Module | None, volume: Volume) -> Float[Tensor, "batch channel steps _ _"]:
     """The pooling with a temporal extent of one."""
     if isinstance(pool, nn.AvgPool3d):
         kernel, stride, padding = map(_triple, (pool.kernel_size, pool.stride, pool.padding))
@@ -181,14 +182,13 @@ def _pool_space(pool: nn.Module | None, volume: Volume) -> Float[Tensor, "batch 
     return volume.mean((3, 4), keepdim=True)
 
 
-def _time_weights(pool: nn.Module | None, volume: Volume) -> StepWeights:
-    """How much each timestep counts in the mean over the pooling's windows."""
-    steps = volume.shape[2]
+def time_weights(pool: nn.Module | None, steps: int, like: Tensor) -> StepWeights:
+    """How much each timestep counts in the mean over the pooling's windows, in the dtype `like`."""
     if not isinstance(pool, nn.AvgPool3d):
-        return volume.new_full((steps,), 1 / steps)
+        return like.new_full((steps,), 1 / steps)
     kernel, stride = _triple(pool.kernel_size)[0], _triple(pool.stride)[0]
     starts = range(0, steps - kernel + 1, stride)
-    weights = volume.new_zeros(steps)
+    weights = like.new_zeros(steps)
     for start in starts:
         weights[start : start + kernel] += 1 / (kernel * len(starts))
     return weights

@@ -23,6 +23,7 @@ from temporal_attr import (
 )
 from temporal_attr._run import RunContext
 from tests.contract.hostile import values
+from tests.helpers.blocks import two_pathways
 
 ROOMS = {
     room.__name__.rpartition(".")[2]: room
@@ -172,6 +173,7 @@ def _models():
         LateFusion={"encoder": values.encoder(), "head": linear},
         ReducedOutput={"model": values.volume(), "reduce": lambda logits: logits},
         StepOutputs={"model": values.volume(), "pick": lambda logits: logits[:, None]},
+        SlowFast={"model": two_pathways().eval()},
         Trial={"model": values.model(), "clips": (clip,)},
         at_timestep={"model": values.model(), "timestep": 1},
         check_fits={"model": values.model(), "clip": clip},
