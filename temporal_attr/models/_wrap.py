@@ -20,6 +20,8 @@ from temporal_attr.models._base import FramewiseModel, VideoModel
 from temporal_attr.models._containers import known_container, unwrapped
 from temporal_attr.models._conv3d import Conv3D
 from temporal_attr.models.discovery import taken_layouts, wrap_unknown
+from temporal_attr.models.libraries._pytorchvideo import wrap_pytorchvideo
+from temporal_attr.models.libraries._slowfast import SlowFast
 from temporal_attr.models.libraries._timm import wrap_timm
 from temporal_attr.models.libraries._torchvision import wrap_torchvision
 from temporal_attr.models.libraries._transformers import wrap_transformers
@@ -29,10 +31,15 @@ from temporal_attr.models.trials._trials import mixes_frames, require_framewise
 
 Recogniser = Callable[[nn.Module, Preprocessing | None], VideoModel | None]
 
-RECOGNISERS: tuple[Recogniser, ...] = (wrap_torchvision, wrap_timm, wrap_transformers)
+RECOGNISERS: tuple[Recogniser, ...] = (
+    wrap_torchvision,
+    wrap_timm,
+    wrap_transformers,
+    wrap_pytorchvideo,
+)
 """Each gives the wrapper of the models it knows, and None for all others."""
 
-_LIBRARIES = ("torchvision.models.", "timm.models.", "transformers.models.")
+_LIBRARIES = ("torchvision.models.", "timm.models.", "transformers.models.", "pytorchvideo.models.")
 """Where networks live that take single frames, or time after the channels."""
 
 _SMALL, _SMALLEST, _GROUP = 64, 32, 16
@@ -56,9 +63,11 @@ def wrap(
     """The wrapper for a model: of a known library, or of your own.
 
     Recognised are torchvision's r3d_18, mc3_18, r2plus1d_18, s3d, swin3d and mvit; VideoMAE, ViViT,
-    TimeSformer, V-JEPA 2 and VideoPrism of the transformers library, with their classifiers; and
-    image classifiers of torchvision, timm and transformers, which become late fusion with a mean
-    over time. The model is held, not copied, and not changed, and neither is its configuration.
+    TimeSformer, V-JEPA 2 and VideoPrism of the transformers library, with their classifiers;
+    pytorchvideo's networks (slow, c2d, i3d, csn, r2plus1d, x3d, slowfast, mvit) and copies of their
+    build; and image classifiers of torchvision, timm and transformers, which become late fusion
+    with a mean over time. The model is held, not copied, and not changed, and neither is its
+    configuration.
 
     They are recognised too inside `DataParallel`, `DistributedDataParallel`, `torch.compile`,
     Lightning modules, `AveragedModel`, and any module whose forward only hands its input to one of
@@ -75,7 +84,8 @@ def wrap(
         preprocessing: What its checkpoint was trained with. Without it, torchvision's models get
             the preset of their default weights (image classifiers: the ImageNet preset, short side
             256 and crop 224), and timm's the one in their `pretrained_cfg`; models of transformers
-            know none, but `load_transformers` reads it with the checkpoint. Of other checkpoints,
+            know none, but `load_transformers` reads it with the checkpoint. Pytorchvideo's get the
+            hub's mean and deviation, and the size that their head pools over. Of other checkpoints,
             pass `Preprocessing.from_torchvision(weights.transforms())`.
         class_names: What its classes are called, in their order, such as torchvision's
             `weights.meta["categories"]`; they become the wrapper's `class_names`. That there are as
@@ -258,6 +268,8 @@ def require_wrapped(model: object) -> None:
         what = ", which takes (frames, channel, height, width)"
     elif isinstance(wrapper, TransformersVideo):
         what = ", which returns an object and not logits"
+    elif isinstance(wrapper, SlowFast):
+        what = ", which takes a list of two clips (batch, channel, time, height, width)"
     elif wrapper is not None:
         what = ", which takes (batch, channel, time, height, width)"
     raise ModelError(

@@ -65,7 +65,7 @@ class MViT(WholeAndParts):
         """The clip, if its patches are those that have a position."""
         volume = super().to_layout(clip)
         first = self._grids()[0]
-        if _convolved(tuple(volume.shape[2:]), self._net.conv_proj) != first:
+        if convolved(tuple(volume.shape[2:]), self._net.conv_proj) != first:
             sizes = [stride * side for stride, side in zip(_strides(self._net), first, strict=True)]
             raise ClipError(
                 f"{sizes[0]} frames of {sizes[1]} x {sizes[2]}, for which {self._name} has "
@@ -136,14 +136,19 @@ def _run(block: nn.Module, grid: Grid, tokens: Tensor) -> Tensor:
 
 
 def _pooled(grid: Grid, pool: Any) -> Grid:  # noqa: ANN401 - a module of another library
-    return grid if pool is None else _convolved(grid, pool.pool)
+    return grid if pool is None else convolved(grid, pool.pool)
 
 
-def _convolved(sides: Grid, layer: nn.Conv3d) -> Grid:
-    """The sides of a volume after a convolution."""
-    padding: Any = layer.padding
-    settings = zip(sides, layer.kernel_size, layer.stride, padding, strict=True)
+def convolved(sides: Grid, layer: Any) -> Grid:  # noqa: ANN401 - a convolution or a pooling
+    """The sides of a volume after a convolution or pooling with a kernel, stride and padding."""
+    settings = zip(
+        sides, *map(_triple, (layer.kernel_size, layer.stride, layer.padding)), strict=True
+    )
     return tuple((side + 2 * pad - kernel) // stride + 1 for side, kernel, stride, pad in settings)
+
+
+def _triple(value: Any) -> tuple[int, int, int]:  # noqa: ANN401 - PyTorch takes both
+    return (value,) * 3 if isinstance(value, int) else tuple(value)
 
 
 def _strides(net: Any) -> tuple[int, ...]:  # noqa: ANN401 - a module of another library
