@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -14,9 +14,16 @@ from temporal_attr.gradients._query import (
     Gradients,
     encode_frames,
     frame_graph,
-    gradients_by_scalar,
     no_gradient,
     without_graph,
+)
+from temporal_attr.gradients._vector_jacobian import (
+    HELD,
+    DistinctVectors,
+    FrameGroup,
+    distinct_vectors,
+    frame_groups,
+    group_products,
 )
 from temporal_attr.models import FramewiseModel
 
@@ -46,94 +53,78 @@ def gradients_in_chunks(
     """Gradients `(scalars, batch, time, ...)`, with `size` frames encoded at a time."""
     model = query.model
     assert isinstance(model, FramewiseModel)
-    chunks = model.to_layout(clip).split(size)
-    encoded = []
-    with torch.no_grad():
-        for chunk in chunks:
-            encoded.append(encode_frames(model, chunk.clone()))
-            run.ran(forward=len(chunk))
-    leaves = tuple(features.detach().requires_grad_() for features in encoded)
-    output = query.of_features(torch.cat(leaves).unflatten(0, clip.shape[:2]))
-    at_features = _gradients_by_chunk(query.scalars(output), leaves, run)
+    frames = model.to_layout(clip)
+    features = encoded_without_graph(model, frames, size, run)
+    output = query.of_features(features.requires_grad_().unflatten(0, clip.shape[:2]))
+    scalars = query.scalars(output)
     # Filled in place: a list of parts and their concatenation would hold everything twice.
     gradients: Tensor | None = None
-    with run.progress(len(chunks), "frames", show=len(chunks) > 1) as bar:
-        for index, chunk in enumerate(chunks):
-            part = _through_encoder(query, chunk, next(at_features), run)
-            if gradients is None:
-                frames = clip.shape[0] * clip.shape[1]
-                gradients = part.new_empty(len(part), frames, *part.shape[2:])
-            gradients[:, index * size : index * size + len(chunk)] = part
-            bar.update()
+    with run.progress(len(frames), "frames", show=len(frames) > size) as bar:
+        for places, vectors in _at_features(scalars, features):
+            distinct = distinct_vectors(vectors)
+            for group in frame_groups(distinct, size, features[0].numel(), frames[0].numel()):
+                own = [distinct[place] for place in group.frames.tolist()]
+                at = places[group.frames.to(places.device)]
+                part = _through_encoder(query, frames[at], own, group, run)
+                if group.jacobian:
+                    run.took("frame Jacobians")
+                if gradients is None:
+                    gradients = part.new_empty(len(part), len(frames), *part.shape[2:])
+                gradients[:, at] = part
+                bar.update(len(at))
     assert gradients is not None
     by_clip = gradients.unflatten(1, clip.shape[:2])
     return Gradients((by_clip,), without_graph(output, clip.dtype))
 
 
-def _gradients_by_chunk(
-    scalars: Tensor, leaves: tuple[Tensor, ...], run: RunContext
-) -> Iterator[list[Tensor]]:
-    """For each chunk of features, the gradient of every scalar.
+def encoded_without_graph(
+    model: FramewiseModel, frames: Tensor, size: int, run: RunContext
+) -> Tensor:
+    """Features of frames, `size` of them at a time."""
+    encoded = []
+    with torch.no_grad():
+        for chunk in frames.split(size):
+            encoded.append(encode_frames(model, chunk.clone()))
+            run.ran(forward=len(chunk))
+    return torch.cat(encoded)
 
-    One scalar is differentiated for all chunks at once. Several are differentiated chunk by chunk,
-    because all scalars for all frames would outgrow the graph that this path avoids.
+
+def _at_features(scalars: Tensor, features: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Places of frames, and the gradient of every scalar at their features.
+
+    Of all frames at once, unless those gradients would take more room than `HELD`: a head over time
+    takes as long for the gradient at one frame as for that at all.
     """
-    if scalars.shape[1] == 1:
-        ((*found,),) = gradients_by_scalar(scalars, leaves, run)
-        yield from ([gradient] for gradient in found)
-        return
     if not scalars.requires_grad:
         raise no_gradient()
+    count = scalars.shape[1]
+    at_a_time = len(features) if count == 1 else max(1, HELD // (count * features[0].numel()))
     reached = False
-    for place, leaf in enumerate(leaves):
-        found = [
-            torch.autograd.grad(scalars[:, at].sum(), leaf, retain_graph=True, allow_unused=True)[0]
-            for at in range(scalars.shape[1])
-        ]
-        reached = reached or any(gradient is not None for gradient in found)
-        if place == len(leaves) - 1 and not reached:
+    every = torch.arange(len(features), device=features.device).split(at_a_time)
+    for turn, places in enumerate(every):
+        vectors = features.new_zeros(count, len(places), *features.shape[1:])
+        for scalar in range(count):
+            more = scalar < count - 1 or turn < len(every) - 1
+            total = scalars[:, scalar].sum()
+            (found,) = torch.autograd.grad(total, features, retain_graph=more, allow_unused=True)
+            if found is not None:
+                reached = True
+                vectors[scalar] = found[places]
+        if not reached:
             raise no_gradient()
-        yield [torch.zeros_like(leaf) if gradient is None else gradient for gradient in found]
+        yield places, vectors
 
 
 def _through_encoder(
-    query: GradientQuery, chunk: Tensor, at_features: list[Tensor], run: RunContext
+    query: GradientQuery,
+    frames: Tensor,
+    distinct: Sequence[DistinctVectors],
+    group: FrameGroup,
+    run: RunContext,
 ) -> Tensor:
-    """Reduced gradients `(scalars, frames, ...)` of one chunk from those at its features.
-
-    No frame sees another, so scalars that read different frames share a backward pass: what comes
-    out at a frame belongs to the one scalar that reads it.
-    """
+    """Reduced gradients `(scalars, frames, ...)` of a group of frames."""
     model = query.model
     assert isinstance(model, FramewiseModel)
-    leaf, encoded = frame_graph(model, chunk)
-    run.ran(forward=len(chunk))
-    reads = torch.stack([gradient.flatten(1).any(1) for gradient in at_features])
-    kept = query.reduction(torch.zeros_like(leaf))
-    kept = kept.expand(len(at_features), *kept.shape).clone()
-    groups = _disjoint(reads)
-    for place, group in enumerate(groups):
-        total = torch.stack([at_features[scalar] for scalar in group]).sum(0)
-        more = place < len(groups) - 1
-        (gradient,) = torch.autograd.grad(encoded, leaf, total, retain_graph=more)
-        run.ran(backward=len(chunk))
-        reduced = query.reduction(gradient)
-        for scalar in group:
-            kept[scalar, reads[scalar]] = reduced[reads[scalar]]
-    return kept
-
-
-def _disjoint(reads: Tensor) -> list[list[int]]:
-    """Scalars in groups that read no frame in common; scalars that read nothing are in none."""
-    groups: list[tuple[list[int], Tensor]] = []
-    for scalar, frames in enumerate(reads):
-        if not frames.any():
-            continue
-        for scalars, taken in groups:
-            if not (frames & taken).any():
-                scalars.append(scalar)
-                taken.logical_or_(frames)
-                break
-        else:
-            groups.append(([scalar], frames.clone()))
-    return [scalars for scalars, _ in groups]
+    leaf, encoded = frame_graph(model, frames)
+    run.ran(forward=len(frames))
+    return group_products(encoded, leaf, distinct, group, query.reduction, run)
