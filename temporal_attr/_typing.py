@@ -1,7 +1,8 @@
 """The shapes of the library, each named once.
 
 Axes: `batch` clips, `time` input frames, `channel`, `height`, `width` (the canonical clip is
-`(batch, time, channel, height, width)`, RGB); `steps` a model's own timesteps (at most `time`);
+`(batch, time, channel, height, width)`, RGB); `steps` a model's own timesteps (at most `time`),
+`rows` some of them;
 `classes`; `frames` a stack of frames from any clips, in which no frame knows its neighbours.
 
 The names are checked at run time by jaxtyping's import hook in the test suite, and cost nothing
@@ -61,8 +62,10 @@ ShuffledLogits: TypeAlias = Float[Tensor, "batch shuffles classes"]
 Orders: TypeAlias = Int[Tensor, "orders time"]
 """Orders of frames: entry p of a row is the frame shown at place p."""
 
-Influence: TypeAlias = Float[Tensor, "batch steps time"]
-"""One number for each pair of predicting timestep (row) and input frame (column)."""
+Influence: TypeAlias = Float[Tensor, "batch rows time"]
+"""One number for each pair of predicting timestep (row) and input frame (column).
+
+The rows may be some of the timesteps only."""
 
 PerExample: TypeAlias = Float[Tensor, "batch"]
 """One number for each example."""

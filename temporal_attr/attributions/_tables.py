@@ -29,6 +29,7 @@ PLACES = {
     "batch": "clip",
     "time": "frame",
     "steps": "timestep",
+    "rows": "timestep",
     "shuffles": "order",
     "orders": "order",
     "classes": "class",
@@ -48,6 +49,9 @@ def result_table(
         columns = _clip_columns(result, axes)
     elif table in axes and axes[table][0] == "batch":
         columns = long_columns(getattr(result, table), axes[table], table)
+        if "rows" in axes[table]:
+            # Some of the timesteps only, which are told by their own numbers.
+            columns["timestep"] = np.asarray(result.rows)[columns["timestep"]]
     else:
         known = [name for name, of in axes.items() if of[0] == "batch"]
         frames = ["frames"] if ("batch", "time") in axes.values() else []

@@ -175,7 +175,12 @@ def _add_option(
     text: str,
 ) -> None:
     """An option, whose text is read once the method is known."""
-    if option.kind.switch:
+    if option.kind.switch and option.kind.forms:
+        forms = "|".join(option.kind.forms)
+        group.add_argument(option.flag, dest=name, nargs="?", const=True, metavar=forms, help=text)
+        without = option.flag.replace("--", "--no-", 1)
+        group.add_argument(without, dest=name, action="store_const", const=False)
+    elif option.kind.switch:
         group.add_argument(option.flag, dest=name, action=argparse.BooleanOptionalAction, help=text)
     else:
         group.add_argument(option.flag, dest=name, metavar="|".join(option.kind.forms), help=text)

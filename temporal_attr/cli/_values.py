@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import types
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Union, get_args, get_origin
 
 from temporal_attr.clips import BlockShuffle, FullShuffle, LocalShuffle, Reversal
@@ -36,7 +36,8 @@ class Kind:
         read: From the text to the value, or ValueError if it is written in no such way. A name that
             is none of the method's passes, as the method itself says which it takes.
         example: What is right in any case.
-        switch: Whether it is given without a value: `--x`, or `--no-x`.
+        switch: Whether it can be given without a value: `--x`, or `--no-x`; it takes one, too, if
+            it has forms.
     """
 
     forms: tuple[str, ...]
@@ -74,7 +75,8 @@ def kind_of(annotation: object, default: object = None) -> Kind | None:
     """
     parts = _parts(annotation)
     if bool in parts:
-        return SWITCH
+        numbers = _numbers(tuple(part for part in parts if part is not bool))
+        return replace(numbers[0], switch=True) if numbers else SWITCH
     kinds = [
         *_records(parts),
         *_numbers(parts),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from io import BytesIO
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -89,8 +90,9 @@ class Drawable:
         subject: What is explained, to begin a title with.
         label: What the attribution of a value is.
         frame_label: What a frame's score is.
-        influence: `(steps, time)`, how strongly each timestep reacts to each frame; None where it
-            is not known.
+        influence: `(rows, time)`, how strongly timesteps react to each frame; None where it is not
+            known.
+        rows: The timesteps of these rows.
         title: What the reader put in place of the title.
     """
 
@@ -99,7 +101,8 @@ class Drawable:
     subject: str
     label: str
     frame_label: str
-    influence: Float[Tensor, "steps time"] | None
+    influence: Float[Tensor, "rows time"] | None
+    rows: tuple[int, ...]
     title: str | None
 
     def headline(self, shown: str, with_label: bool = False) -> str:
@@ -175,6 +178,7 @@ def drawable(
         label=names[0],
         frame_label=names[1],
         influence=None if influence is None else influence[example].detach(),
+        rows=getattr(attribution, "rows", None) or (),
         title=title,
     )
 
@@ -195,6 +199,12 @@ def class_text(result: Result, example: int) -> str:
 def plain(text: str) -> str:
     """A user's text as matplotlib prints it letter by letter, with nothing taken for a formula."""
     return text.replace("$", r"\$")
+
+
+def number_rows(axes: Axes, numbers: Sequence[int]) -> None:
+    """Mark some rows of a matrix by the numbers of their timesteps."""
+    marked = range(0, len(numbers), max(1, len(numbers) // 8))
+    axes.set_yticks(marked, [str(numbers[row]) for row in marked])
 
 
 def one_matrix(matrices: Float[Tensor, "..."], example: int) -> Tensor:

@@ -105,7 +105,7 @@ def _bars(drawn: Drawable) -> Figure:
     axes.set_ylabel(drawn.frame_label, fontsize=8)
     axes.set_xlabel("frame")
     for below in more:
-        draw_influence(below, drawn.influence)
+        draw_influence(below, drawn.influence, drawn.rows)
     figure.suptitle(drawn.headline("frame by frame"), fontsize=11)
     return figure
 

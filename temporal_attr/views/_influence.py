@@ -8,7 +8,14 @@ from matplotlib.figure import Figure
 from temporal_attr._errors import ClipError, FrameLogitsError
 from temporal_attr._typing import Influence
 from temporal_attr.attributions import Result, TemporalGradientResult
-from temporal_attr.views._common import MUTED_COLOUR, Picture, class_text, one_matrix, plain
+from temporal_attr.views._common import (
+    MUTED_COLOUR,
+    Picture,
+    class_text,
+    number_rows,
+    one_matrix,
+    plain,
+)
 
 
 def influence_map(
@@ -21,7 +28,7 @@ def influence_map(
 
     Args:
         influence: A result of `TemporalGradient.explain`, with its influence; or matrices
-            `(batch, steps, time)` of entries that are 0 or more.
+            `(batch, rows, time)` of entries that are 0 or more, whose rows are numbered from 0.
         example: Which one of the batch.
         title: In place of the picture's own.
 
@@ -51,10 +58,11 @@ def influence_map(
             raise FrameLogitsError(
                 "a result with its influence matrix", "one without", "Call explain(influence=True)."
             )
-        given = one_matrix(influence.influence, example)
+        given, numbers = one_matrix(influence.influence, example), influence.rows
         own = f"Influence of each frame on {class_text(influence, example)} at each timestep"
     else:
-        given, own = one_matrix(influence, example), "Influence of each frame on each timestep"
+        given, numbers = one_matrix(influence, example), None
+        own = "Influence of each frame on each timestep"
         if (given < 0).any():
             raise ClipError(
                 "influence of 0 or more", "negative entries", "Draw it with relevance_heatmap."
@@ -73,7 +81,7 @@ def influence_map(
     axes.set_xlabel(f"frame (0 to {frames - 1})")
     axes.set_ylabel("timestep")
     axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.set_yticks(_ticks(steps))
+    number_rows(axes, numbers or range(steps))
     figure.colorbar(image, ax=axes, label="share of row maximum")
     sizes.barh(np.arange(steps), largest[:, 0], color=MUTED_COLOUR)
     sizes.set_ylim(steps - 0.5, -0.5)
@@ -83,7 +91,3 @@ def influence_map(
     sizes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(own if title is None else plain(title), fontsize=11)
     return figure
-
-
-def _ticks(steps: int) -> list[int]:
-    return list(range(0, steps, max(1, steps // 8)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -15,7 +15,15 @@ from temporal_attr._errors import OptionError
 from temporal_attr._typing import ClipTensor
 from temporal_attr.attributions import PixelResult
 from temporal_attr.clips import Clip
-from temporal_attr.views._common import Drawable, Picture, blend, drawable, heat_limit, plain
+from temporal_attr.views._common import (
+    Drawable,
+    Picture,
+    blend,
+    drawable,
+    heat_limit,
+    number_rows,
+    plain,
+)
 from temporal_attr.views._strip import draw_scores
 
 
@@ -75,7 +83,7 @@ def side_by_side(
         heat, scores = left.subplots(2, 1, height_ratios=(tall, 1.1), sharex=True)
         _draw_heat(heat, one, clip, percentile)
         _draw_scores(scores, one)
-        draw_influence(right.subplots(), one.influence)
+        draw_influence(right.subplots(), one.influence, one.rows)
     default = "One clip, explained over time and place"
     figure.suptitle(default if title is None else plain(title), fontsize=12)
     return figure
@@ -101,8 +109,10 @@ def _draw_scores(axes: Axes, drawn: Drawable) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def draw_influence(axes: Axes, influence: Float[Tensor, "steps time"] | None) -> None:
-    """A small influence matrix, or nothing where it is not known."""
+def draw_influence(
+    axes: Axes, influence: Float[Tensor, "rows time"] | None, rows: Sequence[int]
+) -> None:
+    """A small influence matrix of some timesteps, or nothing where it is not known."""
     if influence is None:
         axes.set_axis_off()
         return
@@ -112,5 +122,5 @@ def draw_influence(axes: Axes, influence: Float[Tensor, "steps time"] | None) ->
     axes.set_xlabel("frame")
     axes.set_ylabel("timestep")
     axes.set_title("influence (blank: none)", fontsize=8)
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    number_rows(axes, rows)

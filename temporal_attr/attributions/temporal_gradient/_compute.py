@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from temporal_attr._errors import OptionError
+from temporal_attr._require import require_count
 from temporal_attr._run import RunContext
 from temporal_attr._typing import Influence, Logits, Target, TargetLike
 from temporal_attr.gradients import (
@@ -55,9 +57,16 @@ class ClipGradient:
 
 @dataclass(frozen=True)
 class StepInfluence:
-    """How strongly every timestep's target logit reacts to every frame, and those logits."""
+    """How strongly timesteps' target logits react to every frame.
+
+    Attributes:
+        influence: A row for each of the timesteps that were asked for.
+        rows: Those timesteps.
+        steps: The logits of all timesteps.
+    """
 
     influence: Influence
+    rows: tuple[int, ...]
     steps: FrameLogits
 
 
@@ -74,17 +83,69 @@ def clip_gradient(request: GradientRequest, run: RunContext) -> ClipGradient:
     return ClipGradient(tuple(one[0] for one in found.of_clips), found.output, target)
 
 
-def step_influence(request: GradientRequest, target: Target, run: RunContext) -> StepInfluence:
-    """The L2 norm of the gradient of every timestep's target logit with respect to every frame."""
+def step_influence(
+    request: GradientRequest, target: Target, rows: Sequence[int] | None, run: RunContext
+) -> StepInfluence:
+    """The L2 norm of the gradient of timesteps' target logits with respect to every frame.
+
+    Args:
+        request: Of the same clip.
+        target: The class of each example.
+        rows: The timesteps, of which negative numbers count from the end; None for all.
+        run: Counts the passes.
+    """
+    query = influence_query(request, target, rows)
+    found = gradients_of(query, request.clips, run, request.memory, request.chunk_size)
+    assert isinstance(found.output, FrameLogits)
+    return StepInfluence(
+        found.of_clips[0].movedim(0, 1).contiguous(),
+        chosen_rows(rows, found.output.logits.shape[1]),
+        found.output,
+    )
+
+
+def influence_query(
+    request: GradientRequest, target: Target, rows: Sequence[int] | None
+) -> GradientQuery:
+    """The target's logits at timesteps, and what is kept of their gradients."""
 
     def scalars(steps: FrameLogits) -> Tensor:
         index = target[:, None, None].expand(-1, steps.logits.shape[1], 1)
-        return steps.logits.gather(2, index).squeeze(2)
+        of_target = steps.logits.gather(2, index).squeeze(2)
+        if rows is None:
+            return of_target
+        return of_target[:, list(chosen_rows(rows, steps.logits.shape[1]))]
 
-    query = GradientQuery(request.model, scalars, of_timesteps=True, reduction=_frame_norm)
-    found = gradients_of(query, request.clips, run, request.memory, request.chunk_size)
-    assert isinstance(found.output, FrameLogits)
-    return StepInfluence(found.of_clips[0].movedim(0, 1).contiguous(), found.output)
+    return GradientQuery(request.model, scalars, of_timesteps=True, reduction=_frame_norm)
+
+
+def chosen_rows(rows: Sequence[int] | None, steps: int) -> tuple[int, ...]:
+    """The timesteps that were asked for, by their numbers from 0.
+
+    Args:
+        rows: Their numbers, negative ones from the end; None for all.
+        steps: How many timesteps there are.
+
+    Raises:
+        OptionError: If one is out of range, or there twice.
+
+    Example:
+        >>> chosen_rows([0, -1], steps=5)
+        (0, 4)
+    """
+    if rows is None:
+        return tuple(range(steps))
+    for row in rows:
+        require_count("each timestep of influence", row, -steps, steps - 1)
+    chosen = tuple(int(row) % steps for row in rows)
+    twice = sorted({row for row in chosen if chosen.count(row) > 1})
+    if twice:
+        raise OptionError(
+            "each timestep of influence once",
+            f"{list(rows)}, in which {twice[0]} of {steps} is there twice",
+            "Leave one out; negative numbers count from the end.",
+        )
+    return chosen
 
 
 def _frame_norm(gradient: Tensor) -> Tensor:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from captum.attr import GradientAttribution
 from captum.log import log_usage
 
 from temporal_attr._activation import Activation
-from temporal_attr._errors import ClipError
-from temporal_attr._require import require_count
+from temporal_attr._errors import ClipError, OptionError
+from temporal_attr._require import LONGEST, require_count
 from temporal_attr._run import started
 from temporal_attr._typing import ClipOrPathways, ClipTensor, TargetLike
 from temporal_attr.attributions._by_timestep import by_timestep
@@ -18,6 +18,7 @@ from temporal_attr.attributions._method import VideoMethod
 from temporal_attr.attributions._traits import CLIP_AXES, Traits
 from temporal_attr.attributions.temporal_gradient._compute import (
     GradientRequest,
+    chosen_rows,
     clip_gradient,
     step_influence,
 )
@@ -168,7 +169,7 @@ class TemporalGradient(VideoMethod, GradientAttribution):  # type: ignore[misc]
         additional_forward_args: Any = None,  # noqa: ANN401 - Captum's
         *,
         show_progress: bool = False,
-        influence: bool = True,
+        influence: bool | Sequence[int] = True,
     ) -> TemporalGradientResult:
         """The gradient, and what can be read from it.
 
@@ -177,23 +178,26 @@ class TemporalGradient(VideoMethod, GradientAttribution):  # type: ignore[misc]
             target: As for `attribute`.
             additional_forward_args: As for `attribute`; only with `influence=False`.
             show_progress: Show a bar on anything over two seconds.
-            influence: Also compute the influence matrix, which takes one backward pass for each
-                of the model's timesteps.
+            influence: Also compute the influence matrix, which takes up to one backward pass for
+                each of the model's timesteps; or only the rows of some timesteps, given by their
+                numbers from 0, of which negative ones count from the end.
 
         Raises:
             FrameLogitsError: If `influence` is asked of a model without timesteps.
+            OptionError: If it names no timestep, one that the model does not have, or one twice.
             ClipError: And the others, as for `attribute`.
         """
+        asked, rows = _asked_rows(influence)
         request = self._request(inputs, target, additional_forward_args)
         if len(request.clips) != 1:
             raise ClipError(
                 "one clip to explain", f"{len(request.clips)}", "Use attribute() for several."
             )
-        if influence:
+        if asked:
             self._model_with_timesteps()
         with started(show_progress) as run:
             found = clip_gradient(request, run)
-            reach = step_influence(request, found.target, run) if influence else None
+            reach = step_influence(request, found.target, rows, run) if asked else None
         (attribution,) = found.of_clips
         return TemporalGradientResult(
             logits=found.logits,
@@ -207,6 +211,7 @@ class TemporalGradient(VideoMethod, GradientAttribution):  # type: ignore[misc]
             step_logits=reach.steps.logits if reach else None,
             step_weights=reach.steps.weights if reach else None,
             objective=self.objective_name,
+            rows=reach.rows if reach else None,
         )
 
     def _request(
@@ -226,3 +231,18 @@ class TemporalGradient(VideoMethod, GradientAttribution):  # type: ignore[misc]
             memory=self.memory,
             chunk_size=self.chunk_size,
         )
+
+
+def _asked_rows(influence: bool | Sequence[int]) -> tuple[bool, Sequence[int] | None]:
+    """Whether any influence is asked for, and of which timesteps; None for all."""
+    if isinstance(influence, bool):
+        return influence, None
+    if not len(influence):
+        raise OptionError(
+            "influence to be True, False or timesteps",
+            "no timesteps",
+            "Give their numbers, or go without: influence=False.",
+        )
+    # Twice the same number can be told before anything is computed.
+    chosen_rows(influence, LONGEST)
+    return True, tuple(influence)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from temporal_attr._activation import objective_text
+from temporal_attr._errors import ResultError
 from temporal_attr._typing import Influence, StepLogits, StepWeights
 from temporal_attr.attributions._results import PixelResult
 
@@ -19,8 +20,10 @@ class TemporalGradientResult(PixelResult):
         attribution: `(batch, time, channel, height, width)`, the signed gradient of the objective,
             in objective per input value.
         frame_scores: `(batch, time)`, G_t: its L2 norm over channel, height and width; 0 or more.
-        influence: `(batch, steps, time)`, the L2 norm of the gradient of timestep n's target logit
+        influence: `(batch, rows, time)`, the L2 norm of the gradient of timestep n's target logit
             (row) with respect to frame t (column); None if it was not asked for.
+        rows: The timesteps of these rows, each by its number from 0, in the order in which they
+            were asked for; by default all of the model's. None without `influence`.
         step_logits: `(batch, steps, classes)`, each timestep's logits; None without `influence`.
         step_weights: `(steps,)`, how much each counts in the clip's logits; None without
             `influence`.
@@ -34,12 +37,31 @@ class TemporalGradientResult(PixelResult):
         >>> result = TemporalGradient(model).explain(torch.rand(2, 5, 3, 16, 16), target=1)
         >>> tuple(result.frame_scores.shape), tuple(result.influence.shape)
         ((2, 5), (2, 5, 5))
+        >>> result = TemporalGradient(model).explain(torch.rand(2, 5, 3, 16, 16), 1, influence=[-1])
+        >>> tuple(result.influence.shape), result.rows
+        ((2, 1, 5), (4,))
     """
 
     influence: Influence | None
     step_logits: StepLogits | None
     step_weights: StepWeights | None
     objective: str
+    rows: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.influence is None:
+            return
+        held = self.influence.shape[1]
+        # Results of earlier versions do not say it: they hold all timesteps.
+        rows = tuple(range(held)) if self.rows is None else tuple(self.rows)
+        if len(rows) != held:
+            raise ResultError(
+                f"a timestep for each of the {held} rows of the influence",
+                f"{len(rows)} of them",
+                "Choose both alike, or explain again.",
+            )
+        object.__setattr__(self, "rows", rows)
 
     @property
     def meaning(self) -> str:
@@ -63,20 +85,23 @@ class TemporalGradientResult(PixelResult):
         top = self._top_frames(example)
         lines = [f"frames with most of the {self._explained}'s sensitivity: {top}"]
         if self.influence is not None:
-            lines.append(_reach(self.influence[example]))
+            assert self.step_logits is not None
+            lines.append(_reach(self.influence[example], self.step_logits.shape[1]))
         return lines
 
 
-def _reach(influence: Tensor) -> str:
+def _reach(influence: Tensor, steps: int) -> str:
     """How many frames hold nine tenths of a timestep's sensitivity, on average over timesteps."""
+    rows, frames = influence.shape
+    chosen = f"{rows} of {steps} timesteps" if rows < steps else f"{steps} timestep(s)"
     reading = influence[influence.sum(1) > 0]
     if not len(reading):
-        return "no timestep's logit reacts to any frame"
+        none = "no timestep's logit reacts to any frame"
+        return f"{chosen}: {none}" if rows < steps else none
     shares = reading / reading.sum(1, keepdim=True)
     cumulative = shares.sort(1, descending=True).values.cumsum(1)
     needed = (cumulative < 0.9).sum(1).add(1).clamp_max(shares.shape[1]).float().mean().item()
-    steps, frames = influence.shape
     return (
-        f"{steps} timestep(s); 90% of a timestep's sensitivity lies on {needed:.1f} of {frames} "
+        f"{chosen}; 90% of a timestep's sensitivity lies on {needed:.1f} of {frames} "
         "frames on average"
     )
