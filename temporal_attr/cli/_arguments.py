@@ -175,15 +175,33 @@ def _add_option(
     text: str,
 ) -> None:
     """An option, whose text is read once the method is known."""
-    if option.kind.switch and option.kind.forms:
-        forms = "|".join(option.kind.forms)
-        group.add_argument(option.flag, dest=name, nargs="?", const=True, metavar=forms, help=text)
-        without = option.flag.replace("--", "--no-", 1)
-        group.add_argument(without, dest=name, action="store_const", const=False)
+    forms = "|".join(option.kind.forms)
+    if option.kind.switch and forms:
+        group.add_argument(option.flag, dest=name, action=_SwitchOrValue, metavar=forms, help=text)
     elif option.kind.switch:
         group.add_argument(option.flag, dest=name, action=argparse.BooleanOptionalAction, help=text)
     else:
-        group.add_argument(option.flag, dest=name, metavar="|".join(option.kind.forms), help=text)
+        group.add_argument(option.flag, dest=name, metavar=forms, help=text)
+
+
+class _SwitchOrValue(argparse.BooleanOptionalAction):
+    """`--x`, `--x=VALUE` or `--no-x`."""
+
+    def __init__(self, *names: Any, metavar: str, **options: Any) -> None:  # noqa: ANN401 - argparse's
+        super().__init__(*names, **options)
+        self.nargs, self.metavar = "?", metavar
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,  # noqa: ANN401
+        option_string: str | None = None,
+    ) -> None:
+        off = option_string is not None and option_string.startswith("--no-")
+        if off and values is not None:
+            parser.error(f"{option_string} takes no value, got {values}")
+        setattr(namespace, self.dest, not off if values is None else values)
 
 
 def _help(says: Mapping[str, Option], name_them: bool) -> str:
