@@ -219,6 +219,19 @@ class RunContext:
         self.ran(part._forward, part._backward)
         self._uncounted = self._uncounted or part._uncounted
 
+    def repeat(self, part: RunContext, times: float) -> None:
+        """Count what a part did so many times over; a share of it, if the part was of more clips.
+
+        Example:
+            >>> part, run = RunContext(), RunContext()
+            >>> part.ran(forward=8, backward=4)
+            >>> run.repeat(part, 2.5)
+            >>> run.finished(frames=4).forward_passes
+            5.0
+        """
+        self.ran(round(part._forward * times), round(part._backward * times))
+        self._uncounted = self._uncounted or part._uncounted
+
     @contextmanager
     def counting(self) -> Iterator[None]:
         """Count what a method of any library does with the model inside.

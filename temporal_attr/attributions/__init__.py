@@ -2,6 +2,7 @@
 
 from temporal_attr._checked import check_calls
 from temporal_attr._run import Run, RunContext, started
+from temporal_attr.attributions._estimate import Estimate
 from temporal_attr.attributions._method import VideoMethod
 from temporal_attr.attributions._notebook import register_painter
 from temporal_attr.attributions._registry import METHODS
@@ -28,6 +29,7 @@ __all__ = [
     "METHODS",
     "ContrastiveLRPTemporal",
     "ContrastiveLRPTemporalResult",
+    "Estimate",
     "FrameMaskingTSR",
     "FrameMaskingTSRResult",
     "LRPResult",
@@ -53,7 +55,7 @@ __all__ = [
 check_calls(
     __name__,
     own={
-        "ShuffleProbe.shuffling", "attribute.target", "curve.target", "explain.target",
+        "ShuffleProbe.shuffling", "attribute.target", "curve.target", "estimate.target", "explain.target",
         "feature_mask", "inputs", "method", "model",
     },
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -11,7 +12,9 @@ from captum.attr import Attribution, GradientAttribution, PerturbationAttributio
 from torch import Tensor
 
 from temporal_attr._activation import Activation, require_activation
-from temporal_attr._errors import ClipError, FrameLogitsError, ModelError
+from temporal_attr._errors import ClipError, FrameLogitsError, ModelError, OptionError
+from temporal_attr._typing import TargetLike
+from temporal_attr.attributions._estimate import Call, Estimate, Work
 from temporal_attr.attributions._results import Result
 from temporal_attr.attributions._traits import Traits
 from temporal_attr.clips import check_finite, check_layout
@@ -79,6 +82,56 @@ class VideoMethod(ABC, Attribution):  # type: ignore[misc]  # Captum has no type
     @abstractmethod
     def explain(self, inputs: Any, target: Any = None) -> Result:  # noqa: ANN401
         """The attribution, and what can be read from it."""
+
+    def estimate(
+        self,
+        inputs: Any,  # noqa: ANN401
+        target: TargetLike = None,
+        additional_forward_args: Any = None,  # noqa: ANN401 - Captum's
+        *,
+        of: Call = "explain",
+        **options: Any,  # noqa: ANN401
+    ) -> Estimate:
+        """What a call with these arguments will cost, told from a few passes.
+
+        Of a framewise model, passes can depend on which frames its head reads: it is then run, and
+        differentiated as often as the call would do it.
+
+        Args:
+            inputs: As for that call.
+            target: As for that call.
+            additional_forward_args: As for that call.
+            of: The call: `"explain"` or `"attribute"`.
+            options: Of `explain`, those on which the cost depends: `influence` of
+                `TemporalGradient`, and `segments` of `ShuffleProbe`.
+
+        Raises:
+            OptionError: If the cost does not depend on an option, or the method tells none.
+            ClipError: And the others, as for that call.
+        """
+        known = [
+            one.name
+            for one in inspect.signature(self._work).parameters.values()
+            if one.default is not one.empty
+        ]
+        for name in options.keys() - set(known):
+            raise OptionError(
+                f"options on which the cost of {type(self).__name__} depends: "
+                + (", ".join(known) or "none"),
+                name,
+                "Leave it out.",
+            )
+        work = self._work(inputs, target, additional_forward_args, of, **options)
+        clip = inputs[0] if isinstance(inputs, tuple) else inputs
+        return work.estimate(type(self).__name__, of, clip.shape[0] * clip.shape[1])
+
+    def _work(self, inputs: object, target: TargetLike, arguments: object, of: Call) -> Work:
+        """What a call will do, for `estimate`; its options by name, with a default."""
+        raise OptionError(
+            "a method that tells its cost",
+            f"{type(self).__name__}, which does not",
+            "Time attribute() on a shorter clip.",
+        )
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -47,6 +47,18 @@ def framewise(
     return found
 
 
+def count_framewise(
+    query: GradientQuery,
+    clips: tuple[Tensor, ...],
+    chunk_size: int | None,
+    plan: RunContext,
+    scalars: int,
+) -> None:
+    """Count what `framewise` takes with the chunks that it tries first."""
+    (clip,) = clips
+    count_in_chunks(query, clip, chunk_size or DEFAULT_CHUNK, plan)
+
+
 def gradients_in_chunks(
     query: GradientQuery, clip: Tensor, size: int, run: RunContext
 ) -> Gradients:
@@ -60,8 +72,7 @@ def gradients_in_chunks(
     # Filled in place: a list of parts and their concatenation would hold everything twice.
     gradients: Tensor | None = None
     with run.progress(len(frames), "frames", show=len(frames) > size) as bar:
-        for places, vectors in _at_features(scalars, features):
-            distinct = distinct_vectors(vectors)
+        for places, distinct in _at_features(scalars, features):
             for group in frame_groups(distinct, size, features[0].numel(), frames[0].numel()):
                 own = [distinct[place] for place in group.frames.tolist()]
                 at = places[group.frames.to(places.device)]
@@ -77,6 +88,28 @@ def gradients_in_chunks(
     return Gradients((by_clip,), without_graph(output, clip.dtype))
 
 
+def count_in_chunks(query: GradientQuery, clip: Tensor, size: int, plan: RunContext) -> None:
+    """Count what `gradients_in_chunks` takes, by one pass without a graph and the head's gradients.
+
+    Args:
+        query: The scalar outputs.
+        clip: `(batch, time, channel, height, width)`.
+        size: Frames encoded at a time.
+        plan: Counts the passes that would be made.
+    """
+    model = query.model
+    assert isinstance(model, FramewiseModel)
+    frames = model.to_layout(clip)
+    features = encoded_without_graph(model, frames, size, RunContext())
+    output = query.of_features(features.requires_grad_().unflatten(0, clip.shape[:2]))
+    scalars = query.scalars(output)
+    # Once for the features, and once with a graph.
+    plan.ran(forward=2 * len(frames))
+    for _, distinct in _at_features(scalars, features):
+        for group in frame_groups(distinct, size, features[0].numel(), frames[0].numel()):
+            plan.ran(backward=group.passes * len(group.frames))
+
+
 def encoded_without_graph(
     model: FramewiseModel, frames: Tensor, size: int, run: RunContext
 ) -> Tensor:
@@ -89,8 +122,10 @@ def encoded_without_graph(
     return torch.cat(encoded)
 
 
-def _at_features(scalars: Tensor, features: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Places of frames, and the gradient of every scalar at their features.
+def _at_features(
+    scalars: Tensor, features: Tensor
+) -> Iterator[tuple[Tensor, list[DistinctVectors]]]:
+    """Places of frames, and for each of them the gradients of the scalars at its features.
 
     Of all frames at once, unless those gradients would take more room than `HELD`: a head over time
     takes as long for the gradient at one frame as for that at all.
@@ -112,7 +147,7 @@ def _at_features(scalars: Tensor, features: Tensor) -> Iterator[tuple[Tensor, Te
                 vectors[scalar] = found[places]
         if not reached:
             raise no_gradient()
-        yield places, vectors
+        yield places, distinct_vectors(vectors)
 
 
 def _through_encoder(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from typing import Literal, TypeAlias, get_args
 
 import torch
@@ -12,8 +13,19 @@ from temporal_attr._errors import ClipError, HalfPrecisionWarning, OptionError
 from temporal_attr._memory import is_out_of_memory
 from temporal_attr._run import RunContext
 from temporal_attr.gradients._autograd import isolated_autograd
-from temporal_attr.gradients._framewise import framewise
-from temporal_attr.gradients._paths import Path, checkpointed, half, offloaded, whole
+from temporal_attr.gradients._framewise import count_framewise, framewise
+from temporal_attr.gradients._paths import (
+    Count,
+    Path,
+    checkpointed,
+    count_checkpointed,
+    count_differentiated,
+    count_half,
+    count_whole,
+    half,
+    offloaded,
+    whole,
+)
 from temporal_attr.gradients._query import GradientQuery, Gradients
 from temporal_attr.models import FramewiseModel, VideoModel
 
@@ -95,6 +107,56 @@ def gradients_of(
         return found
 
 
+def count_gradients(
+    query: GradientQuery,
+    clips: tuple[Tensor, ...],
+    plan: RunContext,
+    scalars: int,
+    memory: Memory = "auto",
+    chunk_size: int | None = None,
+) -> None:
+    """Count what `gradients_of` takes, if memory suffices for what it tries first.
+
+    It is counted from shapes, except where passes depend on which frames a framewise model's
+    scalars read: then from one pass without a graph, and the gradients of its head.
+
+    Args:
+        query: The scalar outputs.
+        clips: `(batch, time, channel, height, width)` each.
+        plan: Counts the passes that would be made.
+        scalars: How many scalar outputs there are.
+        memory: The path.
+        chunk_size: Frames encoded at a time on the framewise path.
+
+    Example:
+        >>> from temporal_attr.zoo import build_model
+        >>> model = build_model("inflated-resnet", classes=4, widths=(4, 8))
+        >>> query, plan = GradientQuery(model, lambda logits: logits[:, :3]), RunContext()
+        >>> count_gradients(query, (torch.rand(1, 4, 3, 16, 16),), plan, scalars=3)
+        >>> plan.finished(frames=4).backward_passes
+        3.0
+    """
+    with isolated_autograd(clips) as own:
+        paths = _paths_of(query, own)
+        name = next(iter(paths)) if memory == "auto" else memory
+        _named(paths, name, query)
+        count = count_half(_COUNTS[_leanest(paths)]) if name == "half" else _COUNTS[name]
+        count(query, own, chunk_size, plan, scalars)
+
+
+_COUNTS: dict[str, Count] = {
+    "whole": count_whole,
+    "framewise": count_framewise,
+    "checkpoint": count_checkpointed,
+    "offload": count_differentiated,
+}
+
+
+def _leanest(paths: Mapping[str, Path]) -> str:
+    """The path that keeps least, of those in full precision."""
+    return next(name for name in ("framewise", "checkpoint", "offload") if name in paths)
+
+
 def _warn_of_half_precision() -> None:
     warnings.warn(
         "memory ran out on every path of full precision, so this gradient was computed in "
@@ -115,10 +177,7 @@ def _paths_of(query: GradientQuery, clips: tuple[Tensor, ...]) -> dict[str, Path
         paths["checkpoint"] = checkpointed
     paths["offload"] = offloaded
     if clips[0].dtype != torch.float64:  # autocast leaves doubles as they are
-        leanest = next(
-            paths[name] for name in ("framewise", "checkpoint", "offload") if name in paths
-        )
-        paths["half"] = half(leanest)
+        paths["half"] = half(paths[_leanest(paths)])
     return paths
 
 

@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from temporal_attr._run import RunContext
 from temporal_attr._seeding import streams_to_itself
 from temporal_attr.gradients._autograd import native_recurrence
-from temporal_attr.gradients._framewise import gradients_in_chunks
+from temporal_attr.gradients._framewise import count_in_chunks, gradients_in_chunks
 from temporal_attr.gradients._halving import DEFAULT_CHUNK
 from temporal_attr.gradients._query import (
     GradientQuery,
@@ -31,19 +31,45 @@ Path: TypeAlias = Callable[[GradientQuery, tuple[Tensor, ...], "int | None", Run
 """From a query, clips, a chunk size and a run to gradients."""
 
 
+Count: TypeAlias = Callable[
+    [GradientQuery, tuple[Tensor, ...], "int | None", RunContext, int], None
+]
+"""What a path would take: from a query, clips, a chunk size, a run that counts and the scalars."""
+
+
 def whole(
     query: GradientQuery, clips: tuple[Tensor, ...], chunk_size: int | None, run: RunContext
 ) -> Gradients:
     """Keep the whole graph."""
     if query.of_timesteps and isinstance(query.model, FramewiseModel):
-        # Frames that are read by as many timesteps share their backward passes, and no more of them
-        # than those: a quarter of the frames at a time spares most of what one chunk would waste.
-        size = max(DEFAULT_CHUNK, math.ceil(_frames(clips) / 4))
-        found = gradients_in_chunks(query, clips[0], size, run)
+        found = gradients_in_chunks(query, clips[0], _quarter(clips), run)
     else:
         found = _differentiated(query, clips, query.of_clips, run)
     run.took("whole")
     return found
+
+
+def count_whole(
+    query: GradientQuery,
+    clips: tuple[Tensor, ...],
+    chunk_size: int | None,
+    plan: RunContext,
+    scalars: int,
+) -> None:
+    """Count what `whole` takes."""
+    if query.of_timesteps and isinstance(query.model, FramewiseModel):
+        count_in_chunks(query, clips[0], _quarter(clips), plan)
+    else:
+        count_differentiated(query, clips, chunk_size, plan, scalars)
+
+
+def _quarter(clips: tuple[Tensor, ...]) -> int:
+    """Frames at a time for timesteps of a framewise model.
+
+    Frames that are read by as many timesteps share their backward passes, and no more of them than
+    those: a quarter of the frames at a time spares most of what one chunk would waste.
+    """
+    return max(DEFAULT_CHUNK, math.ceil(_frames(clips) / 4))
 
 
 def checkpointed(
@@ -70,6 +96,18 @@ def checkpointed(
     return found
 
 
+def count_checkpointed(
+    query: GradientQuery,
+    clips: tuple[Tensor, ...],
+    chunk_size: int | None,
+    plan: RunContext,
+    scalars: int,
+) -> None:
+    """Count what `checkpointed` takes: every backward pass runs the stages again."""
+    count_differentiated(query, clips, chunk_size, plan, scalars)
+    plan.ran(forward=scalars * _frames(clips))
+
+
 def offloaded(
     query: GradientQuery, clips: tuple[Tensor, ...], chunk_size: int | None, run: RunContext
 ) -> Gradients:
@@ -78,6 +116,33 @@ def offloaded(
         found = _differentiated(query, clips, query.of_clips, run)
     run.took("offload")
     return found
+
+
+def count_differentiated(
+    query: GradientQuery,
+    clips: tuple[Tensor, ...],
+    chunk_size: int | None,
+    plan: RunContext,
+    scalars: int,
+) -> None:
+    """Count one forward pass of whole clips, and a backward pass for each scalar."""
+    plan.ran(forward=_frames(clips), backward=scalars * _frames(clips))
+
+
+def count_half(leanest: Count) -> Count:
+    """Count what the leanest path takes in bfloat16."""
+
+    def halved(
+        query: GradientQuery,
+        clips: tuple[Tensor, ...],
+        chunk_size: int | None,
+        plan: RunContext,
+        scalars: int,
+    ) -> None:
+        with torch.autocast(clips[0].device.type, torch.bfloat16):
+            leanest(query, clips, chunk_size, plan, scalars)
+
+    return halved
 
 
 def half(leanest: Path) -> Path:

@@ -81,7 +81,7 @@ def test_a_row_costs_one_backward_pass(clip):
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        ([], "got no timesteps"),
+        ([], r"True, False or timesteps, got \[\]"),
         ([0, 6], r"each timestep of influence a whole number from -6 to 5, got 6"),
         ([-7], "from -6 to 5, got -7"),
         ([1, 1], "each timestep of influence once"),

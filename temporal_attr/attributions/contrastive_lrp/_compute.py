@@ -89,7 +89,7 @@ PER_EXAMPLE = (
 
 
 @dataclass(frozen=True)
-class _Steps:
+class Steps:
     """The traced pass to the logits of all timesteps, and what it says of the target.
 
     Attributes:
@@ -110,7 +110,7 @@ class _Steps:
 
 
 @dataclass(frozen=True)
-class _Rows:
+class Rows:
     """What reached the frames from each of the model's own timesteps, filled in row by row.
 
     It is made whole at first, and a batch of rows leaves nothing else behind. What is allocated
@@ -134,7 +134,7 @@ class _Rows:
     positive: ClipTensor
 
     @classmethod
-    def empty(cls, like: StepScores, frames: int, clip: ClipTensor, keep: Collection[int]) -> _Rows:
+    def empty(cls, like: StepScores, frames: int, clip: ClipTensor, keep: Collection[int]) -> Rows:
         """Room for all rows, and for the pixels of those that are to be kept."""
         return cls(
             like.new_empty(*like.shape, frames),
@@ -162,15 +162,15 @@ def timestep_relevance(request: TimestepRequest, run: RunContext) -> TimestepRel
     """
     merged = request.model.merged_steps
     with isolated_autograd((request.clip,)) as (clip,):
-        steps = _traced_steps(request, clip, run)
+        steps = traced_steps(request, clip, run)
         if steps.trace.has_sinks and len(clip) > 1:
             return _by_example(request, steps.target, run)
         count = steps.logits.shape[1]
         for row in request.rows:
             require_count("each of rows", row, 0, count // merged - 1)
         keep = {row * merged + part for row in request.rows for part in range(merged)}
-        together = request.rows_per_backward or max(1, VALUES_PER_BACKWARD // clip.numel())
-        found = _propagated(steps, request.contrastive, min(together, count), keep, run)
+        together = min(together_of(request, clip), count)
+        found = _propagated(steps, request.contrastive, together, keep, run)
     if request.contrastive:
         _require_contrast(found, steps.logits)
     pixels = [
@@ -198,6 +198,11 @@ def timestep_relevance(request: TimestepRequest, run: RunContext) -> TimestepRel
     )
 
 
+def together_of(request: TimestepRequest, clip: ClipTensor) -> int:
+    """Timesteps in one backward pass."""
+    return request.rows_per_backward or max(1, VALUES_PER_BACKWARD // clip.numel())
+
+
 def _by_example(request: TimestepRequest, target: Target, run: RunContext) -> TimestepRelevance:
     """One clip at a time: what goes to a sink is known for a whole pass only."""
     found = [
@@ -212,7 +217,7 @@ def _by_example(request: TimestepRequest, target: Target, run: RunContext) -> Ti
     return replace(found[0], **joined)
 
 
-def _traced_steps(request: TimestepRequest, clip: ClipTensor, run: RunContext) -> _Steps:
+def traced_steps(request: TimestepRequest, clip: ClipTensor, run: RunContext) -> Steps:
     """Trace the pass to the logits of all timesteps."""
 
     def forward(clip: Tensor) -> tuple[Tensor, Tensor]:
@@ -226,25 +231,25 @@ def _traced_steps(request: TimestepRequest, clip: ClipTensor, run: RunContext) -
     target = resolve_target(request.target, clip_logits)
     index = target[:, None, None].expand(-1, known.logits.shape[1], 1)
     logits = known.logits.gather(2, index).squeeze(2)
-    return _Steps(trace, by.rules, known.weights, clip_logits, target, logits)
+    return Steps(trace, by.rules, known.weights, clip_logits, target, logits)
 
 
 def _propagated(
-    steps: _Steps, contrastive: bool, together: int, keep: Collection[int], run: RunContext
-) -> _Rows:
+    steps: Steps, contrastive: bool, together: int, keep: Collection[int], run: RunContext
+) -> Rows:
     """Propagate the target's logit at each timestep as a row of relevance."""
     logits, clip = steps.logits, steps.trace.clip.detach()
-    found = _Rows.empty(logits, clip.shape[1], clip, keep)
+    found = Rows.empty(logits, clip.shape[1], clip, keep)
     with run.progress(logits.shape[1], "rows") as bar:
         for rows in torch.arange(logits.shape[1], device=logits.device).split(together):
-            _propagate_rows(steps, rows, contrastive, found)
+            propagate_rows(steps, rows, contrastive, found)
             run.ran(backward=len(rows) * clip.shape[0] * clip.shape[1])
             bar.update(len(rows))
     run.took("whole", together)
     return found
 
 
-def _propagate_rows(steps: _Steps, rows: Tensor, contrastive: bool, found: _Rows) -> None:
+def propagate_rows(steps: Steps, rows: Tensor, contrastive: bool, found: Rows) -> None:
     """One backward pass; of its own, so that nothing of it lives during the next."""
     shared, sinks = _relevance(steps, rows, contrastive)
     for place, row in enumerate(rows.tolist()):
@@ -253,7 +258,7 @@ def _propagate_rows(steps: _Steps, rows: Tensor, contrastive: bool, found: _Rows
             found.sinks[:, row] = sinks[place]
 
 
-def _require_contrast(found: _Rows, logits: StepScores) -> None:
+def _require_contrast(found: Rows, logits: StepScores) -> None:
     """Raise where nothing opposes anything: R and R' are alike by the rule of the last layer."""
     if logits.any() and not found.magnitude.any():
         raise OptionError(
@@ -264,7 +269,7 @@ def _require_contrast(found: _Rows, logits: StepScores) -> None:
         )
 
 
-def _row_error(found: _Rows, logits: StepScores, contrastive: bool) -> StepScores:
+def _row_error(found: Rows, logits: StepScores, contrastive: bool) -> StepScores:
     """The sum of each row and its sinks less what it should be, over the logit.
 
     Contrastive relevance should sum to 0, since R and R' start alike; plain relevance to the logit.
@@ -274,7 +279,7 @@ def _row_error(found: _Rows, logits: StepScores, contrastive: bool) -> StepScore
     return torch.where(logits == 0, lost, lost / logits.abs())
 
 
-def _relevance(steps: _Steps, rows: Tensor, contrastive: bool) -> tuple[Tensor, Tensor | None]:
+def _relevance(steps: Steps, rows: Tensor, contrastive: bool) -> tuple[Tensor, Tensor | None]:
     """The relevance `(rows, *clip)` of the target's logit at some timesteps, and of the sinks."""
     output, trace = steps.trace.output, steps.trace
     starts = steps.logits.new_zeros(len(rows), *output.shape)

@@ -14,6 +14,7 @@ from temporal_attr._require import require_count, require_flag, require_within
 from temporal_attr._run import started
 from temporal_attr._typing import ClipTensor, StepMatrix, TargetLike
 from temporal_attr.attributions._by_timestep import by_timestep
+from temporal_attr.attributions._estimate import Call, Work
 from temporal_attr.attributions._method import VideoMethod, as_given
 from temporal_attr.attributions._relevance import require_composite
 from temporal_attr.attributions._traits import Traits
@@ -21,6 +22,7 @@ from temporal_attr.attributions.contrastive_lrp._compute import (
     TimestepRequest,
     timestep_relevance,
 )
+from temporal_attr.attributions.contrastive_lrp._cost import timestep_work
 from temporal_attr.attributions.contrastive_lrp._result import ContrastiveLRPTemporalResult
 from temporal_attr.measures import average_range, maximum_range, ranges
 from temporal_attr.models import VideoModel, require_visible_attention
@@ -205,6 +207,10 @@ class ContrastiveLRPTemporal(VideoMethod, GradientAttribution):  # type: ignore[
             sigma=self.sigma,
             frames_per_step=found.frames_per_step,
         )
+
+    def _work(self, inputs: object, target: TargetLike, arguments: object, of: Call) -> Work:
+        """Of both calls, which take the same."""
+        return timestep_work(self._request(inputs, target, arguments))
 
     def _request(
         self,

@@ -175,7 +175,7 @@ def group_effects(
         run: Counts the passes.
     """
     features = encoded.features
-    masks = query.masks[start : start + max(1, size * HELD // features[0].numel())]
+    masks = masks_of_group(encoded, query.masks, start, size)
     # Made once: small results lying between what is freed would fragment the heap.
     shifts = features.new_empty(len(masks), *features.shape[1:])
     change = torch.empty(len(masks), dtype=torch.float64, device=features.device)
@@ -191,6 +191,13 @@ def group_effects(
                 logits[places] = part.logits
             bar.update(len(places))
     return ChunkEffects(_with_unmasked(encoded, masks, change, shifts, size, run), logits)
+
+
+def masks_of_group(
+    encoded: EncodedClips, masks: Sequence[Mask], start: int, size: int
+) -> Sequence[Mask]:
+    """The masks from one on for which there is room at once."""
+    return masks[start : start + max(1, size * HELD // encoded.features[0].numel())]
 
 
 def _encoded(request: FrameRequest, size: int, run: RunContext) -> EncodedClips:

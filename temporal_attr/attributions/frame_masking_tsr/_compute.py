@@ -120,7 +120,7 @@ class Rescaling:
 
 
 @dataclass(frozen=True)
-class _Prepared:
+class Prepared:
     """What masked clips are compared with, and how masks are applied.
 
     Attributes:
@@ -152,28 +152,35 @@ class _FeatureChanges:
 def rescaled(request: RescalingRequest, run: RunContext) -> Rescaling:
     """Mask every frame, in two steps also every feature of those that are kept, and rescale."""
     with isolated_autograd((request.clip,)) as (clip,):
-        gradient = _frame_gradient(request)
-        fixed = request.perturbations_per_eval is not None
-        at_a_time = _whole_at_a_time(request, gradient)
-        logits = predicted(request.nested, clip, at_a_time, fixed, request.seed, run)
-        clips = ClipRequest(
-            nested=request.nested,
-            clip=clip,
-            target=resolve_target(request.target, logits),
-            baseline=baseline_of(clip, request.baselines),
-            seed=request.seed,
-            whole_at_a_time=at_a_time,
-            masked_at_a_time=request.perturbations_per_eval or at_a_time,
-            fixed=fixed,
-        )
-        base = attributed(clips, run)
-        _require_repeatable(clips, base, run)
-        encoded = _encoded(request, clips, gradient, base, run)
-        return _from_effects(request, _Prepared(clips, base, encoded), logits, run)
+        ready, logits = prepared(request, clip, run)
+        return _from_effects(request, ready, logits, run)
+
+
+def prepared(
+    request: RescalingRequest, clip: ClipTensor, run: RunContext
+) -> tuple[Prepared, Logits]:
+    """What comes before all masks: the logits, R(X) twice, and whether masks go by frame."""
+    gradient = _frame_gradient(request)
+    fixed = request.perturbations_per_eval is not None
+    at_a_time = _whole_at_a_time(request, gradient)
+    logits = predicted(request.nested, clip, at_a_time, fixed, request.seed, run)
+    clips = ClipRequest(
+        nested=request.nested,
+        clip=clip,
+        target=resolve_target(request.target, logits),
+        baseline=baseline_of(clip, request.baselines),
+        seed=request.seed,
+        whole_at_a_time=at_a_time,
+        masked_at_a_time=request.perturbations_per_eval or at_a_time,
+        fixed=fixed,
+    )
+    base = attributed(clips, run)
+    _require_repeatable(clips, base, run)
+    return Prepared(clips, base, _encoded(request, clips, gradient, base, run)), logits
 
 
 def _from_effects(
-    request: RescalingRequest, prepared: _Prepared, logits: Logits, run: RunContext
+    request: RescalingRequest, prepared: Prepared, logits: Logits, run: RunContext
 ) -> Rescaling:
     """Both steps, once it is clear how masks are applied."""
     batch, frames = prepared.clips.clip.shape[:2]
@@ -239,7 +246,7 @@ def _encoded(
     return encoded_clips(frames, run)
 
 
-def _effects(prepared: _Prepared, query: MaskQuery, run: RunContext) -> Effects:
+def _effects(prepared: Prepared, query: MaskQuery, run: RunContext) -> Effects:
     """What masks do, by frame where that gives the same numbers, else by clip."""
     if prepared.encoded is None:
         return effects_by_clip(prepared.clips, prepared.base, query, run)
@@ -259,7 +266,7 @@ def _require_repeatable(clips: ClipRequest, base: ClipTensor, run: RunContext) -
 
 
 def _feature_changes(
-    prepared: _Prepared,
+    prepared: Prepared,
     labels: Labels,
     order: Sequence[tuple[int, int]],
     on_stop: OnStop,

@@ -16,6 +16,7 @@ from temporal_attr._require import require_count, require_flag, require_seed, re
 from temporal_attr._run import started
 from temporal_attr._typing import ClipTensor, TargetLike
 from temporal_attr.attributions._by_timestep import by_timestep
+from temporal_attr.attributions._estimate import Call, Work
 from temporal_attr.attributions._method import VideoMethod, as_given
 from temporal_attr.attributions._nested import (
     NestedMethod,
@@ -27,6 +28,7 @@ from temporal_attr.attributions._nested import (
 )
 from temporal_attr.attributions._traits import CLIP_AXES, Traits
 from temporal_attr.attributions.frame_masking_tsr._compute import RescalingRequest, rescaled
+from temporal_attr.attributions.frame_masking_tsr._cost import rescaling_work
 from temporal_attr.attributions.frame_masking_tsr._notes import (
     block_notes,
     found_keyframes,
@@ -262,6 +264,10 @@ class FrameMaskingTSR(VideoMethod, PerturbationAttribution):  # type: ignore[mis
             notes=(*remark, *notes, *block_notes(self.feature_mask, request.clip)),
             method_name=self.method.get_name(),
         )
+
+    def _work(self, inputs: object, target: TargetLike, arguments: object, of: Call) -> Work:
+        """Of both calls; only `explain` predicts masked clips."""
+        return rescaling_work(self._request(inputs, target, arguments, of == "explain"))
 
     def _request(
         self,

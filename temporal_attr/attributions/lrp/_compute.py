@@ -12,7 +12,8 @@ from torch import Tensor
 from temporal_attr._precision import wide
 from temporal_attr._run import RunContext
 from temporal_attr._typing import ClipTensor, Logits, PerExample, Target, TargetLike
-from temporal_attr.attributions._relevance import traced
+from temporal_attr.attributions._estimate import Work, graph_size, stopwatch
+from temporal_attr.attributions._relevance import Traced, traced, traces_once_known
 from temporal_attr.gradients import isolated_autograd, resolve_target
 from temporal_attr.models import VideoModel, model_logits
 from temporal_attr.relevance import AuditLog, Composite, Trace
@@ -67,18 +68,11 @@ def clip_relevance(
 ) -> ClipRelevance:
     """Propagate the target's logit back to the pixels, and with `sinks` to all else."""
     with isolated_autograd((request.clip,)) as (clip,):
-
-        def forward(clip: Tensor) -> Tensor:
-            return model_logits(request.model, (clip,), request.arguments)
-
-        traced_by = traced(
-            request.model, forward, clip, request.composite, run, sinks=sinks, log=log
-        )
+        traced_by = _traced(request, clip, run, sinks, log)
         found = traced_by.trace
         logits = found.output.detach()
         target = resolve_target(request.target, logits)
-        at_output = torch.zeros_like(logits)
-        at_output.scatter_(1, target[:, None], logits.gather(1, target[:, None]))
+        at_output = _of_target(logits, target)
         if found.has_sinks:
             relevance, taken = _by_example(found, at_output)
         else:
@@ -88,6 +82,42 @@ def clip_relevance(
         return ClipRelevance(
             relevance, logits, target, taken, found.from_probabilities, traced_by.rules
         )
+
+
+def relevance_work(request: RelevanceRequest, sinks: bool) -> Work:
+    """What `clip_relevance` takes: told from its trace, and one backward pass."""
+    frames, first = request.clip.shape[0] * request.clip.shape[1], RunContext()
+    with isolated_autograd((request.clip,)) as (clip,), graph_size(request.model) as held:
+        with stopwatch(clip) as forward:
+            found = _traced(request, clip, first, sinks, None).trace
+        logits = found.output.detach()
+        at_output = _of_target(logits, resolve_target(request.target, logits))
+        with stopwatch(clip) as backward:
+            (found.relevance_and_sinks if found.has_sinks else found.relevance)(at_output)
+    tried = int(first.finished(frames).forward_passes or 0)
+    traces, plan = traces_once_known(request.model, tried), RunContext()
+    plan.ran(forward=traces * frames, backward=frames)
+    # With sinks, the whole batch goes back for each of its clips.
+    turns = len(clip) if found.has_sinks else 1
+    seconds = forward.seconds / tried * traces + backward.seconds * turns
+    return Work(plan, seconds, "a pass forward and back by these rules", graph_bytes=held.bytes)
+
+
+def _traced(
+    request: RelevanceRequest, clip: Tensor, run: RunContext, sinks: bool, log: AuditLog | None
+) -> Traced:
+    """The pass to the logits."""
+
+    def forward(clip: Tensor) -> Tensor:
+        return model_logits(request.model, (clip,), request.arguments)
+
+    return traced(request.model, forward, clip, request.composite, run, sinks=sinks, log=log)
+
+
+def _of_target(logits: Logits, target: Target) -> Logits:
+    """The target's logits, and zero for all other classes."""
+    alone = torch.zeros_like(logits)
+    return alone.scatter_(1, target[:, None], logits.gather(1, target[:, None]))
 
 
 def _by_example(found: Trace, at_output: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

@@ -16,11 +16,16 @@ from temporal_attr._precision import wide
 from temporal_attr._run import started
 from temporal_attr._typing import ClipTensor, PerExample, TargetLike
 from temporal_attr.attributions._by_timestep import by_timestep
+from temporal_attr.attributions._estimate import Call, Work
 from temporal_attr.attributions._method import VideoMethod, as_given
 from temporal_attr.attributions._relevance import relevance_ratio, require_composite
 from temporal_attr.attributions._traits import CLIP_AXES, Traits
 from temporal_attr.attributions.lrp._audit import RelevanceAudit
-from temporal_attr.attributions.lrp._compute import RelevanceRequest, clip_relevance
+from temporal_attr.attributions.lrp._compute import (
+    RelevanceRequest,
+    clip_relevance,
+    relevance_work,
+)
 from temporal_attr.attributions.lrp._result import LRPResult
 from temporal_attr.gradients import logit
 from temporal_attr.measures import frame_scores
@@ -204,6 +209,11 @@ class LRP(VideoMethod, GradientAttribution):  # type: ignore[misc]
         )
 
     @by_timestep
+    def _work(self, inputs: object, target: TargetLike, arguments: object, of: Call) -> Work:
+        """Of both calls; only `explain` follows relevance to all else."""
+        request = self._request(inputs, target, arguments)
+        return relevance_work(request, sinks=of == "explain")
+
     def audit(
         self,
         inputs: ClipTensor | tuple[ClipTensor],

@@ -21,7 +21,13 @@ from temporal_attr.attributions.shuffle_probe._scores import (
     require_scores,
     target_of_copies,
 )
-from temporal_attr.gradients import DEFAULT_CHUNK, GradientQuery, gradients_of, halving
+from temporal_attr.gradients import (
+    DEFAULT_CHUNK,
+    GradientQuery,
+    gradients_of,
+    halving,
+)
+from temporal_attr.gradients._memory_ladder import count_gradients
 from temporal_attr.measures import Reduction
 from temporal_attr.measures._frame_scores import reduced
 
@@ -126,17 +132,30 @@ def _by_gradient(
     run: RunContext,
 ) -> _Chunk:
     """One forward and one backward pass."""
-    query = GradientQuery(
-        scorer.model,
-        lambda logits: scorer.objective(logits, target_of(logits)).unsqueeze(1),
-        reduction=partial(gradient_scores, reduction=scorer.reduction),
-        arguments=scorer.arguments,
-    )
+    query = _query(scorer, target_of)
     # Fewer clips at a time cost nothing; the other paths cost passes or precision.
     memory = "whole" if spare and scorer.memory == "auto" else scorer.memory
     found = gradients_of(query, (clips,), run, memory)
     assert isinstance(found.output, Tensor)
     return _Chunk(require_scores(found.of_clips[0][0], clips.shape[:2]), found.output)
+
+
+def _query(scorer: GradientScorer, target_of: TargetOf) -> GradientQuery:
+    return GradientQuery(
+        scorer.model,
+        lambda logits: scorer.objective(logits, target_of(logits)).unsqueeze(1),
+        reduction=partial(gradient_scores, reduction=scorer.reduction),
+        arguments=scorer.arguments,
+    )
+
+
+def count_by_gradient(request: ScoreRequest, scorer: GradientScorer, plan: RunContext) -> None:
+    """Count what `scores_by_clip` takes of a `GradientScorer`: a gradient for each order."""
+    examples = torch.arange(len(request.clip), device=request.clip.device)
+    query, once = _query(scorer, partial(target_of_copies, request, examples)), RunContext()
+    memory = "whole" if scorer.memory == "auto" else scorer.memory
+    count_gradients(query, (request.clip,), once, 1, memory)
+    plan.repeat(once, len(request.orders))
 
 
 def _by_method(

@@ -27,6 +27,7 @@ from temporal_attr.gradients import (
     resolve_target,
     vector_jacobian_products,
 )
+from temporal_attr.gradients._vector_jacobian import distinct_vectors
 from temporal_attr.models import FramewiseModel
 
 HEADS = 64
@@ -38,7 +39,7 @@ def scores_by_frame(request: ScoreRequest, run: RunContext) -> OrderScores:
 
     Without a chunk size, fewer frames, and fewer heads, go at a time where memory runs out.
     """
-    heads = max(1, HEADS // len(request.clip))
+    heads = _heads(request)
     fixed = request.chunk_size is not None
     with isolated_autograd((request.clip,)) as (clip,):
         found, size = halving(
@@ -52,6 +53,30 @@ def scores_by_frame(request: ScoreRequest, run: RunContext) -> OrderScores:
         )
     run.took("by frame", size)
     return found
+
+
+def _heads(request: ScoreRequest) -> int:
+    """Orders whose heads run at a time."""
+    return max(1, HEADS // len(request.clip))
+
+
+def count_by_frame(request: ScoreRequest, plan: RunContext) -> None:
+    """Count what `scores_by_frame` takes, from the features and the gradients of the heads."""
+    size = request.chunk_size or DEFAULT_CHUNK
+    _, model = _framewise(request)
+    with isolated_autograd((request.clip,)) as (clip,):
+        frames = model.to_layout(clip)
+        chunks = frames.split(size)
+        features = _encoded(model, chunks, RunContext()).unflatten(0, clip.shape[:2])
+        groups = request.orders.split(_heads(request))
+        # The graph of a single chunk serves the features and the first backward passes.
+        encoded = len(groups) if len(chunks) == 1 else len(groups) + 1
+        plan.ran(forward=encoded * len(frames))
+        for orders in groups:
+            vectors, _ = _at_features(request, features, orders)
+            for own in vectors.flatten(1, 2).split(size, 1):
+                passes = max(len(one.rows) for one in distinct_vectors(own))
+                plan.ran(backward=passes * own.shape[1])
 
 
 def _scored(

@@ -106,15 +106,14 @@ class CurveOutcome:
 
 def median_ratios(request: ProbeRequest, run: RunContext) -> FrameScores:
     """The median over shuffles of each frame's score, shuffled over in order."""
-    scored = scores_of_orders(request.scores_of(request.clip, _orders(request)), run)
+    scored = scores_of_orders(request.scores_of(request.clip, drawn_orders(request)), run)
     return frame_ratios(scored).to(request.clip)
 
 
 def probe(request: ProbeRequest, run: RunContext) -> ProbeOutcome:
     """The scores of a clip in order, shuffled, and of its middle frame repeated; the measures."""
-    clip, orders = request.clip, _orders(request)
-    natural, middle = orders[:1], clip.shape[1] // 2
-    still = clip[:, middle : middle + 1].expand_as(clip)
+    clip, orders = request.clip, drawn_orders(request)
+    natural, still = orders[:1], still_clip(clip)
     scored = scores_of_orders(request.scores_of(clip, orders), run)
     static = scores_of_orders(request.scores_of(still, natural), run)
     asked = Asked(request.target, scored.activation, request.seed)
@@ -207,12 +206,7 @@ def clip_flow(
 
 def scores_of_orders(request: ScoreRequest, run: RunContext) -> OrderScores:
     """Scores of every frame in every order, by the fastest exact path."""
-    scorer = request.scorer
-    by_frame = (
-        isinstance(scorer, GradientScorer)
-        and isinstance(scorer.model, FramewiseModel)
-        and scorer.memory in ("auto", "framewise")
-    )
+    by_frame = goes_by_frame(request.scorer)
     found = scores_by_frame(request, run) if by_frame else scores_by_clip(request, run)
     # In the model's own precision, whose rounding says whether rows sum to 1.
     activation = resolved_activation(request.activation, found.logits[:, 0])
@@ -223,7 +217,22 @@ def scores_of_orders(request: ScoreRequest, run: RunContext) -> OrderScores:
     return found
 
 
-def _orders(request: ProbeRequest) -> Orders:
+def goes_by_frame(scorer: Scorer) -> bool:
+    """Whether a framewise model encodes each frame once, whatever orders it is shown in."""
+    return (
+        isinstance(scorer, GradientScorer)
+        and isinstance(scorer.model, FramewiseModel)
+        and scorer.memory in ("auto", "framewise")
+    )
+
+
+def still_clip(clip: ClipTensor) -> ClipTensor:
+    """The middle frame of a clip, repeated."""
+    middle = clip.shape[1] // 2
+    return clip[:, middle : middle + 1].expand_as(clip)
+
+
+def drawn_orders(request: ProbeRequest) -> Orders:
     """The natural order, and those that were asked for."""
     frames = request.clip.shape[1]
     return _with_natural(frames, [request.shuffling], [request.shuffles], request.seed)

@@ -10,11 +10,11 @@ from captum.log import log_usage
 from torch import Tensor
 
 from temporal_attr._activation import Activation
-from temporal_attr._errors import ClipError, OptionError
-from temporal_attr._require import require_count, require_seed, require_share
+from temporal_attr._require import require_count, require_flag, require_seed
 from temporal_attr._run import started
 from temporal_attr._typing import ClipTensor, FrameScores, TargetLike
 from temporal_attr.attributions._by_timestep import by_timestep
+from temporal_attr.attributions._estimate import Call, Work
 from temporal_attr.attributions._method import VideoMethod, as_given
 from temporal_attr.attributions._nested import (
     NestedMethod,
@@ -25,6 +25,11 @@ from temporal_attr.attributions._nested import (
     model_of,
 )
 from temporal_attr.attributions._traits import Traits
+from temporal_attr.attributions.shuffle_probe._checks import (
+    require_frames,
+    require_segments,
+    require_shuffling,
+)
 from temporal_attr.attributions.shuffle_probe._compute import (
     ProbeRequest,
     clip_flow,
@@ -32,11 +37,8 @@ from temporal_attr.attributions.shuffle_probe._compute import (
     probe,
     probe_curve,
 )
-from temporal_attr.attributions.shuffle_probe._curve import (
-    ShuffleCurve,
-    curve_of,
-    curve_shufflings,
-)
+from temporal_attr.attributions.shuffle_probe._cost import probe_work
+from temporal_attr.attributions.shuffle_probe._curve import ShuffleCurve, curve_of, curve_shufflings
 from temporal_attr.attributions.shuffle_probe._labels import labels_of
 from temporal_attr.attributions.shuffle_probe._result import (
     ShuffleProbeResult,
@@ -48,8 +50,6 @@ from temporal_attr.attributions.temporal_gradient import TemporalGradient
 from temporal_attr.clips import FullShuffle, Normalization, Shuffling, window_starts
 from temporal_attr.measures import FlowAlgorithm, require_reduction
 from temporal_attr.models import VideoModel
-
-SHORTEST = 3
 
 
 class ShuffleProbe(VideoMethod, PerturbationAttribution):  # type: ignore[misc]
@@ -155,9 +155,8 @@ class ShuffleProbe(VideoMethod, PerturbationAttribution):  # type: ignore[misc]
         super().__init__(model_of(method), known_activation(method, activation))
         require_count("shuffles", shuffles, 1)
         require_seed(seed)
-        require_count("segment", segment, SHORTEST)
-        require_share("segment_overlap", segment_overlap)
-        _require_shuffling(shuffling)
+        require_segments(segment, segment_overlap)
+        require_shuffling(shuffling)
         require_reduction(reduction, ("l2", "l1", "max"))
         if chunk_size is not None:
             require_count("chunk_size", chunk_size, 1)
@@ -291,6 +290,20 @@ class ShuffleProbe(VideoMethod, PerturbationAttribution):  # type: ignore[misc]
             found = probe_curve(request, asked.shufflings, asked.orders, run)
         return curve_of(asked, found, run.finished(batch * frames), self.class_names)
 
+    def _work(
+        self,
+        inputs: object,
+        target: TargetLike,
+        arguments: object,
+        of: Call,
+        segments: object = False,
+    ) -> Work:
+        """Of `attribute`, or of `explain` with or without segments."""
+        require_flag("segments", segments)
+        request = self._request(inputs, target, arguments)
+        size = self.segment if segments else request.clip.shape[1]
+        return probe_work(request, of, size, self.segment_overlap)
+
     def _request(
         self,
         inputs: Any,  # noqa: ANN401
@@ -300,12 +313,7 @@ class ShuffleProbe(VideoMethod, PerturbationAttribution):  # type: ignore[misc]
     ) -> ProbeRequest:
         """A call's arguments, checked."""
         clip, arguments = self._checked_single(inputs, additional_forward_args)
-        if clip.shape[1] < SHORTEST:
-            raise ClipError(
-                f"at least {SHORTEST} frames to shuffle",
-                f"{clip.shape[1]}",
-                "Two frames have one other order, which is no sample of orders.",
-            )
+        require_frames(clip)
         nested = NestedMethod(self.method, arguments, self.method_arguments)
         return ProbeRequest(
             scorer=scorer_of(nested, self.reduction),
@@ -318,13 +326,4 @@ class ShuffleProbe(VideoMethod, PerturbationAttribution):  # type: ignore[misc]
             activation=self.activation,
             flow=None if flow is None else clip_flow(clip, self.normalization, flow),
             repeat=not isinstance(self.method, TemporalGradient),
-        )
-
-
-def _require_shuffling(shuffling: object) -> None:
-    if not isinstance(shuffling, Shuffling | None):
-        raise OptionError(
-            "shuffling to be FullShuffle(), Reversal(), BlockShuffle(n) or LocalShuffle(n)",
-            repr(shuffling),
-            "They are in temporal_attr.clips.",
         )

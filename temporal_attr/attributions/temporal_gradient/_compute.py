@@ -13,14 +13,17 @@ from temporal_attr._errors import OptionError
 from temporal_attr._require import require_count
 from temporal_attr._run import RunContext
 from temporal_attr._typing import Influence, Logits, Target, TargetLike
+from temporal_attr.attributions._estimate import TIMED, Work, stopwatch, timed_passes
 from temporal_attr.gradients import (
     GradientQuery,
     Memory,
     Objective,
     gradients_of,
+    isolated_autograd,
     resolve_target,
 )
-from temporal_attr.models import FrameLogits
+from temporal_attr.gradients._memory_ladder import count_gradients
+from temporal_attr.models import FrameLogits, VideoModel
 
 
 @dataclass(frozen=True)
@@ -72,15 +75,20 @@ class StepInfluence:
 
 def clip_gradient(request: GradientRequest, run: RunContext) -> ClipGradient:
     """The gradient of the objective with respect to every clip."""
-
-    def scalars(logits: Tensor) -> Tensor:
-        return request.objective(logits, resolve_target(request.target, logits)).unsqueeze(1)
-
-    query = GradientQuery(request.model, scalars, arguments=request.arguments)
+    query = objective_query(request)
     found = gradients_of(query, request.clips, run, request.memory, request.chunk_size)
     assert isinstance(found.output, Tensor)
     target = resolve_target(request.target, found.output)
     return ClipGradient(tuple(one[0] for one in found.of_clips), found.output, target)
+
+
+def objective_query(request: GradientRequest) -> GradientQuery:
+    """The objective, whose gradient is asked for."""
+
+    def scalars(logits: Tensor) -> Tensor:
+        return request.objective(logits, resolve_target(request.target, logits)).unsqueeze(1)
+
+    return GradientQuery(request.model, scalars, arguments=request.arguments)
 
 
 def step_influence(
@@ -146,6 +154,38 @@ def chosen_rows(rows: Sequence[int] | None, steps: int) -> tuple[int, ...]:
             "Leave one out; negative numbers count from the end.",
         )
     return chosen
+
+
+def gradient_work(request: GradientRequest, influence: bool, rows: Sequence[int] | None) -> Work:
+    """What the gradient, and the influence of timesteps, will take.
+
+    Args:
+        request: What is asked.
+        influence: Whether the influence is, too.
+        rows: Of which timesteps; None for all.
+    """
+    frames = request.clips[0].shape[0] * request.clips[0].shape[1]
+    timed = timed_passes(request.model, request.clips, request.arguments)
+    plan, by = RunContext(), (request.memory, request.chunk_size)
+    target = resolve_target(request.target, timed.logits)
+    count_gradients(objective_query(request), request.clips, plan, 1, *by)
+    heads = 0.0
+    if influence:
+        count = len(chosen_rows(rows, _timesteps(request)))
+        query = influence_query(request, target, rows)
+        # Of a framewise model this takes what the call takes for features and heads.
+        with stopwatch(request.clips[0]) as watch:
+            count_gradients(query, request.clips, plan, count, *by)
+        heads = max(0.0, watch.seconds - timed.forward)
+    seconds = timed.seconds(plan, frames) + heads
+    return Work(plan, seconds, TIMED, graph_bytes=timed.graph_bytes)
+
+
+def _timesteps(request: GradientRequest) -> int:
+    """How many timesteps the model has for these clips."""
+    with isolated_autograd(request.clips) as (clip,), torch.no_grad():
+        assert isinstance(request.model, VideoModel)
+        return request.model.frame_logits(clip).logits.shape[1]
 
 
 def _frame_norm(gradient: Tensor) -> Tensor:

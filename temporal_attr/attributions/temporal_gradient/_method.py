@@ -12,14 +12,17 @@ from temporal_attr._activation import Activation
 from temporal_attr._errors import ClipError, OptionError
 from temporal_attr._require import LONGEST, require_count
 from temporal_attr._run import started
+from temporal_attr._told import shown
 from temporal_attr._typing import ClipOrPathways, ClipTensor, TargetLike
 from temporal_attr.attributions._by_timestep import by_timestep
+from temporal_attr.attributions._estimate import Call, Work
 from temporal_attr.attributions._method import VideoMethod
 from temporal_attr.attributions._traits import CLIP_AXES, Traits
 from temporal_attr.attributions.temporal_gradient._compute import (
     GradientRequest,
     chosen_rows,
     clip_gradient,
+    gradient_work,
     step_influence,
 )
 from temporal_attr.attributions.temporal_gradient._result import TemporalGradientResult
@@ -189,10 +192,7 @@ class TemporalGradient(VideoMethod, GradientAttribution):  # type: ignore[misc]
         """
         asked, rows = _asked_rows(influence)
         request = self._request(inputs, target, additional_forward_args)
-        if len(request.clips) != 1:
-            raise ClipError(
-                "one clip to explain", f"{len(request.clips)}", "Use attribute() for several."
-            )
+        _require_single(request)
         if asked:
             self._model_with_timesteps()
         with started(show_progress) as run:
@@ -214,6 +214,24 @@ class TemporalGradient(VideoMethod, GradientAttribution):  # type: ignore[misc]
             rows=reach.rows if reach else None,
         )
 
+    def _work(
+        self,
+        inputs: object,
+        target: TargetLike,
+        arguments: object,
+        of: Call,
+        influence: object = True,
+    ) -> Work:
+        """Of `attribute`, or of `explain` with such an influence."""
+        asked, rows = _asked_rows(influence)
+        request = self._request(inputs, target, arguments)
+        if of == "attribute":
+            return gradient_work(request, False, None)
+        _require_single(request)
+        if asked:
+            self._model_with_timesteps()
+        return gradient_work(request, asked, rows)
+
     def _request(
         self,
         inputs: Any,  # noqa: ANN401
@@ -233,14 +251,21 @@ class TemporalGradient(VideoMethod, GradientAttribution):  # type: ignore[misc]
         )
 
 
-def _asked_rows(influence: bool | Sequence[int]) -> tuple[bool, Sequence[int] | None]:
+def _require_single(request: GradientRequest) -> None:
+    if len(request.clips) != 1:
+        raise ClipError(
+            "one clip to explain", f"{len(request.clips)}", "Use attribute() for several."
+        )
+
+
+def _asked_rows(influence: object) -> tuple[bool, Sequence[int] | None]:
     """Whether any influence is asked for, and of which timesteps; None for all."""
     if isinstance(influence, bool):
         return influence, None
-    if not len(influence):
+    if isinstance(influence, str) or not isinstance(influence, Sequence) or not influence:
         raise OptionError(
             "influence to be True, False or timesteps",
-            "no timesteps",
+            shown(influence),
             "Give their numbers, or go without: influence=False.",
         )
     # Twice the same number can be told before anything is computed.
