@@ -208,12 +208,12 @@ class LRP(VideoMethod, GradientAttribution):  # type: ignore[misc]
             rules=found.rules,
         )
 
-    @by_timestep
     def _work(self, inputs: object, target: TargetLike, arguments: object, of: Call) -> Work:
         """Of both calls; only `explain` follows relevance to all else."""
         request = self._request(inputs, target, arguments)
         return relevance_work(request, sinks=of == "explain")
 
+    @by_timestep
     def audit(
         self,
         inputs: ClipTensor | tuple[ClipTensor],
