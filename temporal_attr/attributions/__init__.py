@@ -55,7 +55,7 @@ __all__ = [
 check_calls(
     __name__,
     own={
-        "ShuffleProbe.shuffling", "attribute.target", "curve.target", "estimate.target", "explain.target",
-        "feature_mask", "inputs", "method", "model",
+        "ShuffleProbe.shuffling", "attribute.target", "curve.target", "estimate.target",
+        "explain.target", "feature_mask", "inputs", "method", "model",
     },
 )  # fmt: skip

@@ -15,8 +15,9 @@ from temporal_attr.models._early_fusion import EarlyFusion
 from temporal_attr.models._frame_transformer import FrameTransformer
 from temporal_attr.models._late_fusion import LateFusion
 from temporal_attr.models._logits import model_logits, named_misfit
+from temporal_attr.models._recognise import require_wrapped
 from temporal_attr.models._recurrent import FrameRecurrent
-from temporal_attr.models._wrap import require_wrapped, wrap
+from temporal_attr.models._wrap import wrap
 from temporal_attr.models.discovery import layers
 from temporal_attr.models.layers import LayerTable, LayerTimesteps
 from temporal_attr.models.libraries._slowfast import SlowFast

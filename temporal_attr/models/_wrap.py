@@ -3,48 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from types import MethodType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from temporal_attr._activation import Activation, require_activation
-from temporal_attr._errors import ModelError, OptionError, UnsupportedModelError, printable
-from temporal_attr._memory import is_out_of_memory
+from temporal_attr._errors import OptionError, UnsupportedModelError, printable
 from temporal_attr._require import require_flag
 from temporal_attr._typing import ClipTensor
 from temporal_attr.clips import Preprocessing
 from temporal_attr.models._agreement import check_wrapper
-from temporal_attr.models._base import FramewiseModel, VideoModel
-from temporal_attr.models._containers import known_container, unwrapped
-from temporal_attr.models._conv3d import Conv3D
+from temporal_attr.models._base import VideoModel
+from temporal_attr.models._containers import unwrapped
+from temporal_attr.models._recognise import recognised
+from temporal_attr.models._verify import verify_on_random_numbers
 from temporal_attr.models.discovery import taken_layouts, wrap_unknown
-from temporal_attr.models.libraries._pytorchvideo import wrap_pytorchvideo
-from temporal_attr.models.libraries._slowfast import SlowFast
-from temporal_attr.models.libraries._timm import wrap_timm
-from temporal_attr.models.libraries._torchvision import wrap_torchvision
-from temporal_attr.models.libraries._transformers import wrap_transformers
-from temporal_attr.models.libraries._transformers_base import TransformersVideo, pair
-from temporal_attr.models.trials._evaluation_mode import depends_on_training
-from temporal_attr.models.trials._trials import mixes_frames, require_framewise
-
-Recogniser = Callable[[nn.Module, Preprocessing | None], VideoModel | None]
-
-RECOGNISERS: tuple[Recogniser, ...] = (
-    wrap_torchvision,
-    wrap_timm,
-    wrap_transformers,
-    wrap_pytorchvideo,
-)
-"""Each gives the wrapper of the models it knows, and None for all others."""
-
-_LIBRARIES = ("torchvision.models.", "timm.models.", "transformers.models.", "pytorchvideo.models.")
-"""Where networks live that take single frames, or time after the channels."""
-
-_SMALL, _SMALLEST, _GROUP = 64, 32, 16
-"""What a network is tried on when it is wrapped: pixels a side of frames and of clips, and frames
-in a group."""
 
 
 def wrap(
@@ -188,22 +162,41 @@ def _wrapped(
     verify: bool,
 ) -> VideoModel:
     """The wrapper of a network, known or not, with what there is to say of it."""
-    wrapper = None if named else _recognised(model, preprocessing)
+    wrapper = None if named else recognised(model, preprocessing)
     notes: tuple[str, ...] = ()
     if wrapper is None:
         network, notes = unwrapped(model)
         if isinstance(network, VideoModel):
             _require_not_wrapped(network, named)
             return network
-        wrapper = None if named or network is model else _recognised(network, preprocessing)
+        wrapper = None if named or network is model else recognised(network, preprocessing)
         if wrapper is None:
             _require_parts(network)
-            wrapper = wrap_unknown(network, preprocessing, clip=clip, **named)
+            wrapper = _by_trying(network, preprocessing, clip, named)
             verify = False
     if verify:
-        _verify(wrapper)
+        verify_on_random_numbers(wrapper)
     wrapper.notes = (*notes, *wrapper.notes)
     return wrapper
+
+
+def _by_trying(
+    network: nn.Module,
+    preprocessing: Preprocessing | None,
+    clip: ClipTensor | None,
+    named: dict[str, Any],
+) -> VideoModel:
+    try:
+        return wrap_unknown(network, preprocessing, clip=clip, **named)
+    except UnsupportedModelError as error:
+        raise UnsupportedModelError(
+            error.expected,
+            error.got,
+            f"{error.remedy} Or build the wrapper by hand: LateFusion(encoder, head) for a network "
+            "per frame, FrameRecurrent(encoder, lstm, classifier), EarlyFusion(model, frames), "
+            'Conv3D(model, stages=[...], pool="...", classifier="..."), or a subclass of '
+            "VideoModel.",
+        ) from error
 
 
 def _of_canonical_clips(
@@ -231,124 +224,6 @@ def _require_parts(network: nn.Module) -> None:
             "lambda clip: scripted(clip.transpose(1, 2)), is enough for TemporalGradient, "
             "ShuffleProbe and FrameMaskingTSR; timesteps and relevance need the layers.",
         )
-
-
-def _recognised(model: nn.Module, preprocessing: Preprocessing | None) -> VideoModel | None:
-    wrappers = (recognise(model, preprocessing) for recognise in RECOGNISERS)
-    return next((wrapper for wrapper in wrappers if wrapper is not None), None)
-
-
-def require_wrapped(model: object) -> None:
-    """Raise on a network of a known library as it is, which does not take canonical clips.
-
-    Of clips of three frames it might take time for colour, without an error.
-
-    Raises:
-        ModelError: With how to wrap it.
-
-    Example:
-        >>> import torchvision
-        >>> require_wrapped(torchvision.models.video.r3d_18())
-        Traceback (most recent call last):
-        ...
-        temporal_attr._errors.ModelError: expected a model of clips (batch, time, channel, ...
-    """
-    network = model.__self__ if isinstance(model, MethodType) else model
-    while isinstance(network, nn.Module) and (name := known_container(network)) is not None:
-        network = getattr(network, name)
-    if not isinstance(network, nn.Module) or "forward" in vars(network):
-        return
-    if not str(getattr(type(network).forward, "__module__", None)).startswith(_LIBRARIES):
-        return
-    if isinstance(model, MethodType) and model.__name__ not in ("forward", "_wrapped_call_impl"):
-        return
-    wrapper = _recognised(network, None)
-    what = ""
-    if isinstance(wrapper, FramewiseModel):
-        what = ", which takes (frames, channel, height, width)"
-    elif isinstance(wrapper, TransformersVideo):
-        what = ", which returns an object and not logits"
-    elif isinstance(wrapper, SlowFast):
-        what = ", which takes a list of two clips (batch, channel, time, height, width)"
-    elif wrapper is not None:
-        what = ", which takes (batch, channel, time, height, width)"
-    raise ModelError(
-        "a model of clips (batch, time, channel, height, width)",
-        f"the bare network {type(network).__name__}{what}",
-        "Pass wrap(model)."
-        if wrapper is not None
-        else "Wrap it: Conv3D(model) if it takes (batch, channel, time, height, width), "
-        "LateFusion(model) if it takes single frames, or a subclass of VideoModel.",
-    )
-
-
-def _verify(wrapper: VideoModel) -> None:
-    """Try a wrapper on random numbers; one that cannot be tried is when it is first used."""
-    if any(part.training and depends_on_training(part) for part in wrapper.modules()):
-        return
-    known = next((entry for entry in wrapper.parameters() if entry.is_floating_point()), None)
-    if known is None or known.is_meta:
-        return
-    with torch.inference_mode(False), torch.no_grad():
-        for size in _sizes(wrapper):
-            random = torch.Generator().manual_seed(0)
-            shape = (_GROUP, wrapper.channels, *size)
-            frames = torch.randn(shape, generator=random).to(known)
-            try:
-                if _tried_on(wrapper, frames):
-                    return
-            except RuntimeError as error:
-                if is_out_of_memory(error):
-                    return
-                raise
-
-
-def _sizes(wrapper: VideoModel) -> list[tuple[int, int]]:
-    """Small frames, and those of the preprocessing for networks that take no others."""
-    if isinstance(wrapper, Conv3D):
-        return [(_SMALLEST, _SMALLEST)]
-    crop = None if wrapper.preprocessing is None else wrapper.preprocessing.crop
-    config: Any = getattr(getattr(wrapper, "encoder", None), "config", None)
-    if crop is None and hasattr(config, "image_size"):
-        crop = pair(config.image_size)
-    return [(_SMALL, _SMALL), *([] if crop is None else [crop])]
-
-
-def _tried_on(wrapper: VideoModel, frames: Tensor) -> bool:
-    """Whether a wrapper could be tried on frames of this size.
-
-    Raises:
-        UnsupportedModelError: If frames see each other.
-        ModelError: If parts do not make up the model.
-    """
-    if isinstance(wrapper, Conv3D):
-        return _runs(lambda: wrapper.agrees_with_parts(frames[None, :8]))
-    if not isinstance(wrapper, FramewiseModel):
-        return True
-    try:
-        few = frames[: 3 if frames.shape[-1] == _SMALL else 2]
-        if _runs(lambda: require_framewise(wrapper, few)):
-            return True
-        # One that takes frames in groups only, as temporal shift does, fits none of these.
-        if _runs(lambda: wrapper.encode(frames)):
-            raise mixes_frames(f"one that takes {len(frames)} frames, but not one or three")
-    except ModelError as error:
-        kind = type(getattr(wrapper, "encoder", wrapper)).__name__
-        raise UnsupportedModelError(error.expected, f"{kind}: {error.got}", error.remedy) from error
-    return False
-
-
-def _runs(attempt: Callable[[], object]) -> bool:
-    """Whether an attempt ends; a network that frames do not fit raises one of these."""
-    try:
-        attempt()
-    except ModelError:
-        raise
-    except (RuntimeError, ValueError, AssertionError) as error:
-        if is_out_of_memory(error):
-            raise
-        return False
-    return True
 
 
 def checked_names(class_names: Sequence[str]) -> tuple[str, ...]:

@@ -101,3 +101,73 @@ class AllAtOnce(nn.Module):
 
     def forward(self, video):
         return self.fc(self.mix(video.mean((3, 4)).flatten(1)).tanh())
+
+
+class CNNLSTM(nn.Module):
+    """A CNN per frame, an LSTM over them, and a classifier of its last output."""
+
+    def __init__(self):
+        super().__init__()
+        self.cnn = small_cnn()
+        self.lstm = nn.LSTM(8, 6, batch_first=True)
+        self.fc = nn.Linear(6, CLASSES)
+
+    def forward(self, video):
+        rows = self.cnn(video.flatten(0, 1)).unflatten(0, video.shape[:2])
+        return self.fc(self.lstm(rows)[0][:, -1])
+
+
+class EndsInSoftmax(nn.Module):
+    """Probabilities of the mean over a volume, with a function between layer and pooling."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Conv3d(3, 6, 3, padding=1)
+        self.fc = nn.Linear(6, CLASSES)
+        self.act = nn.Softmax(-1)
+
+    def forward(self, video):
+        return self.act(self.fc(self.body(video).relu().mean((2, 3, 4))))
+
+
+class ShiftsFrames(nn.Module):
+    """Frames in the batch, of which a layer moves some channels on by a frame."""
+
+    def __init__(self, frames=6):
+        super().__init__()
+        self.frames = frames
+        self.first, self.second = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3)
+        self.fc = nn.Linear(8, CLASSES)
+
+    def forward(self, stacked):
+        rows = self.first(stacked.reshape(-1, 3, *stacked.shape[2:])).relu()
+        video = rows.unflatten(0, (-1, self.frames))
+        moved = torch.cat([video[:, :1, :2] * 0, video[:, :-1, :2]], 1)
+        rows = torch.cat([moved, video[:, :, 2:]], 2).flatten(0, 1)
+        logits = self.fc(self.second(rows).relu().mean((2, 3)))
+        return logits.unflatten(0, (-1, self.frames)).mean(1)
+
+
+class PerTimestep(nn.Module):
+    """Logits of every frame."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Conv3d(3, 6, 3, padding=1)
+        self.fc = nn.Linear(6, CLASSES)
+
+    def forward(self, video):
+        return self.fc(self.body(video).relu().mean((3, 4)).transpose(1, 2))
+
+
+def logits(network, clip):
+    """What a network says of canonical clips, before it makes probabilities of it."""
+    if isinstance(network, ReturnsDict):
+        return network(clip)["logits"]
+    if isinstance(network, EndsInSoftmax):
+        return network.fc(network.body(clip.transpose(1, 2)).relu().mean((2, 3, 4)))
+    if isinstance(network, ShiftsFrames):
+        return network(clip.flatten(1, 2))
+    if isinstance(network, TwoStream):
+        return network(clip.transpose(1, 2))
+    return network(clip)

@@ -199,15 +199,14 @@ def test_preprocessing_of_wrapped_models():
         lambda: torchvision.models.resnet.BasicBlock(4, 4),
         lambda: nn.Sequential(nn.Flatten(), nn.Linear(4, 2)),
     ],
-    ids=["segmentation", "block", "own"],
+    ids=["segmentation", "block", "other size"],
 )
-def test_wrap_refuses_what_it_does_not_know(build):
-    model = build()
-    with pytest.raises(
-        UnsupportedModelError, match="which is none of these by its class"
-    ) as caught:
+def test_wrap_says_what_it_tried_where_nothing_fits(build):
+    model = build().eval()
+    with pytest.raises(UnsupportedModelError, match="to take clips in one layout") as caught:
         wrap(model)
-    assert type(model).__qualname__ in caught.value.got
+    assert type(model).__qualname__ in caught.value.expected
+    assert "batch channel time height width: " in caught.value.got
     assert "Conv3D(model, stages=[...]" in caught.value.remedy
 
 

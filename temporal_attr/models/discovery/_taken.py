@@ -56,6 +56,11 @@ class LayoutTrial:
         clips, frames = self.size[:2]
         return self.shape is not None and self.shape[0] == clips * frames
 
+    @property
+    def of_timesteps(self) -> bool:
+        """Whether there is a row of logits for each timestep of each clip."""
+        return self.shape is not None and len(self.shape) == 3
+
     def arrange(self, clip: ClipTensor) -> Tensor | list[Tensor]:
         """A canonical clip in this layout, in a list where the network takes one."""
         arranged: Tensor = rearrange(clip, f"{CANONICAL} -> {self.layout}")

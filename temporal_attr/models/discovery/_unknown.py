@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from einops import rearrange
 from torch import Tensor, nn
@@ -17,6 +19,7 @@ from temporal_attr.models.discovery._layouts import taken_layouts
 from temporal_attr.models.discovery._taken import CANONICAL, LayoutTrial
 from temporal_attr.models.layers import LayerTable, Network, layer_table
 from temporal_attr.models.layers._axes import require_layout
+from temporal_attr.models.outputs._network_outputs import StepOutputs
 
 
 def layers(model: nn.Module, clip: ClipTensor, layout: str | None = None) -> LayerTable:
@@ -86,6 +89,15 @@ def wrap_unknown(
         wrapper: VideoModel = LateFusion(model, preprocessing=preprocessing)
         wrapper.notes = ("it gives a row of logits for each frame, and their mean is taken",)
         return wrapper
+    if found.of_timesteps and layer is None:
+        called = _Called(_network(model, found)) if found.keyword or found.listed else model
+        wrapper = StepOutputs(called, layout=found.layout, preprocessing=preprocessing)
+        wrapper.notes = (
+            f"it takes {found.layout}",
+            "it gives logits of each timestep (batch, steps, classes), and their mean is taken; "
+            "a target (timestep, class) is one of them",
+        )
+        return wrapper
     network, end, activation = without_probabilities(
         _network(model, found), rearrange(shown[:1].clone(), f"{CANONICAL} -> {found.layout}")
     )
@@ -122,3 +134,17 @@ def _random_clip(model: nn.Module, found: LayoutTrial) -> Tensor:
     known = next((one for one in model.parameters() if one.is_floating_point()), torch.ones(1))
     clip = torch.randn((1, *found.size[1:]), generator=torch.Generator().manual_seed(0))
     return clip.to(known)
+
+
+class _Called(nn.Module):
+    """A network that is handed its video by keyword or in a list, as one that takes it first."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.module = network.module
+        self._keyword, self._listed = network.keyword, network.listed
+        self.training = network.module.training
+
+    def forward(self, video: Tensor) -> Any:  # noqa: ANN401 - whatever a network returns
+        """What the network returns."""
+        return Network(self.module, keyword=self._keyword, listed=self._listed)(video)

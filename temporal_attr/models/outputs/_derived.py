@@ -22,7 +22,7 @@ from temporal_attr.models._base import (
     VideoModel,
     check_logits,
 )
-from temporal_attr.models._wrap import require_wrapped
+from temporal_attr.models._recognise import require_wrapped
 
 
 @dataclass(frozen=True)
