@@ -109,11 +109,7 @@ class VideoMethod(ABC, Attribution):  # type: ignore[misc]  # Captum has no type
             OptionError: If the cost does not depend on an option, or the method tells none.
             ClipError: And the others, as for that call.
         """
-        known = [
-            one.name
-            for one in inspect.signature(self._work).parameters.values()
-            if one.default is not one.empty
-        ]
+        known = self.cost_options()
         for name in options.keys() - set(known):
             raise OptionError(
                 f"options on which the cost of {type(self).__name__} depends: "
@@ -124,6 +120,18 @@ class VideoMethod(ABC, Attribution):  # type: ignore[misc]  # Captum has no type
         work = self._work(inputs, target, additional_forward_args, of, **options)
         clip = inputs[0] if isinstance(inputs, tuple) else inputs
         return work.estimate(type(self).__name__, of, clip.shape[0] * clip.shape[1])
+
+    @classmethod
+    def cost_options(cls) -> tuple[str, ...]:
+        """The options of `explain` on which its cost depends, which `estimate` takes, too.
+
+        Example:
+            >>> from temporal_attr import LRP, TemporalGradient
+            >>> TemporalGradient.cost_options(), LRP.cost_options()
+            (('influence',), ())
+        """
+        parameters = inspect.signature(cls._work).parameters.values()
+        return tuple(one.name for one in parameters if one.default is not one.empty)
 
     def _work(self, inputs: object, target: TargetLike, arguments: object, of: Call) -> Work:
         """What a call will do, for `estimate`; its options by name, with a default."""

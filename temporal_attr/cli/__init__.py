@@ -114,13 +114,15 @@ def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
 # These import what is slow to import; --help should not wait for it.
 def _run_explain(**parsed: object) -> None:
     from temporal_attr.cli._arguments import split  # noqa: PLC0415
-    from temporal_attr.cli._explain import explain_video  # noqa: PLC0415
+    from temporal_attr.cli._explain import estimate_video, explain_video  # noqa: PLC0415
     from temporal_attr.cli._folder import explain_folder  # noqa: PLC0415
     from temporal_attr.cli._settings import Settings  # noqa: PLC0415
 
     own, of_method = split(parsed)
     settings = Settings(**own, options=of_method)
-    if settings.video is None and settings.video_dir is not None:
+    if settings.estimate:
+        estimate_video(settings)
+    elif settings.video is None and settings.video_dir is not None:
         explain_folder(settings, settings.video_dir)
     else:
         explain_video(settings)

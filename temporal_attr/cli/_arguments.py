@@ -106,6 +106,11 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="with --video-dir: explain finished videos again",
     )
+    parser.add_argument(
+        "--estimate",
+        action="store_true",
+        help="say what one video will cost, from a few passes, and stop: nothing is written",
+    )
 
 
 def _add_sampling(parser: argparse.ArgumentParser) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from temporal_attr._errors import OptionError, printable
-from temporal_attr.attributions import Result
+from temporal_attr.attributions import Estimate, Result
 from temporal_attr.cli._made_from import made_from, video_stamp
 from temporal_attr.cli._methods import Chosen, methods
 from temporal_attr.cli._options import values_of
@@ -64,6 +64,18 @@ def explain_video(settings: Settings) -> Explained:
     return explained
 
 
+def estimate_video(settings: Settings) -> Estimate:
+    """Decode, and say what the method will cost, as `explain VIDEO --estimate` does."""
+    if settings.video is None or settings.video_dir is not None:
+        raise OptionError("--estimate of one video", "a folder, or none", "Name one of its videos.")
+    ready = prepare(settings)
+    clip = _decoded(ready, settings, settings.video)
+    target = _target(settings, ready.model, clip, ready.names)
+    estimate = ready.method.estimate(ready.model, clip, target)
+    tell(estimate.summary())
+    return estimate
+
+
 def stop_if_asked(result: Result) -> None:
     """Pass on the Ctrl-C that a method held back, now that what it had done is written."""
     if not getattr(result, "complete", True):
@@ -104,21 +116,7 @@ def prepare(settings: Settings) -> Ready:
 def explain_one(ready: Ready, settings: Settings, video: Path, out: Path) -> Explained:
     """Explain one video, and have what was found take its place as a whole."""
     model = ready.model
-    say(f"decoding {ready.frames} frames of {video}")
-    clip = load_clip(
-        video,
-        ready.frames,
-        settings.sampling,
-        **{
-            name: value
-            for name in ("stride", "start")
-            if (value := getattr(settings, name)) is not None
-        },
-        preprocessing=ready.preprocessing,
-        show_progress=True,
-    ).to(ready.device)
-    for note in clip.notes:
-        complain(f"{printable(str(video), keep='')}: {note}")
+    clip = _decoded(ready, settings, video)
     target = _target(settings, model, clip, ready.names)
     say("explaining the prediction")
     found = ready.method.run(model, clip, target)
@@ -134,6 +132,26 @@ def explain_one(ready: Ready, settings: Settings, video: Path, out: Path) -> Exp
     best = "largest outputs" if result.activation == "none" else "top classes"
     tell(f"{best}: {', '.join(result.top_classes())}")
     return Explained(result, clip)
+
+
+def _decoded(ready: Ready, settings: Settings, video: Path) -> Clip:
+    """The clip of a video, and what is to be said of it."""
+    say(f"decoding {ready.frames} frames of {video}")
+    clip = load_clip(
+        video,
+        ready.frames,
+        settings.sampling,
+        **{
+            name: value
+            for name in ("stride", "start")
+            if (value := getattr(settings, name)) is not None
+        },
+        preprocessing=ready.preprocessing,
+        show_progress=True,
+    ).to(ready.device)
+    for note in clip.notes:
+        complain(f"{printable(str(video), keep='')}: {note}")
+    return clip
 
 
 def _model_and_names(settings: Settings) -> tuple[nn.Module, tuple[str, ...]]:

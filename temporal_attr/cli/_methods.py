@@ -18,7 +18,7 @@ from captum.attr import (
 from torch import Tensor, nn
 
 from temporal_attr import attributions
-from temporal_attr.attributions import Result, VideoMethod
+from temporal_attr.attributions import Estimate, Result, VideoMethod
 from temporal_attr.cli._print import say
 from temporal_attr.clips import Clip
 from temporal_attr.models import VideoModel
@@ -104,15 +104,27 @@ class Chosen:
     def run(self, model: nn.Module, clip: Clip, target: int) -> Result:
         """Explain the prediction for a clip; Ctrl-C keeps what is done, where that is possible."""
         takes = inspect.signature(self.method.explain).parameters
-        given = dict(self.explain)
+        given = self._given(model)
         if "show_progress" in takes:
             given["show_progress"] = True
         if "on_stop" in takes:
             given["on_stop"] = "keep"
+        return self._made(model, clip).explain(clip.tensor, target, **given)
+
+    def estimate(self, model: nn.Module, clip: Clip, target: int) -> Estimate:
+        """What that will cost."""
+        counts = self.method.cost_options()
+        given = {name: value for name, value in self._given(model).items() if name in counts}
+        return self._made(model, clip).estimate(clip.tensor, target, **given)
+
+    def _given(self, model: nn.Module) -> dict[str, Any]:
+        """The options of the call, as far as they hold for this model."""
+        takes = inspect.signature(self.method.explain).parameters
+        given = dict(self.explain)
         if "influence" in takes and "influence" not in given and not isinstance(model, VideoModel):
             say("the model is not wrapped, so there are no timesteps and no influence matrix")
             given["influence"] = False
-        return self._made(model, clip).explain(clip.tensor, target, **given)
+        return given
 
     def _made(self, model: nn.Module, clip: Clip) -> VideoMethod:
         takes = inspect.signature(self.method).parameters

@@ -22,6 +22,7 @@ class Settings:
         stride: None for what `load_clip` does without; likewise `start`.
         resize: As it was written, in place of what the model knows; likewise `crop`, `mean`, `std`.
         overwrite: Whether finished videos of a folder are explained again.
+        estimate: Whether only the cost is said.
         options: Of the method: what was given, by the parameter's name.
     """
 
@@ -45,4 +46,5 @@ class Settings:
     device: str = "cpu"
     seed: int = 0
     overwrite: bool = False
+    estimate: bool = False
     options: Mapping[str, str | bool] = field(default_factory=dict)
