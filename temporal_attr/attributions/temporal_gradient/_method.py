@@ -62,7 +62,8 @@ class TemporalGradient(VideoMethod, GradientAttribution):  # type: ignore[misc]
             `"log_probability"`, `"loss"` (cross-entropy against the target), or a function
             `(logits, target) -> (batch,)`.
         memory: How the gradient is computed. All but the last give the same numbers:
-            `"whole"` keeps the whole graph; `"framewise"` (a `FramewiseModel`) keeps the features
+            `"whole"` keeps the whole graph (for `influence` of a `FramewiseModel`, that of a
+            quarter of the frames at a time); `"framewise"` (a `FramewiseModel`) keeps the features
             and the graph of one chunk of frames, whatever the length; `"checkpoint"` (a model
             with stages) runs each stage again in the backward pass; `"offload"` keeps the graph in
             the CPU's memory; `"half"` is the leanest of these in bfloat16, to about 2 digits.
@@ -76,8 +77,9 @@ class TemporalGradient(VideoMethod, GradientAttribution):  # type: ignore[misc]
             sigmoid, rows that are probabilities are taken as they are, all others have a softmax.
 
     Costs (P = forward and backward pass): `attribute` 1 P; `explain` adds a forward pass and one
-    backward pass for each timestep, where timesteps of a framewise model that read different frames
-    share one. The framewise path adds a forward pass, `"checkpoint"` one for each backward.
+    backward pass for each timestep. A frame of a framewise model takes one for each timestep that
+    reads it, or for each of its features where those are clearly fewer. The framewise path adds a
+    forward pass, `"checkpoint"` one for each backward. `estimate` says it of a clip at hand.
 
     Example:
         >>> import torch
