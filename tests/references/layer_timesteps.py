@@ -31,9 +31,7 @@ def _products(tail, features, time):
     steps = features.shape[time]
     by_step = [rows.select(time + 1, n) for n in range(steps)]
     read = [features.select(time, n) for n in range(steps)]
-    adds = torch.stack(
-        [(by_step[n] * read[n]).flatten(2).sum(2).t() for n in range(steps)], 1
-    )
+    adds = torch.stack([(by_step[n] * read[n]).flatten(2).sum(2).t() for n in range(steps)], 1)
     return adds, by_step, read, logits - adds.sum(1)
 
 

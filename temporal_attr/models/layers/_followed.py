@@ -49,7 +49,10 @@ class Followed:
             if isinstance(leaf, Tensor) and leaf.is_floating_point():
                 self._gates[leaf] = gate
 
-    def through(self, operands: list[Tensor], output: Any) -> None:  # noqa: ANN401
-        """Note an output of a linear function, which is a gate where all operands are."""
+    def through(self, operands: list[Tensor], output: Any, mixed: bool = False) -> None:  # noqa: ANN401
+        """Note an output of a linear function.
+
+        It is a gate where all operands are, unless they were mixed by weights.
+        """
         if operands:
-            self.add(output, gate=all(self.is_gate(one) for one in operands))
+            self.add(output, gate=not mixed and all(self.is_gate(one) for one in operands))

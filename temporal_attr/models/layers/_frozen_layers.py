@@ -26,7 +26,7 @@ from temporal_attr.models.layers._held import (
 
 
 def norm(axes: Callable[[Tensor, Any], tuple[int, ...]], centred: bool = True) -> Hold:
-    """Layer, group and root-mean-square norms: the standard deviation is held.
+    """Layer, group, instance and root-mean-square norms: the standard deviation is held.
 
     Args:
         axes: Which axes of the input, seen as its groups, are normalized.
@@ -37,36 +37,41 @@ def norm(axes: Callable[[Tensor, Any], tuple[int, ...]], centred: bool = True) -
         bound = _SIGNATURES[func.__name__].bind(*given[0], **given[1])
         bound.apply_defaults()
         call = bound.arguments
-        x, groups = call["input"], call.get("num_groups")
+        if not call.get("use_input_stats", True):
+            return None  # an instance norm with running statistics is affine
+        x = call["input"]
+        # In an instance norm each channel is a group.
+        groups = x.shape[1] if "use_input_stats" in call else call.get("num_groups")
 
         def grouped(entry: Tensor) -> Tensor:
             return entry if groups is None else entry.unflatten(1, (groups, -1))
 
         whole = grouped(x.detach())
         over = axes(whole, call)
-        if centred:
-            size = whole.var(over, correction=0, keepdim=True)
-        else:
-            size = whole.square().mean(over, keepdim=True)
+        size = whole.var(over, correction=0, keepdim=True) if centred else _mean_square(whole, over)
         eps = call["eps"] if call["eps"] is not None else torch.finfo(x.dtype).eps
         scale = (size + eps).rsqrt()
-        gain, shift = call.get("weight"), call.get("bias")
-        shape = (-1, *(1,) * (x.ndim - 2)) if groups is not None else None
+        by_channel = (-1, *(1,) * (x.ndim - 2))
+        gain, shift = (
+            one if one is None or groups is None else one.reshape(by_channel)
+            for one in (call.get("weight"), call.get("bias"))
+        )
 
         def apply(args: Operands, kwargs: Options) -> Tensor:
             share = grouped(args[0] if args else kwargs["input"])
             if centred:
                 share = share - share.mean(over, keepdim=True)
             out = (share * scale).reshape(x.shape)
-            if gain is not None:
-                out = out * (gain if shape is None else gain.reshape(shape))
-            if shift is not None:
-                out = out + (shift if shape is None else shift.reshape(shape))
-            return out
+            out = out if gain is None else out * gain
+            return out if shift is None else out + shift
 
         return Held(func.__name__, apply)
 
     return hold
+
+
+def _mean_square(x: Tensor, over: tuple[int, ...]) -> Tensor:
+    return x.square().mean(over, keepdim=True)
 
 
 def layer_axes(_x: Tensor, call: Any) -> tuple[int, ...]:  # noqa: ANN401
@@ -86,6 +91,44 @@ def of_length_one(func: Callable[..., Any], given: Arguments, followed: Followed
         call["input"].detach(), call["p"], call["dim"], keepdim=True
     ).clamp(min=call["eps"])
     return Held(func.__name__, lambda args, _: args[0] / length)
+
+
+def glu(func: Callable[..., Any], given: Arguments, followed: Followed) -> Held | None:
+    """A gated linear unit: the half that is the gate is held."""
+    args, kwargs = given
+    axis: int = args[1] if len(args) > 1 else kwargs.get("dim", -1)
+    x: Tensor = args[0] if args else kwargs["input"]
+    gate = x.detach().chunk(2, axis)[1].sigmoid()
+
+    def apply(args: Operands, kwargs: Options) -> Tensor:
+        signal: Tensor = (args[0] if args else kwargs["input"]).chunk(2, axis)[0]
+        return signal * gate
+
+    return Held(func.__name__, apply)
+
+
+def log_softmax(func: Callable[..., Any], given: Arguments, followed: Followed) -> Held | None:
+    """Scores less the logarithm of the sum of their exponentials, which is held."""
+    args, kwargs = given
+    x = (args[0] if args else kwargs["input"]).detach()
+    total: Tensor = x - func(*args, **kwargs).detach()
+
+    def apply(args: Operands, kwargs: Options) -> Tensor:
+        scores: Tensor = args[0] if args else kwargs["input"]
+        return scores - total
+
+    return Held(func.__name__, apply)
+
+
+def moments(func: Callable[..., Any], given: Arguments, followed: Followed) -> Held | None:
+    """`var_mean` and `std_mean`: the first is held, and the mean is linear."""
+    args, kwargs = given
+    size = func(*args, **kwargs)[0].detach()
+
+    def apply(args: Operands, kwargs: Options) -> tuple[Tensor, Tensor]:
+        return size.clone(), func(*args, **kwargs)[1]
+
+    return Held(func.__name__, apply)
 
 
 def max_pool(axes: int) -> Hold:
@@ -118,24 +161,44 @@ def extremum(func: Callable[..., Any], given: Arguments, followed: Followed) -> 
         first = x >= other if name in ("max", "maximum", "fmax") else x <= other
         return Held(name, lambda args, given: torch.where(first, args[0], second(args, given)))
     axis = kwargs.get("dim", other)
-    best = x.argmax if name in ("max", "amax") else x.argmin
-    if axis is None or (isinstance(axis, (tuple, list)) and len(axis) != 1):
-        raise FrameLogitsError(
-            f"{name} over one axis in what follows the layer",
-            "over several, whose winners cannot be held",
-            "Name a later layer.",
-        )
-    axis = axis if isinstance(axis, int) else axis[0]
+    axes = range(x.ndim) if axis is None else [axis] if isinstance(axis, int) else axis
+    # An empty tuple means all axes to PyTorch.
+    over = sorted(one % x.ndim for one in axes) or list(range(x.ndim))
     keep = bool(kwargs.get("keepdim", args[2] if len(args) > 2 else False))
-    won = best(dim=axis, keepdim=True)
-    named = func(*args, **kwargs) if name in ("max", "min") else None
+
+    def flat(entry: Tensor) -> Tensor:
+        return entry.movedim(over, list(range(-len(over), 0))).flatten(-len(over))
+
+    best = flat(x).argmax if name in ("max", "amax") else flat(x).argmin
+    won = best(dim=-1, keepdim=True)
+    named = func(*args, **kwargs) if name in ("max", "min") and axis is not None else None
 
     def apply(args: Operands, _options: Options) -> Any:  # noqa: ANN401
-        taken = args[0].gather(axis, won)
-        taken = taken if keep else taken.squeeze(axis)
+        taken = flat(args[0]).gather(-1, won).squeeze(-1)
+        for place in over if keep else ():
+            taken = taken.unsqueeze(place)
         return taken if named is None else type(named)((taken, named[1]))
 
     return Held(name, apply)
+
+
+def ordered(func: Callable[..., Any], given: Arguments, followed: Followed) -> Held | None:
+    """What is picked by its order, such as the largest few: which entries these are is held."""
+    args, kwargs = given
+    returned = func(*args, **kwargs)
+    if isinstance(returned, Tensor):  # a median of all, without an axis
+        return constant(func, given, followed)
+    places = {"topk": 2, "kthvalue": 2, "sort": 1, "median": 1}
+    place = places[func.__name__]
+    axis = kwargs.get("dim", args[place] if len(args) > place else -1)
+    won = returned[1]
+
+    def apply(args: Operands, kwargs: Options) -> Any:  # noqa: ANN401
+        share = args[0] if args else kwargs["input"]
+        kept = won if won.ndim == share.ndim else won.unsqueeze(axis)
+        return type(returned)((share.gather(axis, kept).reshape(won.shape), won))
+
+    return Held(func.__name__, apply)
 
 
 def attention(func: Callable[..., Any], given: Arguments, followed: Followed) -> Held | None:
@@ -197,7 +260,7 @@ def multi_head(func: Callable[..., Any], given: Arguments, followed: Followed) -
 
 _SIGNATURES = {
     function.__name__: inspect.signature(function)
-    for function in (F.layer_norm, F.group_norm, F.multi_head_attention_forward)
+    for function in (F.layer_norm, F.group_norm, F.instance_norm, F.multi_head_attention_forward)
 } | {
     "rms_norm": inspect.Signature(
         [

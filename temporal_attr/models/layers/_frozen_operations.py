@@ -15,12 +15,16 @@ from temporal_attr.models.layers._frozen_layers import (
     POOLS,
     attention,
     extremum,
+    glu,
     group_axes,
     layer_axes,
+    log_softmax,
     max_pool,
+    moments,
     multi_head,
     norm,
     of_length_one,
+    ordered,
 )
 from temporal_attr.models.layers._held import (
     Arguments,
@@ -70,10 +74,11 @@ def _gate(func: Callable[..., Any], given: Arguments, followed: Followed) -> Hel
 def _product(func: Callable[..., Any], given: Arguments, followed: Followed) -> Held | None:
     """A product of several factors: each in turn, the others held, an equal part of each.
 
-    A factor that is a gate is held, unless all are.
+    A factor that is a gate is held, unless all are. What is added to a product is no factor.
     """
     leaves, structure = pytree.tree_flatten(given)
-    places = [place for place, leaf in enumerate(leaves) if followed.has(leaf)]
+    added = _added(func.__name__, given)
+    places = [i for i, leaf in enumerate(leaves) if followed.has(leaf) and i != added]
     signals = [place for place in places if not followed.is_gate(leaves[place])] or places
     if len(places) < 2:
         return None
@@ -94,6 +99,18 @@ def _product(func: Callable[..., Any], given: Arguments, followed: Followed) -> 
         return result
 
     return Held(func.__name__, apply)
+
+
+def _added(name: str, given: Arguments) -> int | None:
+    """Which of the operands of a product is added to it, such as a bias."""
+    args, kwargs = given
+    keys = [*(None for _ in args), *kwargs]
+    if name.startswith(("add", "baddbmm")):
+        return keys.index("input") if "input" in keys else 0
+    place = {"linear": 2, "bilinear": 3}.get(name, 2 if name.startswith("conv") else None)
+    if place is None:
+        return None
+    return keys.index("bias") if "bias" in keys else place
 
 
 def _power(func: Callable[..., Any], given: Arguments, followed: Followed) -> Held | None:
@@ -133,27 +150,55 @@ def _refused(func: Callable[..., Any], given: Arguments, followed: Followed) -> 
     )
 
 
+def values_read(func: Callable[..., Any], args: Operands, kwargs: Options) -> Any:  # noqa: ANN401
+    """Those of a function's arguments whose values it reads, and not their shape or precision."""
+    name = getattr(func, "__name__", "")
+    if name.endswith("_like") or name.startswith("new_"):
+        return ()
+    return (
+        args[:1]
+        if name in ("to", "type_as", "view_as", "expand_as", "reshape_as")
+        else (
+            args,
+            kwargs,
+        )
+    )
+
+
+def mixes(func: Callable[..., Any]) -> bool:
+    """Whether a linear function gives weighted sums, which are no longer gates where gates were."""
+    name = getattr(func, "__name__", "")
+    return hold_of(func) is _product and not name.strip("_").removeprefix("r").startswith("mul")
+
+
 def _by_name() -> dict[str, Hold]:
     kinds: dict[Hold, str] = {
         _activation: "relu relu6 elu selu celu gelu silu mish hardswish hardtanh leaky_relu prelu "
         "rrelu softplus softsign tanh tanhshrink hardshrink softshrink logsigmoid threshold clamp "
-        "clip clamp_min clamp_max abs __abs__ absolute erf sin cos sign square expm1 log1p atan",
-        _gate: "sigmoid hardsigmoid",
-        constant: "softmax softmin log_softmax logsumexp exp log sqrt rsqrt std var norm "
-        "vector_norm cumprod prod argmax argmin topk sort median quantile kthvalue one_hot",
+        "clip clamp_min clamp_max abs __abs__ absolute erf special_erf sin cos sign square expm1 "
+        "log1p atan log_sigmoid",
+        _gate: "sigmoid special_expit hardsigmoid",
+        constant: "softmax softmin logsumexp exp exp2 __rpow__ log sqrt rsqrt std var norm "
+        "linalg_norm linalg_vector_norm cumprod prod argmax argmin quantile one_hot round floor "
+        "ceil trunc gt lt ge le eq ne __eq__ __ne__ greater less greater_equal less_equal "
+        "not_equal isnan isfinite",
+        glu: "glu",
+        log_softmax: "log_softmax",
+        moments: "var_mean std_mean",
+        ordered: "topk kthvalue sort median",
         _product: "mul __mul__ __rmul__ multiply matmul __matmul__ __rmatmul__ mm bmm einsum dot "
         "outer baddbmm addmm addbmm addcmul linear bilinear conv1d conv2d conv3d",
         _power: "pow __pow__ float_power",
         _quotient: "div __truediv__ __rtruediv__ true_divide divide reciprocal",
         norm(layer_axes): "layer_norm",
         norm(layer_axes, centred=False): "rms_norm",
-        norm(group_axes): "group_norm",
+        norm(group_axes): "group_norm instance_norm",
         of_length_one: "normalize",
         extremum: "max min amax amin maximum minimum fmax fmin",
         attention: "scaled_dot_product_attention",
         multi_head: "multi_head_attention_forward",
         _refused: "lstm gru rnn_tanh rnn_relu lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell "
-        "instance_norm scatter_reduce cummax cummin logcumsumexp",
+        "scatter_reduce cummax cummin logcumsumexp",
     }
     table = {name: hold for hold, names in kinds.items() for name in names.split()}
     pools = {name: max_pool(int(name.partition("pool")[2][0])) for name in POOLS}

@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from temporal_attr._errors import FrameLogitsError
 from temporal_attr.models.layers._followed import Followed
-from temporal_attr.models.layers._frozen_operations import hold_of
+from temporal_attr.models.layers._frozen_operations import hold_of, mixes, values_read
 from temporal_attr.models.layers._held import Held
 
 
@@ -31,6 +31,10 @@ class FrozenTail:
     Attributes:
         whole: What the tail gives for the clip.
 
+    Raises:
+        FrameLogitsError: If nothing of the output is left to timesteps, as after a softmax; or if
+            an operation cannot be held.
+
     Example:
         >>> tail = FrozenTail(lambda x: torch.relu(x.sum(0)), torch.tensor([[3.0], [-1.0]]))
         >>> tail.whole, tail(torch.tensor([[3.0], [0.0]])), tail(torch.tensor([[0.0], [-1.0]]))
@@ -42,6 +46,7 @@ class FrozenTail:
         mode = _Freezing(features.detach())
         with torch.no_grad(), mode:
             self.whole = tail(mode.features)
+        mode.require_followed(self.whole)
         self._held = tuple(mode.held)
 
     def __call__(self, share: Tensor) -> Tensor:
@@ -70,15 +75,30 @@ class _Freezing(TorchFunctionMode):
     ) -> Any:  # noqa: ANN401
         """Look at a call, and make it."""
         kwargs = kwargs or {}
-        operands = self._followed.of((args, kwargs))
+        operands = self._followed.of(values_read(func, args, kwargs))
         hold = hold_of(func) if operands else None
         operation = None
         if hold is not None:
             operation = hold(func, (args, kwargs), self._followed)
             self.held.append(operation)
         output = func(*args, **kwargs)
-        _note(self._followed, operation, operands, output)
+        _note(self._followed, func, operation, operands, output)
         return output
+
+    def require_followed(self, output: Tensor) -> None:
+        """Raise unless an output depends on the features by more than what is held."""
+        if self._followed.has(output):
+            return
+        last = next(
+            (one.name for one in reversed(self.held) if one and one.result == "constant"), ""
+        )
+        raise FrameLogitsError(
+            "logits to which timesteps add",
+            f"the result of {last}, which is held whole" if last else "others, without the layer",
+            "A network that ends in probabilities is taken without what makes them: "
+            "substitutes={path: torch.nn.Identity()} with the path of its softmax. Of another, "
+            "name a later layer.",
+        )
 
 
 class _Held(TorchFunctionMode):
@@ -101,7 +121,7 @@ class _Held(TorchFunctionMode):
     ) -> Any:  # noqa: ANN401
         """Make a call, or what it is held at."""
         kwargs = kwargs or {}
-        operands = self._followed.of((args, kwargs))
+        operands = self._followed.of(values_read(func, args, kwargs))
         operation = None
         if operands and hold_of(func) is not None:
             operation = next(self._noted, None)
@@ -112,17 +132,18 @@ class _Held(TorchFunctionMode):
                 "Name a later layer.",
             )
         output = func(*args, **kwargs) if operation is None else operation.apply(args, kwargs)
-        _note(self._followed, operation, operands, output)
+        _note(self._followed, func, operation, operands, output)
         return output
 
 
 def _note(
     followed: Followed,
+    func: Callable[..., Any],
     operation: Held | None,
     operands: list[Tensor],
     output: Any,  # noqa: ANN401
 ) -> None:
     if operation is None:
-        followed.through(operands, output)
+        followed.through(operands, output, mixes(func))
     elif operation.result != "constant":
         followed.add(output, gate=operation.result == "gate")

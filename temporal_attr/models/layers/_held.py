@@ -41,7 +41,12 @@ def constant(func: Callable[..., Any], given: Arguments, followed: Followed) -> 
     """What says how large or how much: attention weights, a standard deviation."""
     args, kwargs = pytree.tree_map_only(Tensor, lambda entry: entry.detach().clone(), given)
     whole = pytree.tree_map_only(Tensor, Tensor.detach, func(*args, **kwargs))
-    return Held(func.__name__, lambda _args, _kwargs: whole, "constant")
+
+    def apply(_args: Operands, _kwargs: Options) -> Any:  # noqa: ANN401
+        # Copies, because what follows may work on them in place.
+        return pytree.tree_map_only(Tensor, Tensor.clone, whole)
+
+    return Held(func.__name__, apply, "constant")
 
 
 def second(args: Operands, kwargs: Options) -> Any:  # noqa: ANN401
