@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from temporal_attr._errors import OptionError
 from temporal_attr._typing import Features
 from temporal_attr.models.layers._recording import Shape
+from temporal_attr.models.trials._trials import tolerance
 
 AXES = ("batch", "time", "channel", "height", "width")
 
@@ -19,9 +20,10 @@ class TimeAxis:
 
     Attributes:
         axis: Of the timesteps.
-        batch_axis: Of the clips; the same where the timesteps of one clip stand after those of
-            another.
+        batch_axis: Of the clips; the same where both are folded into one axis.
         steps: How many timesteps a clip has.
+        time_major: Whether in a folded axis the clips of one timestep stand after those of another,
+            and not the timesteps of one clip after those of another.
 
     Example:
         >>> import torch
@@ -35,6 +37,12 @@ class TimeAxis:
     axis: int
     batch_axis: int
     steps: int
+    time_major: bool = False
+
+    @property
+    def folded(self) -> bool:
+        """Whether clips and timesteps are one axis."""
+        return self.axis == self.batch_axis
 
     @classmethod
     def of(cls, axis: int, shape: Shape) -> TimeAxis:
@@ -59,16 +67,35 @@ class TimeAxis:
 
     def to_features(self, output: Tensor) -> Features:
         """An output as `(batch, time, ...)`."""
-        if self.axis == self.batch_axis:
-            features: Tensor = output.movedim(self.axis, 0).unflatten(0, (-1, self.steps))
-            return features
-        return output.movedim((self.batch_axis, self.axis), (0, 1))
+        if not self.folded:
+            return output.movedim((self.batch_axis, self.axis), (0, 1))
+        rows = output.movedim(self.axis, 0)
+        sizes = (self.steps, -1) if self.time_major else (-1, self.steps)
+        features: Tensor = rows.unflatten(0, sizes)
+        return features.transpose(0, 1) if self.time_major else features
 
     def to_output(self, features: Features) -> Tensor:
         """Features as the layer returns them."""
-        if self.axis == self.batch_axis:
-            return features.flatten(0, 1).movedim(0, self.axis)
-        return features.movedim((0, 1), (self.batch_axis, self.axis))
+        if not self.folded:
+            return features.movedim((0, 1), (self.batch_axis, self.axis))
+        rows = features.transpose(0, 1) if self.time_major else features
+        return rows.flatten(0, 1).movedim(0, self.axis)
+
+    def found_in(self, one: Tensor, two: Tensor) -> TimeAxis:
+        """The same, with the order in a folded axis told from two outputs.
+
+        Args:
+            one: Of a clip.
+            two: Of that clip and another.
+        """
+        if not self.folded or self.steps == 1:
+            return self
+        fits = []
+        for time_major in (False, True):
+            axis = replace(self, time_major=time_major)
+            apart = (axis.to_features(two)[:1] - axis.to_features(one)).abs().max()
+            fits.append(bool(apart <= tolerance(one) * one.abs().max()))
+        return replace(self, time_major=fits == [False, True])
 
 
 def require_layout(layout: str) -> None:

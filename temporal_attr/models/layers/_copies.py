@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -36,6 +37,8 @@ class ModuleCopies:
     Args:
         network: Whose modules are copied.
         substitutes: Modules that stand in place of the network's own, by their path.
+        own_buffers: Whether buffers are copied too, so that what is written to them, such as the
+            statistics of batch norm in training mode, is not the network's.
 
     Raises:
         ModelError: If the network has no submodule of such a path.
@@ -49,9 +52,13 @@ class ModuleCopies:
     """
 
     def __init__(
-        self, network: nn.Module, substitutes: Mapping[str, nn.Module] | None = None
+        self,
+        network: nn.Module,
+        substitutes: Mapping[str, nn.Module] | None = None,
+        own_buffers: bool = False,
     ) -> None:
         self._network = network
+        self._own_buffers = own_buffers
         self._replaced = {
             id(submodule(network, path)): part for path, part in (substitutes or {}).items()
         }
@@ -83,17 +90,17 @@ class ModuleCopies:
             return self._replaced[id(module)]
         if id(module) in self._copies:
             return self._copies[id(module)]
-        if isinstance(module, torch.jit.ScriptModule):
-            raise UnsupportedModelError(
-                "a network of Python modules, whose layers can be named",
-                f"{type(module).__name__}, which is scripted or traced",
-                "Use the network as it was before torch.jit; gradients and masking take a scripted "
-                "one as a function of clips.",
-            )
+        _require_not_scripted(module)
         copy: nn.Module = object.__new__(type(module))
         state = dict(vars(module))
         for name in _HOOKS:
             state[name] = OrderedDict(state[name])
+        # Of its own, so that what a forward assigns to them stays with the copy.
+        state["_parameters"] = dict(state["_parameters"])
+        state["_buffers"] = {
+            name: held.clone() if self._own_buffers and held is not None else held
+            for name, held in state["_buffers"].items()
+        }
         # Compiled by itself, a module would run as it was.
         state["_compiled_call_impl"] = None
         copy.__dict__ = state
@@ -106,10 +113,27 @@ class ModuleCopies:
         return copy
 
     def _rebind(self, copy: nn.Module) -> None:
-        """Bound methods that a module keeps, such as a `forward` put on it, with the copies."""
+        """Have what a module keeps besides its submodules refer to the copies.
+
+        That are bound methods, such as a `forward` put on it, and modules in plain lists or dicts.
+        """
         for name, held in vars(copy).items():
-            if isinstance(held, MethodType) and id(held.__self__) in self._copies:
-                vars(copy)[name] = MethodType(held.__func__, self._copies[id(held.__self__)])
+            if name != "_modules":
+                vars(copy)[name] = self._with_copies(held)
+
+    def _with_copies(self, held: Any) -> Any:  # noqa: ANN401 - whatever a module keeps
+        """The same with copies in place of modules; itself, if there are none in it."""
+        if isinstance(held, nn.Module):
+            return self._copies.get(id(held), held)
+        if isinstance(held, MethodType) and id(held.__self__) in self._copies:
+            return MethodType(held.__func__, self._copies[id(held.__self__)])
+        if type(held) in (list, tuple):
+            entries = [self._with_copies(entry) for entry in held]
+            return held if all(map(operator.is_, entries, held)) else type(held)(entries)
+        if type(held) is dict:
+            mapped = {name: self._with_copies(entry) for name, entry in held.items()}
+            return held if all(mapped[name] is held[name] for name in held) else mapped
+        return held
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +145,7 @@ class Network:
         substitutes: See `ModuleCopies`.
         keyword: What it calls the video, where that is not its first argument.
         listed: Whether it takes a list of pathways, and the video as the only one.
+        own_buffers: See `ModuleCopies`.
 
     Example:
         >>> network = Network(nn.Linear(2, 2), keyword="input")
@@ -132,10 +157,11 @@ class Network:
     substitutes: Mapping[str, nn.Module] = field(default_factory=dict)
     keyword: str | None = None
     listed: bool = False
+    own_buffers: bool = False
 
     def copies(self) -> ModuleCopies:
         """Copies of its modules, for one run."""
-        return ModuleCopies(self.module, self.substitutes)
+        return ModuleCopies(self.module, self.substitutes, self.own_buffers)
 
     def call(self, copies: ModuleCopies, video: Tensor) -> Any:  # noqa: ANN401
         """What copies return for a video."""
@@ -166,6 +192,7 @@ def submodule(network: nn.Module, path: str) -> nn.Module:
         ...
         temporal_attr._errors.ModelError: expected a submodule 'relu' of Sequential, got ...
     """
+    _require_not_scripted(network)
     try:
         return network.get_submodule(path)
     except AttributeError:
@@ -186,6 +213,28 @@ def submodule(network: nn.Module, path: str) -> nn.Module:
         f"submodules {names or 'none'}{f' in {above!r}' if above else ''}",
         "Name one as in model.named_modules().",
     )
+
+
+def first_path(network: nn.Module, path: str) -> str:
+    """The first path of the module that is at a path: one that is shared has several.
+
+    Example:
+        >>> layer = nn.ReLU()
+        >>> first_path(nn.Sequential(layer, nn.Sequential(layer)), "1.0")
+        '0'
+    """
+    wanted = submodule(network, path)
+    return next((name for name, part in network.named_modules() if part is wanted), path)
+
+
+def _require_not_scripted(module: nn.Module) -> None:
+    if isinstance(module, torch.jit.ScriptModule):
+        raise UnsupportedModelError(
+            "a network of Python modules, whose layers can be named",
+            f"{type(module).__name__}, which is scripted or traced",
+            "Use the network as it was before torch.jit; gradients and masking take a scripted "
+            "one as a function of clips.",
+        )
 
 
 def runs_as(copy: nn.Module, forward: Callable[..., Any]) -> None:

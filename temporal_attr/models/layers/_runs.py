@@ -217,7 +217,8 @@ class _Skipped:
         self.reached = True
         leaves, structure = pytree.tree_flatten(self._plan.output)
         filled = [self._empty(leaf) for leaf in leaves]
-        filled[self._plan.place] = self._start
+        # A copy, because what follows may work on it in place, and the caller keeps it.
+        filled[self._plan.place] = self._start.clone()
         return pytree.tree_unflatten(filled, structure)
 
     def _empty(self, output: Any) -> Any:  # noqa: ANN401

@@ -18,7 +18,7 @@ from temporal_attr.models._base import FrameLogits, RunStage
 from temporal_attr.models._outputs import logits_of
 from temporal_attr.models._parts import WholeAndParts
 from temporal_attr.models.layers._axes import TimeAxis, require_layout
-from temporal_attr.models.layers._copies import Network, submodule
+from temporal_attr.models.layers._copies import Network, first_path, submodule
 from temporal_attr.models.layers._reading import Reading, contributions, measured
 from temporal_attr.models.layers._recording import first_tensor, recorded, shape_only
 from temporal_attr.models.layers._runs import Plan, planned, run_from, run_to
@@ -54,8 +54,8 @@ class LayerTimesteps(WholeAndParts):
         layer: Path of the layer, as in `named_modules()`; see `layers` for those that can be named.
         layout: Axes of what the network takes, as an einops pattern over
             `batch time channel height width`.
-        time_axis: Which axis of the layer's output is time; 0 also where it holds the timesteps of
-            one clip after those of another.
+        time_axis: Which axis of the layer's output is time; 0 also where timesteps and clips are
+            folded into one axis, in either order, which is measured.
         exactness: `"linear"` or `"frozen"`.
         stages: Paths of earlier layers that all passes through, in order; memory paths recompute
             from one to the next.
@@ -124,7 +124,7 @@ class LayerTimesteps(WholeAndParts):
         self.exactness = exactness
         self.frames_per_step = frames_per_step or 1
         self._measures_rate = frames_per_step is None
-        self._cuts = (*stages, layer)
+        self._cuts = tuple(first_path(model, path) for path in (*stages, layer))
         self._output = output
         self._handed = (keyword, listed)
         self._substituted = tuple(substitutes or {})
@@ -176,36 +176,59 @@ class LayerTimesteps(WholeAndParts):
             return found
         return self._of_tensor(place, found).axis.to_features(found)
 
-    def _tail(self, known: _Known, features: Tensor) -> Tensor:
+    def _tail(self, known: _Known, features: Tensor, network: Network | None = None) -> Tensor:
         start = known.axis.to_output(features)
-        return self._output(run_from(self.network, known.plans[-1], start))
+        return self._output(run_from(network or self.network, known.plans[-1], start))
 
     @torch.no_grad()
     def prepare(self, clip: ClipTensor) -> None:
         """Note how clips of this size run, unless it is known."""
         key = (tuple(clip.shape[1:]), clip.dtype, clip.device)
-        if key in self._known:
+        known, weights = self._known.get(key), self._weights_now()
+        if known is not None and (self.exactness == "frozen" or known.measured_with == weights):
             return
         first = clip[:1].detach()
-        pair = torch.cat([first, first.flip(1) / 2])
-        runs = []
-        for clips in (first, pair):
-            # A copy, because the network may work in place.
-            video = self.to_layout(clips.clone())
-            runs.append((shape_only(video), recorded(self.network, video)[1]))
-        plans = tuple(planned(cut, runs[0], runs[1]) for cut in self._cuts)
-        known = _Known(plans, TimeAxis.of(self.time_axis, plans[-1].shape))
+        network = replace(self.network, own_buffers=True)
+        if known is None:
+            known = self._planned(network, first)
         if self.exactness == "linear":
-            output = run_to(self.network, self.to_layout(first.clone()), self.layer)
+            # Weights over time may be the network's own, and be trained in between.
+            output = run_to(network, self.to_layout(first.clone()), self.layer)
             features = known.axis.to_features(first_tensor(output))
-            reading = measured(partial(self._tail, known), features)
+            reading = measured(partial(self._tail, known, network=network), features)
             if reading is None:
                 raise _no_sum(self.layer)
-            known = replace(known, reading=reading)
+            known = replace(known, reading=reading, measured_with=weights)
         if self._measures_rate:
             self.frames_per_step = max(1, round(clip.shape[1] / known.axis.steps))
             self._measures_rate = False
         self._known[key] = known
+
+    def _planned(self, network: Network, first: Tensor) -> _Known:
+        """How a clip runs, told from it and from a batch of it and another."""
+        batches = (first, torch.cat([first, first.flip(1) / 2]))
+        # Copies, because the network may work in place.
+        runs = []
+        for clips in batches:
+            video = self.to_layout(clips.clone())
+            runs.append((shape_only(video), recorded(network, video)[1]))
+        plans = tuple(planned(cut, runs[0], runs[1]) for cut in self._cuts)
+        axis = TimeAxis.of(self.time_axis, plans[-1].shape)
+        if axis.folded:
+            videos = (self.to_layout(clips.clone()) for clips in batches)
+            one, two = (first_tensor(run_to(network, video, self.layer)) for video in videos)
+            axis = axis.found_in(one, two)
+        return _Known(plans, axis)
+
+    def _weights_now(self) -> tuple[tuple[int, int], ...]:
+        """What tells the network's weights from those that it had before."""
+        parts = (self.model, self._substitutes)
+        return tuple(
+            # Tensors made in inference mode do not count their versions.
+            (entry.data_ptr(), 0 if entry.is_inference() else entry._version)
+            for part in parts
+            for entry in (*part.parameters(), *part.buffers())
+        )
 
     def _of_features(self, features: Features) -> _Known:
         """What is known of clips with such features."""
@@ -217,7 +240,8 @@ class LayerTimesteps(WholeAndParts):
         return self._found(x, lambda known: known.plans[place].shape.fits(x))
 
     def _found(self, like: Tensor, fits: Callable[[_Known], bool]) -> _Known:
-        for known in self._known.values():
+        # Of those that fit the one that came last; a copy, as other threads may note more.
+        for known in reversed(tuple(self._known.values())):
             shape = known.plans[-1].shape
             if (shape.dtype, shape.device) == (like.dtype, like.device) and fits(known):
                 return known
@@ -244,11 +268,13 @@ class _Known:
         plans: How the network is run from each cut.
         axis: Where time is in the last.
         reading: How the tail reads timesteps, if it is linear.
+        measured_with: The weights that were in place when that was found.
     """
 
     plans: tuple[Plan, ...]
     axis: TimeAxis
     reading: Reading | None = None
+    measured_with: tuple[tuple[int, int], ...] = ()
 
     @property
     def feature_sizes(self) -> tuple[int, ...]:
