@@ -168,9 +168,9 @@ def similarity_to(
 
 
 def _length(embeddings: Tensor) -> Tensor:
-    """The L2 norm over the last axis, which is kept; the smallest number where it is zero."""
+    """The L2 norm over the last axis, which is kept; not below 1e-8, as in PyTorch's own cosine."""
     norm: Tensor = embeddings.norm(dim=-1, keepdim=True)
-    return norm.clamp_min(torch.finfo(embeddings.dtype).tiny)
+    return norm.clamp_min(max(1e-8, torch.finfo(embeddings.dtype).tiny))
 
 
 def _names(given: Sequence[str], rows: Tensor, what: str) -> tuple[str, ...]:
