@@ -148,11 +148,11 @@ def _part(model: nn.Module, name: str) -> nn.Module:
 
 def require_mean(pool: nn.Module) -> None:
     """Raise unless a pooling is a mean over windows of its own in time."""
-    if isinstance(pool, nn.AdaptiveAvgPool3d) and _triple(pool.output_size)[0] == 1:
+    if isinstance(pool, nn.AdaptiveAvgPool3d) and triple(pool.output_size)[0] == 1:
         return
     if isinstance(pool, nn.AvgPool3d):
         plain = not pool.ceil_mode and pool.divisor_override is None
-        if plain and _triple(pool.padding)[0] == 0:
+        if plain and triple(pool.padding)[0] == 0:
             return
     raise ModelError(
         "pool to be AdaptiveAvgPool3d to one timestep, or AvgPool3d unpadded in time",
@@ -161,7 +161,7 @@ def require_mean(pool: nn.Module) -> None:
     )
 
 
-def _triple(value: Any) -> tuple[int, int, int]:  # noqa: ANN401 - PyTorch takes both
+def triple(value: Any) -> tuple[int, int, int]:  # noqa: ANN401 - PyTorch takes both
     """Time, height and width of a size that may be one number for all."""
     return (value, value, value) if isinstance(value, int) else tuple(value)
 
@@ -169,7 +169,7 @@ def _triple(value: Any) -> tuple[int, int, int]:  # noqa: ANN401 - PyTorch takes
 def pool_space(pool: nn.Module | None, volume: Volume) -> Float[Tensor, "batch channel steps _ _"]:
     """The pooling with a temporal extent of one."""
     if isinstance(pool, nn.AvgPool3d):
-        kernel, stride, padding = map(_triple, (pool.kernel_size, pool.stride, pool.padding))
+        kernel, stride, padding = map(triple, (pool.kernel_size, pool.stride, pool.padding))
         return F.avg_pool3d(
             volume,
             (1, *kernel[1:]),
@@ -178,7 +178,7 @@ def pool_space(pool: nn.Module | None, volume: Volume) -> Float[Tensor, "batch c
             count_include_pad=pool.count_include_pad,
         )
     if isinstance(pool, nn.AdaptiveAvgPool3d):
-        return F.adaptive_avg_pool3d(volume, (volume.shape[2], *_triple(pool.output_size)[1:]))
+        return F.adaptive_avg_pool3d(volume, (volume.shape[2], *triple(pool.output_size)[1:]))
     return volume.mean((3, 4), keepdim=True)
 
 
@@ -186,7 +186,7 @@ def time_weights(pool: nn.Module | None, steps: int, like: Tensor) -> StepWeight
     """How much each timestep counts in the mean over the pooling's windows, in the dtype `like`."""
     if not isinstance(pool, nn.AvgPool3d):
         return like.new_full((steps,), 1 / steps)
-    kernel, stride = _triple(pool.kernel_size)[0], _triple(pool.stride)[0]
+    kernel, stride = triple(pool.kernel_size)[0], triple(pool.stride)[0]
     starts = range(0, steps - kernel + 1, stride)
     weights = like.new_zeros(steps)
     for start in starts:

@@ -154,3 +154,47 @@ def two_pathways(alpha=2, pools=None, activation=None):
     first = Pathways(convolution(3, 4, (1, 3, 3)), convolution(3, 2), Lateral(2, alpha))
     second = Pathways(convolution(6, 5, (3, 3, 3)), convolution(2, 3), nn.Identity())
     return Blocks(first, second, Concatenation(slow, fast), Head(8, None, activation))
+
+
+class PathwayStage(nn.Module):
+    """A block for each pathway, which writes into the list that it is given."""
+
+    def __init__(self, slow, fast):
+        super().__init__()
+        self.pathway0, self.pathway1 = slow, fast
+
+    def forward(self, x):
+        x[0], x[1] = self.pathway0(x[0]), self.pathway1(x[1])
+        return x
+
+
+class PathwayHead(nn.Module):
+    """PySlowFast's: both pooled, slow before fast, and an activation in evaluation mode only."""
+
+    def __init__(self, features, pools, activation):
+        super().__init__()
+        self.pathway0_avgpool, self.pathway1_avgpool = pools
+        self.projection = nn.Linear(features, CLASSES)
+        self.act = activation
+
+    def forward(self, x):
+        pooled = torch.cat([self.pathway0_avgpool(x[0]), self.pathway1_avgpool(x[1])], 1)
+        scores = self.projection(pooled.movedim(1, -1))
+        if self.training:
+            return scores.flatten(1)
+        return self.act(scores).mean((1, 2, 3))
+
+
+class Stages(nn.Module):
+    """Two pathways as PySlowFast builds them: stages by name, a lateral after the first, a head."""
+
+    def __init__(self, alpha=2, activation=None):
+        super().__init__()
+        self.s1 = PathwayStage(convolution(3, 4, (1, 3, 3)), convolution(3, 2))
+        self.s1_fuse = Lateral(2, alpha)
+        self.s2 = PathwayStage(convolution(6, 5, (3, 3, 3)), convolution(2, 3))
+        pools = nn.AdaptiveAvgPool3d(1), nn.AdaptiveAvgPool3d(1)
+        self.head = PathwayHead(8, pools, activation or nn.Softmax(dim=4))
+
+    def forward(self, x):
+        return self.head(self.s2(self.s1_fuse(self.s1(x[:]))))

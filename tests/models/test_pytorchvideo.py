@@ -20,7 +20,7 @@ from temporal_attr import (
     wrap,
 )
 from temporal_attr.relevance import Composite
-from tests.helpers.blocks import CLASSES, Blocks, Swish, one_pathway, two_pathways
+from tests.helpers.blocks import CLASSES, Blocks, Stages, Swish, one_pathway, two_pathways
 from tests.helpers.checks import assert_near, assert_refused
 from tests.helpers.families import vivid
 
@@ -393,6 +393,10 @@ def test_two_pathways_become_slowfast():
     assert isinstance(wrapper, SlowFast)
     assert wrapper.clip_frames == 4
     assert wrapper.preprocessing.crop == (8, 12)
+    wrapper = wrap(Stages().eval())
+    assert isinstance(wrapper, SlowFast)
+    assert wrapper.clip_frames is None
+    assert wrapper.preprocessing.crop == (224, 224)
 
 
 class Boxes(nn.Module):

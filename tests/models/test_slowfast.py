@@ -19,7 +19,7 @@ from temporal_attr import (
 )
 from temporal_attr.models import check_wrapper
 from temporal_attr.relevance import Box, Composite
-from tests.helpers.blocks import CLASSES, Lateral, Pathways, two_pathways
+from tests.helpers.blocks import CLASSES, Lateral, Pathways, Stages, two_pathways
 from tests.helpers.checks import assert_near, assert_refused
 from tests.helpers.families import vivid
 
@@ -44,6 +44,8 @@ BUILDS = {
     "own_windows": (lambda: two_pathways(pools=WINDOWS), 2, (2, 8, 3, 16, 16)),
     "own_softmax": (lambda: two_pathways(activation=nn.Softmax(1)), 2, (2, 8, 3, 16, 16)),
     "own_alpha_3": (lambda: two_pathways(alpha=3), 3, (2, 9, 3, 16, 16)),
+    "stages": (Stages, 2, (2, 8, 3, 16, 16)),
+    "stages_sigmoid": (lambda: Stages(4, nn.Sigmoid()), 4, (2, 8, 3, 16, 16)),
     "pytorchvideo": (pytorchvideo_slowfast, 4, (2, 8, 3, 32, 64)),
     "pytorchvideo_sigmoid": (
         lambda: pytorchvideo_slowfast(head_activation=nn.Sigmoid),
@@ -99,9 +101,14 @@ def read(volume, pool):
 def reference(network, clip, slow):
     """Logits and weights of each fast timestep, from the modules, one timestep at a time."""
     maps = given(slow, clip)
-    for block in network.blocks[:-2]:
-        maps = block(maps)
-    pools, proj = network.blocks[-2].pool, network.blocks[-1].proj
+    if isinstance(network, Stages):
+        maps = network.s2(network.s1_fuse(network.s1(maps)))
+        pools = (network.head.pathway0_avgpool, network.head.pathway1_avgpool)
+        proj = network.head.projection
+    else:
+        for block in network.blocks[:-2]:
+            maps = block(maps)
+        pools, proj = network.blocks[-2].pool, network.blocks[-1].proj
     (looked, looks), (followed, follows) = (
         read(one, pool) for one, pool in zip(maps, pools, strict=True)
     )
@@ -121,12 +128,14 @@ def reference(network, clip, slow):
 @each_build
 def test_forward_is_the_network_without_its_last_activation(name):
     network, clip, slow = built(name)
-    ending, wrapper = network.blocks[-1].activation, SlowFast(network)
-    network.blocks[-1].activation = None
+    wrapper = SlowFast(network)
+    head = network.head if isinstance(network, Stages) else network.blocks[-1]
+    place = "act" if isinstance(network, Stages) else "activation"
+    ending = getattr(head, place)
+    setattr(head, place, nn.Identity())
     expected = network(given(slow, clip))
-    network.blocks[-1].activation = ending
+    setattr(head, place, ending)
     assert_near(wrapper(clip), expected)
-    assert network.blocks[-1].activation is ending
     assert wrapper.activation == {nn.Softmax: "softmax", nn.Sigmoid: "sigmoid"}.get(type(ending))
     assert expected.std(0).min() > 1e-3 * expected.std()
 
@@ -160,7 +169,7 @@ def test_the_networks_own_logits_and_input_are_as_they_were():
     assert torch.equal(again(clip), wrapper(clip))
 
 
-@pytest.mark.parametrize("name", ["own_windows", "pytorchvideo"])
+@pytest.mark.parametrize("name", ["own_windows", "stages", "pytorchvideo"])
 def test_batch_is_its_examples(name):
     network, clip, _ = built(name)
     wrapper = SlowFast(network)
@@ -208,6 +217,7 @@ COMPOSITES = {
         ("own", "paper"),
         ("own_windows", "paper"),
         ("own_windows", "no_input_rule"),
+        ("stages", "no_input_rule"),
         ("pytorchvideo", "no_input_rule"),
     ],
 )
@@ -286,7 +296,7 @@ def test_alpha_is_read_and_never_guessed():
 
 def test_other_networks_are_refused_by_name():
     assert_refused(
-        UnsupportedModelError, "pool and concatenate two pathways.*got Linear", SlowFast,
+        UnsupportedModelError, "of two pathways: with blocks.*got Linear", SlowFast,
         nn.Linear(2, 2),
     )  # fmt: skip
     network = two_pathways(activation=nn.ReLU())

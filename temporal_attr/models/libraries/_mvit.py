@@ -12,6 +12,7 @@ from temporal_attr._errors import ClipError, UnsupportedModelError
 from temporal_attr._typing import ClipTensor, Features, Logits
 from temporal_attr.clips import Preprocessing
 from temporal_attr.models._base import FrameLogits
+from temporal_attr.models._conv3d import triple
 from temporal_attr.models._frozen import FrozenSplit, TokenTimes, attention_split
 from temporal_attr.models._parts import WholeAndParts
 
@@ -142,13 +143,9 @@ def _pooled(grid: Grid, pool: Any) -> Grid:  # noqa: ANN401 - a module of anothe
 def convolved(sides: Grid, layer: Any) -> Grid:  # noqa: ANN401 - a convolution or a pooling
     """The sides of a volume after a convolution or pooling with a kernel, stride and padding."""
     settings = zip(
-        sides, *map(_triple, (layer.kernel_size, layer.stride, layer.padding)), strict=True
+        sides, *map(triple, (layer.kernel_size, layer.stride, layer.padding)), strict=True
     )
     return tuple((side + 2 * pad - kernel) // stride + 1 for side, kernel, stride, pad in settings)
-
-
-def _triple(value: Any) -> tuple[int, int, int]:  # noqa: ANN401 - PyTorch takes both
-    return (value,) * 3 if isinstance(value, int) else tuple(value)
 
 
 def _strides(net: Any) -> tuple[int, ...]:  # noqa: ANN401 - a module of another library

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,10 +13,18 @@ from temporal_attr._errors import UnsupportedModelError
 from temporal_attr._typing import ClipTensor
 from temporal_attr.clips import Normalization, Preprocessing
 from temporal_attr.models._base import VideoModel
+from temporal_attr.models._conv3d import triple
+from temporal_attr.models._parts import WholeAndParts
 from temporal_attr.models._sizes import LONGEST, ROOMY, SizeCheck, shape_of, without_values
 from temporal_attr.models.layers._timesteps import LayerTimesteps
 from temporal_attr.models.libraries._pytorchvideo_mvit import PyTorchVideoMViT, is_mvit
-from temporal_attr.models.libraries._slowfast import SlowFast, is_slowfast
+from temporal_attr.models.libraries._slowfast import SlowFast
+from temporal_attr.models.libraries._slowfast_builds import SlowFastBuild
+
+Wrapper = TypeVar("Wrapper", bound=WholeAndParts)
+
+LastMap: TypeAlias = Callable[[Any, Tensor], Tensor]
+"""From a network without values and a clip to the map that its head pools."""
 
 _MEAN, _STD = 0.45, 0.225
 _CROP = 224
@@ -77,6 +85,9 @@ def wrap_pytorchvideo(model: nn.Module, preprocessing: Preprocessing | None) -> 
     if is_mvit(model):
         return PyTorchVideoMViT(model, preprocessing or _mvit_preset(model))
     _refuse_boxes(model)
+    build = SlowFastBuild.of(model)
+    if build is not None:
+        return _wrap_two_pathways(model, preprocessing, build)
     blocks: Any = getattr(model, "blocks", None)
     if not isinstance(blocks, nn.ModuleList) or len(blocks) < 2:
         return None
@@ -89,21 +100,24 @@ def wrap_pytorchvideo(model: nn.Module, preprocessing: Preprocessing | None) -> 
             f"{type(model).__name__}, whose head has no output_pool and gives a map of logits",
             "Build it with head_output_with_global_average=True.",
         )
-    size, preset = _made_for(model)
-    if is_slowfast(model):
-        wrapper: VideoModel = SlowFast(model, preprocessing=preprocessing or preset)
-    elif head.pool is None:
+    if head.pool is None:
         return None
-    else:
-        wrapper = PyTorchVideoNet(model, preprocessing or preset)
-    wrapper.clip_frames = size
-    return wrapper
+    wrapper = PyTorchVideoNet(model, preprocessing)
+    pool = getattr(head.pool, "pool", head.pool)
+    return _made_for(wrapper, pool, lambda bare, clip: _through(bare.blocks[:-1], clip))
 
 
-def _ends_linearly(head: Any) -> bool:  # noqa: ANN401 - a module of another library
-    """Whether all that follows the last map is a pooling and linear, but for what is left out."""
-    kept = None if _left_out(head.activation) else head.activation
-    return kept is None and getattr(head.pool, "post_act", None) is None
+def _wrap_two_pathways(
+    model: nn.Module, preprocessing: Preprocessing | None, build: SlowFastBuild
+) -> SlowFast:
+    wrapper = SlowFast(model, preprocessing=preprocessing)
+    alpha = wrapper.alpha
+    # The fast pathway has all frames.
+    return _made_for(
+        wrapper,
+        build.parts(model)[0][1],
+        lambda bare, clip: build.maps(bare, [clip[:, :, ::alpha], clip])[1],
+    )
 
 
 def _refuse_boxes(model: nn.Module) -> None:
@@ -114,6 +128,12 @@ def _refuse_boxes(model: nn.Module) -> None:
             "Pass a method a function that binds the boxes, such as "
             "lambda clip: network(clip.transpose(1, 2), boxes).",
         )
+
+
+def _ends_linearly(head: Any) -> bool:  # noqa: ANN401 - a module of another library
+    """Whether all that follows the last map is a pooling and linear, but for what is left out."""
+    kept = None if _left_out(head.activation) else head.activation
+    return kept is None and getattr(head.pool, "post_act", None) is None
 
 
 def _left_out(ending: nn.Module | None) -> Activation | None:
@@ -138,8 +158,8 @@ def _stages(blocks: nn.ModuleList) -> list[str]:
     for place, block in enumerate(list(blocks)[:-1]):
         inner = getattr(block, "res_blocks", None)
         # Where the stage adds the shortcut, and not the block, it passes by the block.
-        whole = isinstance(inner, nn.ModuleList) and all(hasattr(one, "branch2") for one in inner)
-        count = len(inner) if whole else 0
+        parts = list(inner) if isinstance(inner, nn.ModuleList) else []
+        count = len(parts) if all(hasattr(one, "branch2") for one in parts) else 0
         # What the last of these gives is what their stage gives.
         names += [f"blocks.{place}.res_blocks.{i}" for i in range(count - 1)]
         names.append(f"blocks.{place}")
@@ -161,22 +181,30 @@ def _plain_swish(model: nn.Module) -> Mapping[str, nn.Module]:
     return found
 
 
-def _made_for(model: nn.Module) -> tuple[int | None, Preprocessing]:
-    """The frames and the size whose map the head's pooling takes as a whole.
+def _made_for(wrapper: Wrapper, pool: nn.Module, last_map: LastMap) -> Wrapper:
+    """A wrapper with the frames and the size whose map the head's pooling takes as a whole.
 
     That is what the hub's networks were trained on, with mean .45 and standard deviation .225, and
-    an eighth more on the short side before the crop.
+    an eighth more on the short side before the crop. Where the pooling takes any, the size is that
+    of most networks.
     """
+    model: nn.Module = wrapper.model
     first = next(part for part in model.modules() if isinstance(part, nn.Conv3d))
-    kernel = _kernel(model)
-    shape = None if kernel is None else _map_shape(model, first)
-    if kernel is None or shape is None:
-        return None, _preset(_CROP, _CROP, first.in_channels)
-    frames, height, width = (
-        window * (whole // left)
-        for window, whole, left in zip(kernel, (LONGEST, ROOMY, ROOMY), shape, strict=True)
-    )
-    return frames, _preset(height, width, first.in_channels)
+    height = width = _CROP
+    if isinstance(pool, nn.AvgPool3d):
+        bare, sides = without_values(model), (LONGEST, ROOMY, ROOMY)
+        clip = torch.empty((1, first.in_channels, *sides), dtype=first.weight.dtype, device="meta")
+        shape = shape_of(lambda: last_map(bare, clip))
+        if shape is not None:
+            strides = (whole // left for whole, left in zip(sides, shape[2:], strict=True))
+            sizes = (
+                window * stride
+                for window, stride in zip(triple(pool.kernel_size), strides, strict=True)
+            )
+            wrapper.clip_frames, height, width = sizes
+    if wrapper.preprocessing is None:
+        wrapper.preprocessing = _preset(height, width, first.in_channels)
+    return wrapper
 
 
 def _preset(height: int, width: int, channels: int = 3) -> Preprocessing:
@@ -192,35 +220,6 @@ def _mvit_preset(model: Any) -> Preprocessing:  # noqa: ANN401 - a module of ano
     patches = model.patch_embed.patch_model
     height, width = (step * side for step, side in zip(patches.stride[1:], grid[1:], strict=True))
     return _preset(height, width, patches.in_channels)
-
-
-def _kernel(model: Any) -> tuple[int, ...] | None:  # noqa: ANN401 - a module of another library
-    """Frames, rows and columns of the map that the head pools, if they are fixed."""
-    blocks = model.blocks
-    # Of two pathways the fast one, which has all frames.
-    pool = blocks[-2].pool[1] if is_slowfast(model) else blocks[-1].pool
-    pool = getattr(pool, "pool", pool)
-    if not isinstance(pool, nn.AvgPool3d):
-        return None
-    size = pool.kernel_size
-    return (size,) * 3 if isinstance(size, int) else tuple(size)
-
-
-def _map_shape(model: nn.Module, first: nn.Conv3d) -> tuple[int, ...] | None:
-    """Frames, rows and columns of the map of a long and large clip."""
-    bare: Any = without_values(model)
-    clip = torch.empty(
-        (1, first.in_channels, LONGEST, ROOMY, ROOMY), dtype=first.weight.dtype, device="meta"
-    )
-
-    def run() -> Any:  # noqa: ANN401 - a tensor, of a list in the second case
-        if not is_slowfast(model):
-            return _through(bare.blocks[:-1], clip)
-        alpha = SlowFast(model).alpha
-        return _through(bare.blocks[:-2], [clip[:, :, ::alpha], clip])[1]
-
-    shape = shape_of(run)
-    return None if shape is None else shape[2:]
 
 
 def _through(blocks: nn.ModuleList, x: Any) -> Any:  # noqa: ANN401 - a tensor or a list

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from temporal_attr._errors import ClipError, ModelError, OptionError, UnsupportedModelError
+from temporal_attr._errors import ClipError, ModelError, UnsupportedModelError
 from temporal_attr._require import require_count
 from temporal_attr._typing import ClipTensor, Features, Logits
 from temporal_attr.clips import Preprocessing
@@ -19,6 +19,7 @@ from temporal_attr.models._outputs import logits_of
 from temporal_attr.models._parts import WholeAndParts
 from temporal_attr.models._sizes import SizeCheck
 from temporal_attr.models.layers._copies import ModuleCopies
+from temporal_attr.models.libraries._slowfast_builds import SlowFastBuild
 
 Sampling: TypeAlias = Literal["linspace", "stride"]
 """Which frames the slow pathway reads; see `SlowFast`."""
@@ -27,7 +28,7 @@ SlowClip: TypeAlias = Float[Tensor, "batch slow_time channel height width"]
 
 
 class SlowFast(WholeAndParts):
-    r"""A SlowFast network :cite:p:`feichtenhofer2019` of pytorchvideo's build, on one clip.
+    r"""A SlowFast network :cite:p:`feichtenhofer2019` of another library, on one clip.
 
     The network takes two clips: a slow one of every alpha-th frame, and a fast one of all frames.
     The wrapper makes both from one canonical clip, so that an attribution comes back on that
@@ -53,8 +54,10 @@ class SlowFast(WholeAndParts):
     `activation`.
 
     Args:
-        model: A network with `blocks`: some that take and give the list `[slow, fast]`, one that
-            pools and concatenates both in this order, and a head with a linear layer `proj`.
+        model: A network that takes the list `[slow, fast]`, built as pytorchvideo's (`blocks`, of
+            which the last but one pools and concatenates both in this order, and the last has a
+            linear layer `proj`) or as PySlowFast's (a `head` with `pathway0_avgpool`,
+            `pathway1_avgpool` and a linear layer `projection`).
         sampling: Which frames are slow. `"linspace"`: evenly from the first to the last, rounded
             down (0, 4, 8, 13, ..., 31 of 32), as pytorchvideo and PySlowFast take them.
             `"stride"`: 0, alpha, 2 alpha, ..., as mmaction2 takes them.
@@ -83,30 +86,34 @@ class SlowFast(WholeAndParts):
         preprocessing: Preprocessing | None = None,
     ) -> None:
         super().__init__(model, preprocessing)
-        _require_build(model)
+        build = SlowFastBuild.of(model)
+        if build is None:
+            raise UnsupportedModelError(
+                "a network of two pathways: with blocks, of which the last two pool and "
+                "concatenate both, and classify; or with a head that has pathway0_avgpool and "
+                "pathway1_avgpool",
+                type(model).__name__,
+                "Subclass VideoModel, and make both pathways from the clip in its stages.",
+            )
+        self._build = build
+        if alpha is not None:
+            require_count("alpha", alpha, 1)
         self.sampling = sampling
-        self.alpha = self.merged_steps = _alpha(model, alpha)
-        for pool in self._pools:
-            if pool is not None:
-                require_mean(pool)
-        ending = self._head.activation
-        if ending is not None:
-            self.activation = "softmax" if isinstance(ending, nn.Softmax) else "sigmoid"
+        self.alpha = self.merged_steps = build.alpha(model, alpha)
+        for pool in build.parts(model)[0]:
+            require_mean(pool)
+        self.activation = build.left_out(model)
         self._check_size = SizeCheck(self.alpha)
 
     @property
-    def _blocks(self) -> Any:  # noqa: ANN401 - a module of another library
-        return self.model.blocks
+    def _pools(self) -> tuple[nn.Module, nn.Module]:
+        """Of the slow and the fast pathway."""
+        return self._build.parts(self.model)[0]
 
     @property
-    def _head(self) -> Any:  # noqa: ANN401 - a module of another library
-        return self._blocks[-1]
-
-    @property
-    def _pools(self) -> tuple[nn.Module | None, nn.Module | None]:
-        """Of the slow and the fast pathway; None for a mean over all."""
-        slow, fast = self._blocks[-2].pool
-        return slow, fast
+    def classifier(self) -> nn.Linear:
+        """The network's own, over features of the slow, then of the fast pathway."""
+        return self._build.parts(self.model)[1]
 
     def slow_frames(self, frames: int) -> Int[Tensor, " slow"]:
         """Which of so many frames the slow pathway reads, in order."""
@@ -138,9 +145,8 @@ class SlowFast(WholeAndParts):
             fast: The same, of alpha times as many frames.
         """
         network = self.model
-        if self._head.activation is not None:
-            place = f"blocks.{len(self._blocks) - 1}.activation"
-            network = ModuleCopies(network, {place: nn.Identity()}).root
+        if self.activation is not None:
+            network = ModuleCopies(network, {self._build.ending: nn.Identity()}).root
         # A fresh list, as the network overwrites it.
         return logits_of(network([slow.transpose(1, 2), fast.transpose(1, 2)]))
 
@@ -170,9 +176,8 @@ class SlowFast(WholeAndParts):
     ) -> Float[Tensor, "batch steps feature"]:
         """Features of the fast timesteps, beside those of the slow ones at their frames."""
         chosen = self.slow_frames(volume.shape[2])
-        maps = [volume.index_select(2, chosen.to(volume.device)), volume]
-        for block in self._blocks[:-2]:
-            maps = block(maps)
+        pathways = [volume.index_select(2, chosen.to(volume.device)), volume]
+        maps = self._build.maps(self.model, pathways)
         slow, fast = (
             pool_space(pool, one).mean((3, 4)).transpose(1, 2)
             for pool, one in zip(self._pools, maps, strict=True)
@@ -195,76 +200,9 @@ class SlowFast(WholeAndParts):
 
     def head(self, features: Features) -> Logits:
         """Logits of the mean over time."""
-        logits: Tensor = self._head.proj((features * self._weights(features)[:, None]).sum(1))
+        logits: Tensor = self.classifier((features * self._weights(features)[:, None]).sum(1))
         return logits
 
     def frame_head(self, features: Features) -> FrameLogits:
         """Logits of each timestep of the fast pathway."""
-        return FrameLogits(self._head.proj(features), self._weights(features))
-
-
-def is_slowfast(model: nn.Module) -> bool:
-    """Whether a network is of the build that `SlowFast` takes."""
-    blocks = getattr(model, "blocks", None)
-    if not isinstance(blocks, nn.ModuleList) or len(blocks) < 3:
-        return False
-    pools = getattr(blocks[-2], "pool", None)
-    parts = all(hasattr(blocks[-1], name) for name in ("pool", "proj", "activation", "output_pool"))
-    return isinstance(pools, nn.ModuleList) and len(pools) == 2 and parts
-
-
-def _require_build(model: nn.Module) -> None:
-    if not is_slowfast(model):
-        raise UnsupportedModelError(
-            "a network with blocks, of which the last two pool and concatenate two pathways, and "
-            "classify",
-            type(model).__name__,
-            "Subclass VideoModel, and make both pathways from the clip in its stages.",
-        )
-    head: Any = model.blocks[-1]  # type: ignore[index]
-    ending = head.activation
-    if isinstance(head.proj, nn.Linear) and head.pool is None and head.output_pool is not None:
-        if ending is None or isinstance(ending, (nn.Softmax, nn.Sigmoid, nn.Identity)):
-            return
-        got = f"one with {ending} after it"
-    else:
-        got = f"proj {head.proj}, pool {head.pool} and output_pool {head.output_pool}"
-    raise UnsupportedModelError(
-        "a head that is a linear layer and a mean over what is left of time and space",
-        got,
-        "Subclass VideoModel for this head.",
-    )
-
-
-def _alpha(model: nn.Module, given: int | None) -> int:
-    """The stride of the lateral convolutions, which is alpha as it was given, if it was."""
-    if given is not None:
-        require_count("alpha", given, 1)
-    laterals = [
-        part.stride[0]
-        for name, fusion in model.named_modules()
-        if name.endswith("multipathway_fusion")
-        for part in fusion.modules()
-        if isinstance(part, nn.Conv3d)
-    ]
-    found = set(laterals)
-    if len(found) > 1:
-        strides = ", ".join(map(str, sorted(found)))
-        raise UnsupportedModelError(
-            "lateral convolutions of one temporal stride", f"strides {strides}", "Check them."
-        )
-    if not found and given is None:
-        raise OptionError(
-            "alpha, the fast frames for each slow one",
-            "None, and no lateral convolution that tells it",
-            "Pass alpha=4 if that is what the network was trained with.",
-        )
-    alpha = found.pop() if found else given
-    assert alpha is not None
-    if given not in (None, alpha):
-        raise OptionError(
-            f"alpha={alpha}, the stride of the lateral convolutions",
-            f"{given}",
-            "Leave alpha out.",
-        )
-    return int(alpha)
+        return FrameLogits(self.classifier(features), self._weights(features))
