@@ -17,6 +17,7 @@ from temporal_attr.models.libraries._timm import wrap_timm
 from temporal_attr.models.libraries._torchvision import wrap_torchvision
 from temporal_attr.models.libraries._transformers import wrap_transformers
 from temporal_attr.models.libraries._transformers_base import TransformersVideo
+from temporal_attr.models.libraries._transnet import wrap_transnet
 
 Recogniser = Callable[[nn.Module, Preprocessing | None], VideoModel | None]
 
@@ -25,6 +26,7 @@ RECOGNISERS: tuple[Recogniser, ...] = (
     wrap_timm,
     wrap_transformers,
     wrap_pytorchvideo,
+    wrap_transnet,
 )
 """Each gives the wrapper of the models it knows, and None for all others."""
 
