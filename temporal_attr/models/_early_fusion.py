@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from temporal_attr._errors import ClipError
+from temporal_attr._errors import ClipError, ModelError
 from temporal_attr._require import require_count
 from temporal_attr._typing import ClipTensor, Features, Logits
 from temporal_attr.clips import Preprocessing
 from temporal_attr.models._base import FrameLogits, VideoModel, check_logits
+from temporal_attr.models.libraries._repositories import folds_frames
 
 
 class EarlyFusion(VideoModel):
@@ -20,11 +21,18 @@ class EarlyFusion(VideoModel):
     timestep: `frame_logits` is `(batch, 1, classes)`, the clip's own logits with weight 1, and
     `frames_per_step` is the number of frames.
 
+    A network that takes the frames as channels but makes a batch of them, as TSN, TSM and TAM do,
+    is no early fusion: it has a timestep for each frame. `wrap` knows these, and here they are
+    refused.
+
     Args:
         model: `(batch, time * channel, height, width)` to logits; frame-major, so the channels of
             frame 0 come first.
         frames: Number of frames that the model takes.
         preprocessing: See `VideoModel`.
+
+    Raises:
+        ModelError: If the network is known to have timesteps.
 
     Example:
         >>> import torch
@@ -42,6 +50,14 @@ class EarlyFusion(VideoModel):
     ) -> None:
         super().__init__(preprocessing)
         require_count("frames", frames, 1)
+        if folds_frames(model):
+            # One timestep for all would say that its temporal range is the whole clip.
+            raise ModelError(
+                "a network whose first layer mixes all frames",
+                f"{type(model).__name__}, which makes a batch of the frames and has a timestep for "
+                "each",
+                "Use wrap(model).",
+            )
         self.model = model
         self.frames_per_step = frames
         self.clip_frames = frames

@@ -12,6 +12,8 @@ from temporal_attr.clips import Preprocessing
 from temporal_attr.models._base import FramewiseModel, VideoModel
 from temporal_attr.models._containers import known_container
 from temporal_attr.models.libraries._pytorchvideo import wrap_pytorchvideo
+from temporal_attr.models.libraries._recognizers import wrap_pathway, wrap_recognizer
+from temporal_attr.models.libraries._repositories import wrap_frames_or_volumes, wrap_segments
 from temporal_attr.models.libraries._slowfast import SlowFast
 from temporal_attr.models.libraries._timm import wrap_timm
 from temporal_attr.models.libraries._torchvision import wrap_torchvision
@@ -27,6 +29,10 @@ RECOGNISERS: tuple[Recogniser, ...] = (
     wrap_transformers,
     wrap_pytorchvideo,
     wrap_transnet,
+    wrap_segments,
+    wrap_frames_or_volumes,
+    wrap_recognizer,
+    wrap_pathway,
 )
 """Each gives the wrapper of the models it knows, and None for all others."""
 
