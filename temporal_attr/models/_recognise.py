@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from types import MethodType
 
+import torch
 from torch import nn
 
 from temporal_attr._errors import ModelError
@@ -65,6 +66,9 @@ def require_wrapped(model: object) -> None:
     while isinstance(network, nn.Module) and (name := known_container(network)) is not None:
         network = getattr(network, name)
     if not isinstance(network, nn.Module) or "forward" in vars(network):
+        return
+    # A traced network has no function of its class.
+    if isinstance(network, torch.jit.ScriptModule):
         return
     if not str(getattr(type(network).forward, "__module__", None)).startswith(_LIBRARIES):
         return

@@ -63,21 +63,24 @@ def sizes_to_try(frames: int, side: int, errors: Iterable[str]) -> list[Size]:
         >>> sizes_to_try(8, 32, ["Input image size (32*32) doesn't match model (224*224)."])[0]
         (8, 224)
     """
-    found: dict[Size, None] = {}
+    scaled: dict[Size, None] = {}
+    named: dict[Size, None] = {}
     for error in errors:
         numbers = [int(text) for text in re.findall(r"\d+", error)[:8] if len(text) < 7]
         for pair in pairwise(dict.fromkeys(numbers)):
             for came, wanted in (pair, pair[::-1]):
-                found |= dict.fromkeys(_in_proportion(frames, side, came, wanted))
+                scaled |= dict.fromkeys(_in_proportion(frames, side, came, wanted))
                 # A class token is counted too, and is none of the clip's.
-                found |= dict.fromkeys(_in_proportion(frames, side, came - 1, wanted - 1))
-        found |= {(number, side): None for number in numbers}
-    likely = [size for size in found if _is_sane(size)][:_MOST_LIKELY]
+                scaled |= dict.fromkeys(_in_proportion(frames, side, came - 1, wanted - 1))
+        named |= {(number, side): None for number in numbers if number > 1}
+    likely = [size for found in (scaled, named) for size in list(filter(_is_sane, found))[:_MOST]]
     every = (*likely, *((frames, usual) for usual in (112, 224)), *_USUAL, (16, side), (4, side))
     return [size for size in dict.fromkeys(every) if size != (frames, side)]
 
 
-_MOST_LIKELY = 4
+_MOST = 4
+"""Sizes of each kind that are read from errors."""
+
 _USUAL = ((16, 112), (16, 224), (32, 224))
 
 
@@ -85,12 +88,12 @@ def _in_proportion(frames: int, side: int, came: int, wanted: int) -> list[Size]
     """The sizes with frames, or area, as much more as one number is of another."""
     if came < 1 or wanted < 1 or came == wanted:
         return []
+    longer, larger = frames * wanted / came, side * math.sqrt(wanted / came)
     # A number that is the side itself stands for the side.
-    if came == side:
-        return [(frames, wanted)]
-    found, longer, larger = [], frames * wanted / came, side * math.sqrt(wanted / came)
-    found += [(round(longer), side)] if longer.is_integer() else []
-    return found + ([(frames, round(larger))] if larger.is_integer() else [])
+    found = [(frames, wanted)] if came == side else []
+    # Few networks are trained with so few pixels, so the area comes first.
+    found += [(frames, round(larger))] if larger.is_integer() else []
+    return found + ([(round(longer), side)] if longer.is_integer() else [])
 
 
 def _is_sane(size: Size) -> bool:

@@ -33,7 +33,7 @@ class LayoutTrial:
         shape: Of the logits; None if there were none.
         error: What the network said instead, or what its output is.
         state: Names of the parameters and buffers that it writes to with each pass.
-        calls: How many of PyTorch's functions ran before the first pass ended.
+        calls: How many of PyTorch's functions gave a tensor before the first pass ended.
     """
 
     layout: str
@@ -56,11 +56,6 @@ class LayoutTrial:
         clips, frames = self.size[:2]
         return self.shape is not None and self.shape[0] == clips * frames
 
-    @property
-    def of_timesteps(self) -> bool:
-        """Whether there is a row of logits for each timestep of each clip."""
-        return self.shape is not None and len(self.shape) == 3
-
     def arrange(self, clip: ClipTensor) -> Tensor | list[Tensor]:
         """A canonical clip in this layout, in a list where the network takes one."""
         arranged: Tensor = rearrange(clip, f"{CANONICAL} -> {self.layout}")
@@ -68,7 +63,10 @@ class LayoutTrial:
 
     def run(self, network: nn.Module, clip: ClipTensor) -> Tensor:
         """The logits in what a network gives for a canonical clip in this layout."""
-        given = self.arrange(clip)
+        return self.call(network, self.arrange(clip))
+
+    def call(self, network: nn.Module, given: Tensor | list[Tensor]) -> Tensor:
+        """The logits in what a network gives for a clip that is in this layout."""
         if self.keyword is None:
             return logits_of(network(given))
         return logits_of(network(**{self.keyword: given}))
@@ -109,9 +107,10 @@ class TakenLayouts:
 
     @property
     def furthest(self) -> tuple[LayoutTrial, ...]:
-        """The trials in which most of the network ran."""
+        """The trials in which most of the network ran: more than half as much as in any."""
         most = max((trial.calls for trial in self.trials), default=0)
-        return tuple(trial for trial in self.trials if trial.calls == most)
+        # Some put an axis in, or take one out, before they refuse the rest.
+        return tuple(trial for trial in self.trials if 2 * trial.calls > most or not most)
 
     @property
     def known(self) -> LayoutTrial | None:
