@@ -245,6 +245,9 @@ def check_logits(logits: Any, batch: int) -> Logits:  # noqa: ANN401 - it may be
     if not isinstance(logits, Tensor) or not usable(logits):
         remedy = "Pass a function that returns the logits, such as lambda clip: model(clip).logits."
         got = told(logits) if isinstance(logits, Tensor) else type(logits).__name__
+        if isinstance(logits, dict):
+            got += f" with {', '.join(map(str, logits))}"[:100]
+            remedy = 'Pass a function that returns the logits: lambda clip: model(clip)["NAME"].'
         raise ModelError("a tensor of logits (batch, classes)", got, remedy)
     if not logits.is_floating_point():
         raise ModelError(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from temporal_attr._errors import ClipError, ModelError, TemporalAttrError
 from temporal_attr._memory import is_out_of_memory
@@ -34,9 +35,10 @@ def model_logits(
         arguments: Handed to the model after the clips.
 
     Raises:
-        ModelError: If the output is no logits, or a layer of PyTorch inside a module that is no
-            `VideoModel` refuses what it got, as a network of another layout does; that error is
-            then the cause. Errors of wrappers and of your own code are raised as they are.
+        ModelError: If the output is no logits, the model takes other arguments, or a layer of
+            PyTorch inside a module that is no `VideoModel` refuses what it got, as a network of
+            another layout does; that error is then the cause. Errors of wrappers and of your own
+            code are raised as they are.
 
     Example:
         >>> import torch
@@ -57,6 +59,8 @@ def model_logits(
     try:
         output = model(*clips, *arguments)
     except Exception as error:
+        if isinstance(error, TypeError):
+            _require_arguments(model, clips, arguments)
         if isinstance(model, VideoModel) or not refused_by_a_layer(error):
             raise
         shapes = ", ".join(str(tuple(clip.shape)) for clip in clips)
@@ -75,6 +79,27 @@ def model_logits(
             "function such as lambda clip: model(clip.transpose(1, 2)).",
         ) from error
     return check_logits(output, clips[0].shape[0])
+
+
+def _require_arguments(
+    model: Callable[..., Any], clips: tuple[Tensor, ...], arguments: tuple[Any, ...]
+) -> None:
+    """Raise if a model cannot be called with these at all, with what it takes."""
+    function = model.forward if isinstance(model, nn.Module) else model
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return  # of functions in C
+    try:
+        signature.bind(*clips, *arguments)
+    except TypeError as error:
+        name = type(model).__name__ if isinstance(model, nn.Module) else "the function"
+        raise ModelError(
+            f"a model of {len(clips)} clip(s) and {len(arguments)} argument(s) more",
+            f"{name}{signature}: {error}",
+            "Pass what else it takes as additional_forward_args, or a function of the clip alone, "
+            "such as lambda clip: model(clip, lengths).",
+        ) from error
 
 
 @contextmanager

@@ -42,6 +42,9 @@ def logits_of(output: Any) -> Tensor:  # noqa: ANN401 - whatever a network retur
     if isinstance(several, (list, tuple)) and len(several) == 1:
         return logits_of(several[0])
     kind = type(output).__name__
+    if isinstance(output, Mapping) and output:
+        kind = f"{kind} with {', '.join(map(str, output))}"[:100]
+        several = None
     raise ModelError(
         "logits as a tensor, as .logits, as ['logits'], or alone in a tuple or dict",
         f"{kind} of {len(several)}" if isinstance(several, (list, tuple)) else kind,

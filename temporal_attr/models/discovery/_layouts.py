@@ -8,7 +8,6 @@ from typing import no_type_check
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from temporal_attr._errors import ModelError
@@ -26,6 +25,7 @@ from temporal_attr.models.discovery._taken import (
 )
 from temporal_attr.models.trials._evaluation_mode import require_evaluation_mode
 from temporal_attr.models.trials._fits import check_fits
+from temporal_attr.models.trials._misfits import resized
 from temporal_attr.models.trials._state import put_back, tensor_versions
 from temporal_attr.models.trials._trials import difference, outside_of_callers_modes, tolerance
 
@@ -69,7 +69,7 @@ def taken_layouts(module: nn.Module, clip: ClipTensor | None = None) -> TakenLay
     clips, sizes = _to_try(module, clip)
     plain = [LayoutTrial(layout, (), keyword=signature.keyword) for layout in LAYOUTS]
     plain.append(LayoutTrial(CHANNELS_FIRST, (), listed=True, keyword=signature.keyword))
-    first = found = _tried(module, plain, _resized(clips, sizes[0]))
+    first = found = _tried(module, plain, resized(clips, sizes[0]))
     likely = [trial.layout for trial in found.furthest]
     if not found.taken:
         sizes += sizes_to_try(*sizes[0], (trial.error for trial in found.furthest))
@@ -77,7 +77,7 @@ def taken_layouts(module: nn.Module, clip: ClipTensor | None = None) -> TakenLay
         if found.taken:
             break
         # Those that came furthest first; then, of a size that fits, all.
-        given = _resized(clips, size)
+        given = resized(clips, size)
         if _tried(module, [one for one in plain if one.layout in likely], given).taken:
             found = _tried(module, plain, given)
     asked = () if clip is None else tuple(clip.shape)
@@ -102,18 +102,6 @@ def _to_try(module: nn.Module, clip: Tensor | None) -> tuple[Tensor, list[Size]]
     # Where time could be taken for channels, clips with a frame more tell.
     longer = [(frames + 1, side)] if frames == clip.shape[2] else []
     return pair.detach(), [*longer, (frames, side)]
-
-
-def _resized(clips: Tensor, size: Size) -> Tensor:
-    """Clips with other frames or pixels of theirs: the nearest ones."""
-    frames, side = size
-    places = torch.linspace(0, clips.shape[1] - 1, frames, device=clips.device).round().long()
-    chosen = clips if frames == clips.shape[1] else clips[:, places]
-    if side == clips.shape[-1]:
-        return chosen
-    pixels: Tensor = functional.interpolate(chosen.flatten(0, 1), size=(side, side))
-    resized: Tensor = pixels.unflatten(0, chosen.shape[:2])
-    return resized
 
 
 def _tried(module: nn.Module, entries: list[LayoutTrial], clips: Tensor) -> TakenLayouts:

@@ -66,7 +66,7 @@ def sizes_to_try(frames: int, side: int, errors: Iterable[str]) -> list[Size]:
     scaled: dict[Size, None] = {}
     named: dict[Size, None] = {}
     for error in errors:
-        numbers = [int(text) for text in re.findall(r"\d+", error)[:8] if len(text) < 7]
+        numbers = [int(text) for text in _NUMBER.findall(error)[:8] if len(text) < 7]
         for pair in pairwise(dict.fromkeys(numbers)):
             for came, wanted in (pair, pair[::-1]):
                 scaled |= dict.fromkeys(_in_proportion(frames, side, came, wanted))
@@ -74,14 +74,19 @@ def sizes_to_try(frames: int, side: int, errors: Iterable[str]) -> list[Size]:
                 scaled |= dict.fromkeys(_in_proportion(frames, side, came - 1, wanted - 1))
         named |= {(number, side): None for number in numbers if number > 1}
     likely = [size for found in (scaled, named) for size in list(filter(_is_sane, found))[:_MOST]]
-    every = (*likely, *((frames, usual) for usual in (112, 224)), *_USUAL, (16, side), (4, side))
+    every = (*likely, *((frames, usual) for usual in (112, 224)), *_USUAL)
+    every += tuple((usual, side) for usual in _USUAL_FRAMES)
     return [size for size in dict.fromkeys(every) if size != (frames, side)]
 
+
+_NUMBER = re.compile(r"(?<![a-wyzA-WYZ\d])\d+")
+"""A number by itself, or after an x between two; not one of a name, such as that of mat1."""
 
 _MOST = 4
 """Sizes of each kind that are read from errors."""
 
 _USUAL = ((16, 112), (16, 224), (32, 224))
+_USUAL_FRAMES = (16, 8, 32, 4, 10, 12, 6, 5, 20, 24, 30, 64)
 
 
 def _in_proportion(frames: int, side: int, came: int, wanted: int) -> list[Size]:

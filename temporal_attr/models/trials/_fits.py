@@ -7,6 +7,9 @@ from torch import Tensor, nn
 from temporal_attr._errors import ClipError, ModelError
 from temporal_attr.models.trials._evaluation_mode import modules_behind
 
+_QUANTISED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.nn.quantized")
+"""Where PyTorch's quantised layers live, whose kernels have no gradient."""
+
 
 def check_fits(model: object, clip: Tensor) -> None:
     """Raise unless a clip is of the precision and on the device of a model's weights.
@@ -38,7 +41,7 @@ def check_fits(model: object, clip: Tensor) -> None:
 
 
 def check_weights_of_gradients(model: object) -> None:
-    """Raise where gradients cannot pass weights, as those made under `torch.inference_mode`.
+    """Raise where gradients cannot pass weights: made under `torch.inference_mode`, or quantised.
 
     Raises:
         ModelError: With the first of them.
@@ -53,6 +56,13 @@ def check_weights_of_gradients(model: object) -> None:
         temporal_attr._errors.ModelError: expected weights that gradients can pass, got weight ...
     """
     for module in modules_behind(model):
+        for name, part in module.named_modules():
+            if type(part).__module__.startswith(_QUANTISED):
+                raise ModelError(
+                    "layers that gradients can pass",
+                    f"{name or 'a model'} ({type(part).__name__}), which is quantised",
+                    "Explain the model in floating point that it was made from.",
+                )
         for name, weight in (*module.named_parameters(), *module.named_buffers()):
             if weight.is_inference():
                 raise ModelError(

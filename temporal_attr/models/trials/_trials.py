@@ -20,14 +20,12 @@ from temporal_attr._typing import Frames
 from temporal_attr.models._base import FramewiseModel, VideoModel
 from temporal_attr.models._logits import model_logits, named_misfit
 from temporal_attr.models.trials._fits import check_fits
+from temporal_attr.models.trials._misfits import FITS_NOT, watched
 from temporal_attr.models.trials._training_guard import StopsTraining
 from temporal_attr.models.trials._trial_memory import tried
 
 Draws = Callable[[], AbstractContextManager[Any]]
 """Entered before each pass, so that a model that draws random numbers can get the same ones."""
-
-_FITS_NOT = (RuntimeError, ValueError, AssertionError)
-"""What networks raise of inputs that do not fit them."""
 
 MOST_FRAMES = 16
 """Of a longer clip, so many go through an encoder together."""
@@ -93,13 +91,15 @@ def require_as_assumed(trial: Trial) -> None:
     while a frame or clip that sees another changes the first ones.
 
     Raises:
+        ClipError: If it takes clips of another size.
         ModelError: With what differs, by how much, and what to do; if a layer of a wrapper's
-            parts refuses what it gets; or if batch norm is in training mode where
-            `require_evaluation_mode` does not find it, before its statistics move.
+            parts refuses what it gets; if each pass writes to a parameter or buffer; or if batch
+            norm is in training mode where `require_evaluation_mode` does not find it, before its
+            statistics move.
     """
     own = trial.model if isinstance(trial.model, VideoModel) else None
     fits = nullcontext() if own is None else named_misfit(own, *trial.clips)
-    with outside_of_callers_modes(trial.clips[0]), fits:
+    with outside_of_callers_modes(trial.clips[0]), fits, watched(trial):
         try:
             if isinstance(trial.model, FramewiseModel):
                 _try_frames(trial.model, trial)
@@ -222,14 +222,15 @@ def _of_groups_only(model: FramewiseModel, clip: Tensor, attempt: Callable[[], T
     """What an attempt gives; an encoder that takes the frames of whole clips only mixes them."""
     try:
         return attempt()
-    except _FITS_NOT as error:
+    except FITS_NOT as error:
         if isinstance(error, ModelError) or is_out_of_memory(error):
             raise
         try:
             model.encode(model.to_layout(clip[:1]).clone())
-        except _FITS_NOT:
+        except FITS_NOT:
             raise error from None  # of any number of frames
-        raise mixes_frames(f"one that takes {clip.shape[1]} frames, but not any number") from error
+        # Not from the error, which is of a group of frames and no size of a clip.
+        raise mixes_frames(f"one that takes {clip.shape[1]} frames, but not any number") from None
 
 
 def _try_clips(trial: Trial) -> None:
@@ -294,7 +295,7 @@ def _runs(trial: Trial, clip: Tensor) -> bool:
     """Whether a model takes a clip of such axes."""
     try:
         trial.logits((clip,))
-    except _FITS_NOT as error:
+    except FITS_NOT as error:
         if is_out_of_memory(error):
             raise
         return False
