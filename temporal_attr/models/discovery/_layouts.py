@@ -162,7 +162,10 @@ def _no_logits(output: Tensor, size: tuple[int, ...]) -> str:
     if not usable(output) or not output.is_floating_point():
         return told(output)
     clips, frames = size[:2]
-    if output.ndim == 0 or output.shape[0] not in (clips, clips * frames):
+    rows = output.shape[0] if output.ndim else 0
+    # A row of classes for each clip or frame, or one for each timestep of each clip.
+    fits = output.ndim == 2 and rows in (clips, clips * frames)
+    if not fits and not (output.ndim == 3 and rows == clips):
         return f"an output of shape {tuple(output.shape)} for {clips} clips of {frames} frames"
     return ""
 
@@ -175,7 +178,8 @@ def _are_alike(outputs: list[Tensor]) -> bool:
     last_digits = 16 * torch.finfo(first.dtype).eps
     apart = max(difference(other, first) for other in outputs)
     # A network that says the same of all clips, as one whose last layer is zero, shows nothing.
-    return apart <= last_digits < difference(first[:1], first[1:2]) / 100
+    between = difference(first[:1], first[1:2])
+    return apart == 0 < between or apart <= last_digits < between / 100
 
 
 def _short(error: Exception) -> str:

@@ -51,6 +51,11 @@ class LayoutTrial:
         return self.shape is not None
 
     @property
+    def of_timesteps(self) -> bool:
+        """Whether there is a row of logits for each timestep of each clip."""
+        return self.shape is not None and len(self.shape) == 3
+
+    @property
     def of_frames(self) -> bool:
         """Whether there is a row of logits for each frame, and not for each clip."""
         clips, frames = self.size[:2]
@@ -77,6 +82,7 @@ class LayoutTrial:
         if self.shape is None:
             return f"{place}: {self.error}"
         what = "a row for each frame" if self.of_frames else "a row for each clip"
+        what = "a row for each timestep" if self.of_timesteps else what
         return f"{place}: takes it, and gives {self.shape}, {what}"
 
 
