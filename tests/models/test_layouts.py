@@ -10,7 +10,6 @@ from torch import nn
 from temporal_attr import ClipError, ModelError, UnsupportedModelError
 from temporal_attr.models.discovery._layouts import taken_layouts
 from temporal_attr.models.discovery._signature import Signature, read_signature
-from temporal_attr.models.discovery._sizes import declared_size, sizes_to_try
 from temporal_attr.models.discovery._taken import (
     CANONICAL,
     CHANNELS_FIRST,
@@ -18,6 +17,7 @@ from temporal_attr.models.discovery._taken import (
     FOLDED,
     STACKED,
 )
+from temporal_attr.models.trials._clip_sizes import declared_size, sizes_to_try
 from tests.helpers.checks import assert_refused
 
 CLASSES = 5

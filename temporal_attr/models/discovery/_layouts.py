@@ -16,13 +16,13 @@ from temporal_attr._told import told, usable
 from temporal_attr._typing import ClipTensor
 from temporal_attr.clips import check_layout
 from temporal_attr.models.discovery._signature import read_signature
-from temporal_attr.models.discovery._sizes import Size, declared_size, sizes_to_try
 from temporal_attr.models.discovery._taken import (
     CHANNELS_FIRST,
     LAYOUTS,
     LayoutTrial,
     TakenLayouts,
 )
+from temporal_attr.models.trials._clip_sizes import Size, declared_size, sizes_to_try
 from temporal_attr.models.trials._evaluation_mode import require_evaluation_mode
 from temporal_attr.models.trials._fits import check_fits
 from temporal_attr.models.trials._misfits import resized

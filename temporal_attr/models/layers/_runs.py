@@ -201,6 +201,9 @@ class _Skipped:
         layer = copies.at(self._plan.layer)
         without_hooks(layer)
         runs_as(layer, self._layer)
+        # Modules with a kernel for the whole of them, such as a transformer's layer, call their
+        # parts where one has a hook.
+        layer.register_forward_hook(_nothing)
 
     def _before(self, forward: Callable[..., Any], outputs: tuple[Any, ...]) -> Callable[..., Any]:
         waiting = deque(outputs)
@@ -225,6 +228,10 @@ class _Skipped:
         return pytree.tree_map_only(
             Shape, lambda shape: shape.empty(self._batch, self._spread), output
         )
+
+
+def _nothing(_module: nn.Module, _args: Any, _output: Any) -> None:  # noqa: ANN401
+    """A hook that changes nothing."""
 
 
 def _shapes(one: Any, two: Any) -> Any:  # noqa: ANN401 - whatever modules return

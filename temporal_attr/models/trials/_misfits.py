@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from temporal_attr._errors import ClipError, ModelError, TemporalAttrError
 from temporal_attr._memory import is_out_of_memory
-from temporal_attr.models.discovery._sizes import Size, declared_size, sizes_to_try
+from temporal_attr.models.trials._clip_sizes import Size, declared_size, sizes_to_try
 from temporal_attr.models.trials._evaluation_mode import modules_behind
 from temporal_attr.models.trials._state import tensor_versions
 
