@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -16,24 +15,19 @@ from temporal_attr.models.trials._clip_sizes import Size, declared_size, sizes_t
 from temporal_attr.models.trials._evaluation_mode import modules_behind
 from temporal_attr.models.trials._state import tensor_versions
 
-if TYPE_CHECKING:
-    from temporal_attr.models.trials._trials import Trial
-
 FITS_NOT = (RuntimeError, ValueError, AssertionError)
 """What networks raise of inputs that do not fit them."""
 
 
 @contextmanager
-def watched(trial: Trial) -> Iterator[None]:
-    """Around a trial: names the size of clips that the model takes, and what each pass changes."""
-    clips = trial.clips
-    sized = not trial.arguments and len(clips) == 1 and clips[0].ndim == 5
+def watched(
+    model: object, clips: tuple[Tensor, ...], run: Callable[[tuple[Tensor, ...]], object]
+) -> Iterator[None]:
+    """Around a trial: names the size of clips that a model takes, and what each pass changes."""
     with ExitStack() as around:
-        if sized:
-            around.enter_context(
-                named_size(trial.model, clips[0], lambda clip: trial.logits((clip,)))
-            )
-        around.enter_context(unchanging(trial.model, lambda: trial.logits(clips)))
+        if len(clips) == 1 and clips[0].ndim == 5:
+            around.enter_context(named_size(model, clips[0], lambda clip: run((clip,))))
+        around.enter_context(unchanging(model, lambda: run(clips)))
         yield
 
 

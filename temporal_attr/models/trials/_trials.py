@@ -99,7 +99,8 @@ def require_as_assumed(trial: Trial) -> None:
     """
     own = trial.model if isinstance(trial.model, VideoModel) else None
     fits = nullcontext() if own is None else named_misfit(own, *trial.clips)
-    with outside_of_callers_modes(trial.clips[0]), fits, watched(trial):
+    around = watched(trial.model, trial.clips, trial.logits)
+    with outside_of_callers_modes(trial.clips[0]), fits, around:
         try:
             if isinstance(trial.model, FramewiseModel):
                 _try_frames(trial.model, trial)
