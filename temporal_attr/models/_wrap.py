@@ -43,6 +43,12 @@ def wrap(
     with a mean over time. The model is held, not copied, and not changed, and neither is its
     configuration.
 
+    By their parts, and so in any copy of the code: TSN and TSM (a `base_model` and a `consensus`);
+    TSN, TAM, I3D and S3D in the structure of IBM's repository; recognisers of mmaction2 of one
+    pathway (a `backbone` and a `cls_head`); Slow, C2D, I3D and X3D of PySlowFast (`s1` to `s5` and
+    a `head`), without the softmax at their end; and TransNetV2, whose timesteps are frames and
+    which `wrap(network).at(frame)` asks for one.
+
     They are recognised too inside `DataParallel`, `DistributedDataParallel`, `torch.compile`,
     Lightning modules, `AveragedModel`, and any module whose forward only hands its input to one of
     its children.
