@@ -178,8 +178,8 @@ def _reads_one(tail: Tail, features: Features) -> bool:
     many = tail(first.expand_as(features).clone())
     try:
         one = tail(first.clone())
-    except (RuntimeError, ValueError, AssertionError):
-        # A pooling or a view of as many timesteps as there are.
+    except (RuntimeError, ValueError, AssertionError, LookupError):
+        # A pooling, a view or an index of as many timesteps as there are.
         return False
     apart = (one - many).abs().max().item() if one.shape == many.shape else float("inf")
     return apart <= tolerance(many) * many.abs().max().item()
