@@ -347,6 +347,15 @@ def test_probabilities_are_left_out_at_the_end_and_kept_before_a_mean():
     assert torch.allclose(model(before_mean.clip(torch.float32)).sum(1), torch.ones(2))
 
 
+def test_a_swish_with_a_backward_pass_of_its_own_is_run_as_silu():
+    case = next(case for case in CASES if case.name == "pathway_x3d")
+    model, clip = wrap(case.network().double()), case.clip()[:1].requires_grad_()
+    assert set(model.substitutes) == {"network.s2.pathway0_res0.2", "network.head.act"}
+    (gradient,) = torch.autograd.grad(model(clip)[0, 0], clip, create_graph=True)
+    (second,) = torch.autograd.grad(gradient.square().sum(), clip)
+    assert second.any()
+
+
 def test_preprocessing_is_what_the_network_says():
     imagenet = ta.Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     expected = ta.Preprocessing(256, (224, 224), imagenet)
