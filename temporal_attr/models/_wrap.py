@@ -135,11 +135,13 @@ def wrap(
         raise OptionError("a clip to compare on", "none", "Pass wrap(model, like=..., clip=clip).")
     asked = {"layer": layer, "layout": layout, "time_axis": time_axis}
     named = {name: value for name, value in asked.items() if value is not None}
-    if isinstance(model, VideoModel):
-        _require_not_wrapped(model, {"class_names": names, "activation": activation, **named})
-        wrapper = model
+    network, notes = _network(model)
+    if isinstance(network, VideoModel):
+        _require_not_wrapped(network, {"class_names": names, "activation": activation, **named})
+        wrapper = network
     else:
-        wrapper = _wrapped(model, preprocessing, clip, named, verify)
+        wrapper = _wrapped(network, preprocessing, clip, named, verify)
+        wrapper.notes = (*notes, *wrapper.notes)
         wrapper.class_names = names or wrapper.class_names
         wrapper.activation = activation or wrapper.activation
     if like is not None and clip is not None:
@@ -160,29 +162,27 @@ def _require_not_wrapped(model: VideoModel, given: dict[str, Any]) -> None:
             )
 
 
+def _network(model: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
+    """The model, or the network inside containers of it, and what was taken off."""
+    if isinstance(model, VideoModel) or recognised(model, None) is not None:
+        return model, ()
+    return unwrapped(model)
+
+
 def _wrapped(
-    model: nn.Module,
+    network: nn.Module,
     preprocessing: Preprocessing | None,
     clip: ClipTensor | None,
     named: dict[str, Any],
     verify: bool,
 ) -> VideoModel:
-    """The wrapper of a network, known or not, with what there is to say of it."""
-    wrapper = None if named else recognised(model, preprocessing)
-    notes: tuple[str, ...] = ()
+    """The wrapper of a network, known or not."""
+    wrapper = None if named else recognised(network, preprocessing)
     if wrapper is None:
-        network, notes = unwrapped(model)
-        if isinstance(network, VideoModel):
-            _require_not_wrapped(network, named)
-            return network
-        wrapper = None if named or network is model else recognised(network, preprocessing)
-        if wrapper is None:
-            _require_parts(network)
-            wrapper = _by_trying(network, preprocessing, clip, named)
-            verify = False
+        _require_parts(network)
+        return _by_trying(network, preprocessing, clip, named)
     if verify:
         verify_on_random_numbers(wrapper)
-    wrapper.notes = (*notes, *wrapper.notes)
     return wrapper
 
 

@@ -206,7 +206,7 @@ def test_classes_that_cannot_be_compared():
 
 def test_no_model_and_no_function():
     assert_refused(ta.ModelError, "model to be a VideoModel or a function", rather_than, 3, 0)
-    assert_refused(ta.ModelError, "a model, or a function", rather_than, nn.Linear, 0)
+    assert_refused(ta.ModelError, "got the class Linear", rather_than, nn.Linear, 0)
 
 
 # Timesteps.
@@ -235,6 +235,7 @@ def test_at_a_timestep_the_output_is_its_logits(name):
     assert isinstance(model, FramewiseModel) == isinstance(base, FramewiseModel)
 
 
+@pytest.mark.usefixtures("as_user")
 def test_a_timestep_that_is_not_there():
     base, bare, clip = base_and_clip("gru_mean")
     text = "a timestep from 0 to 5, as the clip has 6, got 6"

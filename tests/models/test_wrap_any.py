@@ -142,7 +142,9 @@ def test_layers_can_be_listed():
     network, clip = made(own.CNNTransformer, *CANONICAL_SHAPE), clip_of()
     table = layers(network, clip)
     assert (table.network, table.frames) == ("CNNTransformer", 6)
-    assert [row.path for row in table if row.adds_up] == ["transformer"]
+    # Feed-forward layers and norms take each token by itself.
+    added = ["transformer.layers.1.norm1", "transformer"]
+    assert [row.path for row in table if row.adds_up] == added
     assert [row.path for row in table if row.framewise] == ["cnn.0", "cnn.1", "cnn.2", "cnn"]
     assert (table["transformer"].reach, table["cnn"].time_axis) == (6, 0)
 
