@@ -142,12 +142,12 @@ def table(rows: dict[str, Row], before: dict[str, Row]) -> str:
     for name, row in rows.items():
         shape = ", ".join(map(str, SETTINGS[name].shape))
         old = before.get(name)
-        was = _seconds(old and old.whole)
+        was = _seconds(None if old is None else old.whole)
         gain = "" if old is None else f"{old.whole / row.whole:.1f}"
         lines.append(
             f"| {name} | {shape} | {row.gradient:.2f} | {row.floor:.2f} | {was} | {row.whole:.2f} "
             f"| {row.whole / row.floor:.2f} | {row.whole / row.gradient:.0f} | {gain} "
-            f"| {_seconds(old and old.framewise)} | {_seconds(row.framewise)} "
+            f"| {_seconds(None if old is None else old.framewise)} | {_seconds(row.framewise)} "
             f"| {row.passes:.4g} | {row.path} | {row.apart:.0e} |"
         )
     machine = f"{platform.machine()}, torch {torch.__version__}, Python {platform.python_version()}"

@@ -108,7 +108,7 @@ class FrameRecurrent(FramewiseModel):
     def head(self, features: Features) -> Logits:
         """Logits of the clip: the classifier's, read out over time."""
         if self._reads_both_ends:
-            outputs = _run_sequence(self.recurrent, features)
+            outputs = self._sequence(features)
             size = outputs.shape[2] // 2
             hidden = torch.cat([outputs[:, -1, :size], outputs[:, 0, size:]], 1)
             logits: Tensor = self.classifier(hidden)
@@ -121,12 +121,22 @@ class FrameRecurrent(FramewiseModel):
     def frame_head(self, features: Features) -> FrameLogits:
         """Logits after each frame; see the class for what they mean."""
         if self._reads_both_ends:
-            return self._both_ends(_run_sequence(self.recurrent, features))
+            return self._both_ends(self._sequence(features))
         logits = self._step_logits(features)
         if isinstance(self.readout, int):
             return FrameLogits(logits, last_weights(self.readout, logits))
         kind = "mean" if callable(self.readout) else self.readout
         return FrameLogits(logits, readout_weights(kind, logits))
+
+    def _sequence(self, features: Tensor) -> Tensor:
+        """The outputs of PyTorch's recurrent layers `(batch, time, output)`."""
+        recurrent: Any = self.recurrent
+        sequence = features.flatten(2)
+        if recurrent.batch_first:
+            outputs: Tensor = recurrent(sequence)[0]
+            return outputs
+        outputs = recurrent(sequence.transpose(0, 1))[0]
+        return outputs.transpose(0, 1)
 
     @property
     def _reads_both_ends(self) -> bool:
@@ -150,7 +160,7 @@ class FrameRecurrent(FramewiseModel):
 
     def _step_logits(self, features: Tensor, last_only: bool = False) -> StepLogits:
         if isinstance(self.recurrent, nn.RNNBase):
-            outputs = _run_sequence(self.recurrent, features)
+            outputs = self._sequence(features)
             outputs = outputs[:, -1:] if last_only else outputs
             logits: Tensor = self.classifier(outputs.flatten(0, 1))
             steps: Tensor = logits.unflatten(0, outputs.shape[:2])
@@ -161,15 +171,6 @@ class FrameRecurrent(FramewiseModel):
             if not last_only or time == features.shape[1] - 1:
                 scores.append(self.classifier(output))
         return torch.stack(scores, 1)
-
-
-def _run_sequence(recurrent: nn.RNNBase, features: Tensor) -> Tensor:
-    sequence = features.flatten(2)
-    if recurrent.batch_first:
-        outputs: Tensor = recurrent(sequence)[0]
-        return outputs
-    outputs = recurrent(sequence.transpose(0, 1))[0]
-    return outputs.transpose(0, 1)
 
 
 def _affine(classifier: object) -> bool:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, get_args
+from typing import Any
 
 from captum.attr import Attribution, PerturbationAttribution
 from captum.log import log_usage
 from torch import Tensor
 
 from temporal_attr._activation import Activation
-from temporal_attr._errors import ClipError, OptionError
-from temporal_attr._require import require_count, require_flag, require_seed, require_within
+from temporal_attr._errors import ClipError
+from temporal_attr._require import require_count, require_flag, require_seed
 from temporal_attr._run import started
 from temporal_attr._typing import ClipTensor, TargetLike
 from temporal_attr.attributions._by_timestep import by_timestep
@@ -33,6 +33,10 @@ from temporal_attr.attributions.frame_masking_tsr._notes import (
     block_notes,
     found_keyframes,
     notes_of,
+)
+from temporal_attr.attributions.frame_masking_tsr._options import (
+    require_one_threshold,
+    require_steps,
 )
 from temporal_attr.attributions.frame_masking_tsr._result import FrameMaskingTSRResult, Steps
 from temporal_attr.attributions.frame_masking_tsr._scores import contributions
@@ -151,10 +155,10 @@ class FrameMaskingTSR(VideoMethod, PerturbationAttribution):  # type: ignore[mis
     ) -> None:
         self.method = as_method(method)
         super().__init__(model_of(self.method), known_activation(self.method, activation))
-        _require_steps(steps, feature_mask)
+        require_steps(steps, feature_mask)
         check_baselines(baselines)
         require_count("window", window, 1)
-        _require_one_threshold(threshold, quantile)
+        require_one_threshold(threshold, quantile)
         if perturbations_per_eval is not None:
             require_count("perturbations_per_eval", perturbations_per_eval, 1)
         if seed is not None:
@@ -309,25 +313,3 @@ class FrameMaskingTSR(VideoMethod, PerturbationAttribution):  # type: ignore[mis
     def _labels(self, clip: Tensor) -> Labels | None:
         """The features of every frame, found before the work, as they may not fit the frames."""
         return self.feature_mask.labels(clip, self.normalization) if self.steps == "two" else None
-
-
-def _require_steps(steps: object, feature_mask: object) -> None:
-    if steps not in get_args(Steps):
-        raise OptionError('steps to be "one" or "two"', repr(steps), "Choose one of them.")
-    if steps == "one" and feature_mask is not None:
-        raise OptionError(
-            'a feature_mask with steps="two"', 'steps="one"', "Leave one of them out."
-        )
-
-
-def _require_one_threshold(threshold: float | None, quantile: float | None) -> None:
-    if threshold is not None and quantile is not None:
-        raise OptionError(
-            "a threshold or a quantile",
-            f"threshold={threshold} and quantile={quantile}",
-            "Leave one of them out.",
-        )
-    if threshold is not None:
-        require_within("threshold", threshold, 0)
-    if quantile is not None:
-        require_within("quantile", quantile, 0, 1)
