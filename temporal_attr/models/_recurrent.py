@@ -96,7 +96,7 @@ class FrameRecurrent(FramewiseModel):
         self.recurrent = recurrent
         self.classifier = classifier
         self.readout = readout
-        inexact = self._reads_both_ends and not _affine(classifier)
+        inexact = self._read_at_both_ends is not None and not _affine(classifier)
         self.exactness = "none" if callable(readout) or inexact else "linear"
         self._adopt_mode(encoder, recurrent, classifier, readout)
 
@@ -107,8 +107,9 @@ class FrameRecurrent(FramewiseModel):
 
     def head(self, features: Features) -> Logits:
         """Logits of the clip: the classifier's, read out over time."""
-        if self._reads_both_ends:
-            outputs = self._sequence(features)
+        both_ways = self._read_at_both_ends
+        if both_ways is not None:
+            outputs = _run_sequence(both_ways, features)
             size = outputs.shape[2] // 2
             hidden = torch.cat([outputs[:, -1, :size], outputs[:, 0, size:]], 1)
             logits: Tensor = self.classifier(hidden)
@@ -120,29 +121,22 @@ class FrameRecurrent(FramewiseModel):
 
     def frame_head(self, features: Features) -> FrameLogits:
         """Logits after each frame; see the class for what they mean."""
-        if self._reads_both_ends:
-            return self._both_ends(self._sequence(features))
+        both_ways = self._read_at_both_ends
+        if both_ways is not None:
+            return self._both_ends(_run_sequence(both_ways, features))
         logits = self._step_logits(features)
         if isinstance(self.readout, int):
             return FrameLogits(logits, last_weights(self.readout, logits))
         kind = "mean" if callable(self.readout) else self.readout
         return FrameLogits(logits, readout_weights(kind, logits))
 
-    def _sequence(self, features: Tensor) -> Tensor:
-        """The outputs of PyTorch's recurrent layers `(batch, time, output)`."""
-        recurrent: Any = self.recurrent
-        sequence = features.flatten(2)
-        if recurrent.batch_first:
-            outputs: Tensor = recurrent(sequence)[0]
-            return outputs
-        outputs = recurrent(sequence.transpose(0, 1))[0]
-        return outputs.transpose(0, 1)
-
     @property
-    def _reads_both_ends(self) -> bool:
-        """Whether the hidden state that is read is half of the last frame, half of the first."""
-        two_ways = isinstance(self.recurrent, nn.RNNBase) and self.recurrent.bidirectional
-        return self.readout == "hidden" and two_ways
+    def _read_at_both_ends(self) -> nn.RNNBase | None:
+        """The memory, if half of the hidden state is of the last frame and half of the first."""
+        memory = self.recurrent
+        if self.readout == "hidden" and isinstance(memory, nn.RNNBase) and memory.bidirectional:
+            return memory
+        return None
 
     def _both_ends(self, outputs: Tensor) -> FrameLogits:
         """Logits of each frame's output; of the ends, of twice the half that is read there."""
@@ -160,7 +154,7 @@ class FrameRecurrent(FramewiseModel):
 
     def _step_logits(self, features: Tensor, last_only: bool = False) -> StepLogits:
         if isinstance(self.recurrent, nn.RNNBase):
-            outputs = self._sequence(features)
+            outputs = _run_sequence(self.recurrent, features)
             outputs = outputs[:, -1:] if last_only else outputs
             logits: Tensor = self.classifier(outputs.flatten(0, 1))
             steps: Tensor = logits.unflatten(0, outputs.shape[:2])
@@ -171,6 +165,15 @@ class FrameRecurrent(FramewiseModel):
             if not last_only or time == features.shape[1] - 1:
                 scores.append(self.classifier(output))
         return torch.stack(scores, 1)
+
+
+def _run_sequence(recurrent: nn.RNNBase, features: Tensor) -> Tensor:
+    sequence = features.flatten(2)
+    if recurrent.batch_first:
+        outputs: Tensor = recurrent(sequence)[0]
+        return outputs
+    outputs = recurrent(sequence.transpose(0, 1))[0]
+    return outputs.transpose(0, 1)
 
 
 def _affine(classifier: object) -> bool:

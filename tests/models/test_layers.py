@@ -576,7 +576,7 @@ def test_statistics_of_batch_norm_do_not_move_while_a_clip_is_tried():
 
 @pytest.mark.parametrize("exactness", ["linear", "frozen"])
 def test_clips_of_other_sizes(exactness):
-    _network, model = in_place(exactness=exactness)
+    _, model = in_place(exactness=exactness)
     for steps, side in ((5, 6), (7, 6), (4, 9), (1, 5), (5, 6)):
         clip = random_clip(steps, side)
         found = model.frame_logits(clip)
