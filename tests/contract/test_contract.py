@@ -19,9 +19,11 @@ from tests.helpers.methods import METHODS
 
 # The framewise path needs a framewise model; others are tried on all of these.
 MODELS = ["gru_mean", "late_fusion_max", "conv3d_windows", "early_fusion", "lstm_last"]
-# Video transformers, one of each kind of split among timesteps: minutes more, so on demand.
+# Video transformers, one of each kind of split among timesteps, and timesteps of layers that are
+# found: minutes more, so on demand.
 TRANSFORMERS = ["videomae", "timesformer", "vjepa2", "swin3d", "mvit_v2"]
-FRAMEWISE = {"gru_mean", "late_fusion_max", "lstm_last"}
+ON_DEMAND = [*TRANSFORMERS, "layer_framewise", "layer_frozen"]
+FRAMEWISE = {"gru_mean", "late_fusion_max", "lstm_last", "layer_framewise"}
 INFIDELITY = 1e-7
 # Captum's infidelity takes an attribution shaped like the input.
 SENSITIVITIES = [method for method in METHODS if method.is_sensitivity and method.input_shaped]
@@ -29,9 +31,9 @@ SENSITIVITIES = [method for method in METHODS if method.is_sensitivity and metho
 
 def pairs():
     for method in METHODS:
-        for name in MODELS + TRANSFORMERS:
+        for name in MODELS + ON_DEMAND:
             if name in FRAMEWISE or not method.framewise_only:
-                marks = [pytest.mark.simulation] if name in TRANSFORMERS else []
+                marks = [pytest.mark.simulation] if name in ON_DEMAND else []
                 yield pytest.param(method, name, id=f"{method.name}-{name}", marks=marks)
 
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from temporal_attr import Conv3D, EarlyFusion, FrameRecurrent, LateFusion, VideoModel, wrap
 from temporal_attr.zoo import build_model
+from tests.helpers import own_networks
 
 CLASSES = 5
 
@@ -269,6 +270,22 @@ def _timm_image(name, **options):
     return image_classifier(lambda: timm.create_model(name, num_classes=CLASSES, **options))
 
 
+def found_layer(kind, shape, layer=None):
+    """A network of no library, as `wrap` finds its timesteps, or by a layer."""
+
+    def build():
+        network = vivid(kind(), torch.randn(shape))
+        swapped = shape[1] == 3
+
+        def bare(clip):
+            return network(clip.transpose(1, 2) if swapped else clip)
+
+        clip = torch.randn(1, 6, 3, 16, 16)
+        return wrap(network, layer=layer, clip=clip), bare
+
+    return build
+
+
 SMALL = [
     Family("late_fusion_mean", late_fusion("mean")),
     Family("late_fusion_last", late_fusion("last")),
@@ -291,6 +308,13 @@ SMALL = [
         "zoo_tubelets",
         reference_architecture("tubelet-transformer", frames=6, size=16, features=16, depth=1),
         steps=3,
+    ),
+    Family("layer_framewise", found_layer(own_networks.CNNLSTM, (4, 6, 3, 16, 16))),
+    Family("layer_of_volume", found_layer(own_networks.TwoStream, (4, 3, 6, 16, 16))),
+    Family(
+        "layer_frozen",
+        found_layer(own_networks.NormBeforeTheHead, (4, 3, 6, 16, 16), "body"),
+        exactness="frozen",
     ),
     Family(
         "zoo_input_cell_attention",
