@@ -66,9 +66,7 @@ class Row:
 def subjects() -> Iterator[tuple[str, Callable[[], Subject]]]:
     """All families by name, by where they come from."""
     for entry in (*SMALL, *LARGE, *TRANSFORMERS):
-        # S3D takes nothing under 224 pixels, and minutes for each method.
-        if entry.name != "s3d":
-            yield entry.name, partial(_of_family, entry.name)
+        yield entry.name, partial(_of_family, entry.name)
     for name in test_pytorchvideo.ALL:
         yield f"pytorchvideo: {name}", partial(_of_pytorchvideo, name)
     for name in test_slowfast.BUILDS:

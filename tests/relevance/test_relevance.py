@@ -151,8 +151,6 @@ EMPTY = {"zoo_slowfast": 1e-9}
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 @pytest.mark.parametrize("case", KNOWN, ids=lambda case: case.name)
 def test_relevance_is_conserved_through_every_family(case, dtype):
-    if case.name == "s3d" and dtype == torch.float64:
-        pytest.skip("seconds a layer; the same code as in single precision")
     model, _ = case.build()
     model, clip = model.to(dtype), case.clip(dtype).clamp(-2, 2)
     with torch.no_grad():
