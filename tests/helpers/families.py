@@ -238,7 +238,7 @@ def s3d():
     # Its pooling spans 7 x 7 pixels of the last map, which takes frames of 224 and minutes.
     model = torchvision.models.video.s3d(num_classes=CLASSES)
     model.avgpool = nn.AvgPool3d((2, 1, 1), stride=1)
-    vivid(model, torch.randn(2, 3, 32, 64, 64))
+    vivid(model, torch.randn(2, 3, 32, 32, 32))
     return wrap(model), lambda clip: model(clip.transpose(1, 2))
 
 
@@ -324,7 +324,7 @@ LARGE = [
     Family(
         "r2plus1d_18", torchvision_video("r2plus1d_18", (2, 16, 3, 32, 32)), (2, 16, 3, 32, 32), 2
     ),
-    Family("s3d", s3d, (1, 32, 3, 64, 32), steps=4),
+    Family("s3d", s3d, (1, 32, 3, 32, 32), steps=4),
     *(
         Family(f"torchvision_{name}", _torchvision_image(name), (1, 3, 3, 64, 64), steps=3)
         for name in ("resnet18", "mobilenet_v3_small", "squeezenet1_1", "shufflenet_v2_x0_5")

@@ -42,7 +42,9 @@ def paths_of(model):
     return ["whole", "offload"] + (["checkpoint"] if len(model.stages) > 1 else [])
 
 
-@pytest.mark.parametrize("case", SMALL + LARGE, ids=lambda case: case.name)
+@pytest.mark.parametrize(
+    "case", SMALL + [c for c in LARGE if c.name != "s3d"], ids=lambda case: case.name
+)
 def test_every_path_gives_the_gradient_of_the_bare_model(case):
     wrapper, bare = case.build()
     wrapper, clip = wrapper.double(), case.clip(torch.float64)
