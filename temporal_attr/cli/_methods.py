@@ -121,8 +121,9 @@ class Chosen:
         """The options of the call, as far as they hold for this model."""
         takes = inspect.signature(self.method.explain).parameters
         given = dict(self.explain)
-        if "influence" in takes and "influence" not in given and not isinstance(model, VideoModel):
-            say("the model is not wrapped, so there are no timesteps and no influence matrix")
+        timed = isinstance(model, VideoModel) and model.has_timesteps
+        if "influence" in takes and "influence" not in given and not timed:
+            say("of this model there are no timesteps and no influence matrix")
             given["influence"] = False
         return given
 

@@ -9,7 +9,7 @@ from torch import nn
 from temporal_attr._errors import OptionError
 from temporal_attr.cli._settings import Settings
 from temporal_attr.clips import Normalization, Preprocessing
-from temporal_attr.models import VideoModel
+from temporal_attr.models import LayerTimesteps, VideoModel, WithoutTimesteps
 
 NAMES = ("resize", "crop", "mean", "std")
 NEEDED = ("resize", "mean", "std")
@@ -95,7 +95,9 @@ def _numbers(name: str, text: str, channels: int) -> tuple[float, ...]:
 
 
 def _kind(model: nn.Module) -> str:
-    return f"a {type(model).__name__}"
+    # What wrap() found by trying is named by the network, which is what was asked for.
+    network = model.model if isinstance(model, (LayerTimesteps, WithoutTimesteps)) else model
+    return f"a {type(network).__name__}"
 
 
 def _size(size: int | tuple[int, int]) -> str:

@@ -17,6 +17,7 @@ from temporal_attr.models._late_fusion import LateFusion
 from temporal_attr.models._logits import model_logits, named_misfit
 from temporal_attr.models._recognise import require_wrapped
 from temporal_attr.models._recurrent import FrameRecurrent
+from temporal_attr.models._without_timesteps import WithoutTimesteps
 from temporal_attr.models._wrap import wrap
 from temporal_attr.models.discovery import layers
 from temporal_attr.models.layers import LayerTable, LayerTimesteps
@@ -53,6 +54,7 @@ __all__ = [
     "StepOutputs",
     "Trial",
     "VideoModel",
+    "WithoutTimesteps",
     "at_timestep",
     "check_fits",
     "check_logits",

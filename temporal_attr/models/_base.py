@@ -85,6 +85,8 @@ class VideoModel(nn.Module, ABC):
         activation: What turns its outputs into probabilities: `"softmax"`, `"sigmoid"`,
             `"identity"` (they are probabilities already) or `"none"` (there are none). None is
             found out from the outputs; see `Activation`.
+        has_timesteps: Whether it says what each timestep predicts; without, `frame_logits` is an
+            error that says why.
         notes: What there is to say about how it came about, such as that `wrap` took the network
             out of `DataParallel`, one sentence each; part of its repr.
 
@@ -112,6 +114,7 @@ class VideoModel(nn.Module, ABC):
     frames_per_step: int = 1
     merged_steps: int = 1
     clip_frames: int | None = None
+    has_timesteps: bool = True
     notes: tuple[str, ...] = ()
 
     def __init__(self, preprocessing: Preprocessing | None = None) -> None:

@@ -39,6 +39,7 @@ class WithoutTimesteps(VideoModel):
     """
 
     exactness = "none"
+    has_timesteps = False
 
     def __init__(
         self,

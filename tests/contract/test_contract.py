@@ -306,7 +306,7 @@ def test_a_model_in_training_mode(method, model, clip):
         (lambda x: x.mean(1), r"logits \(batch, classes\) with a batch of 1, got shape \(1,\)"),
         (lambda x: x[:, :, None], r"got shape \(1, 5, 1\)"),
         (lambda x: x.mean(0, keepdim=True), r"with a batch of 2, got shape \(1, 5\)"),
-        (lambda x: {"logits": x}, "got dict. Pass a function that returns the logits"),
+        (lambda x: {"logits": x}, "got dict with logits. Pass a function that returns the logits"),
     ],
 )
 @pytest.mark.usefixtures("as_user")

@@ -255,7 +255,7 @@ def test_conv3d_refuses_a_pooling_that_is_no_mean():
 def test_options_out_of_range_are_named():
     with pytest.raises(OptionError, match='aggregation to be "mean", "max", "last" or a module'):
         LateFusion(image_encoder(), head(), "median")
-    with pytest.raises(OptionError, match='readout to be "mean", "last" or a module'):
+    with pytest.raises(OptionError, match='readout to be "mean", "last", "hidden" or a module'):
         FrameRecurrent(None, nn.LSTM(3, 3), head(3), "max")
 
 

@@ -356,7 +356,7 @@ def test_probabilities_are_left_out_at_the_end_and_kept_before_a_mean():
 def test_a_swish_with_a_backward_pass_of_its_own_is_run_as_silu():
     case = next(case for case in CASES if case.name == "pathway_x3d")
     model, clip = wrap(case.network().double()), case.clip()[:1].requires_grad_()
-    assert set(model.substitutes) == {"network.s2.pathway0_res0.2", "network.head.act"}
+    assert set(model.network.substitutes) == {"network.s2.pathway0_res0.2", "network.head.act"}
     (gradient,) = torch.autograd.grad(model(clip)[0, 0], clip, create_graph=True)
     (second,) = torch.autograd.grad(gradient.square().sum(), clip)
     assert second.any()

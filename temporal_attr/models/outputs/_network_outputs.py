@@ -154,6 +154,7 @@ class ReducedOutput(_Network):
     """
 
     exactness = "none"
+    has_timesteps = False
 
     def __init__(
         self,

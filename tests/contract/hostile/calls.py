@@ -45,7 +45,7 @@ LEFT_OUT = {
     "relevance.Call", "relevance.Handled", "relevance.Sink", "relevance.Term", "relevance.Trace",
     "relevance.AuditLog", "relevance.AuditedCall", "models.Derived", "models.DerivedFunction",
     "gradients.Gradients", "attributions.RunContext", "attributions.Traits", "attributions.started",
-    "attributions.Estimate",
+    "attributions.Estimate", "models.LayerTable", "models.WithoutTimesteps",
     "attributions.register_painter", "attributions.Run", "relevance.NoRuleError",
     "gradients.is_out_of_memory",
 }  # fmt: skip
@@ -172,6 +172,8 @@ def _models():
             "positions": values.drawn(9, 5), "class_token": values.drawn(5),
         },
         LateFusion={"encoder": values.encoder(), "head": linear},
+        LayerTimesteps={"model": values.volume(), "layer": "stem"},
+        layers={"model": values.volume(), "clip": clip},
         ReducedOutput={"model": values.volume(), "reduce": lambda logits: logits},
         StepOutputs={"model": values.volume(), "pick": lambda logits: logits[:, None]},
         SlowFast={"model": two_pathways().eval()},
