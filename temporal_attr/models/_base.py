@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from temporal_attr._activation import Activation
 from temporal_attr._errors import ModelError
 from temporal_attr._run import counted
-from temporal_attr._told import told, usable
 from temporal_attr._typing import ClipTensor, Features, Frames, Logits, StepLogits, StepWeights
 from temporal_attr.clips import Normalization, Preprocessing, check_layout
+from temporal_attr.models._outputs import require_rows
 
 Exactness: TypeAlias = Literal["linear", "frozen", "none"]
 RunStage: TypeAlias = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]
@@ -245,33 +245,13 @@ def check_logits(logits: Any, batch: int) -> Logits:  # noqa: ANN401 - it may be
         ...
         temporal_attr._errors.ModelError: expected logits (batch, classes) with a batch of 2, ...
     """
-    if not isinstance(logits, Tensor) or not usable(logits):
-        remedy = "Pass a function that returns the logits, such as lambda clip: model(clip).logits."
-        got = told(logits) if isinstance(logits, Tensor) else type(logits).__name__
-        if isinstance(logits, dict):
-            got += f" with {', '.join(map(str, logits))}"[:100]
-            remedy = 'Pass a function that returns the logits: lambda clip: model(clip)["NAME"].'
-        raise ModelError("a tensor of logits (batch, classes)", got, remedy)
-    if not logits.is_floating_point():
-        raise ModelError(
-            "floating-point logits (batch, classes)",
-            told(logits),
-            "Return the logits themselves: no class numbers, decisions or complex values.",
-        )
-    if logits.ndim != 2 or logits.shape[0] != batch:
-        raise ModelError(
-            f"logits (batch, classes) with a batch of {batch}",
-            f"shape {tuple(logits.shape)}",
-            "Return logits[:, None] where there is one for each clip."
-            if logits.ndim == 1
-            else "Pool over time and space, and keep the batch axis, before returning.",
-        )
+    rows = require_rows(logits, batch)
     # A class may be ruled out by minus infinity; written so that NaN is refused too.
-    bad = int((~(logits.detach() < float("inf"))).sum())
+    bad = int((~(rows.detach() < float("inf"))).sum())
     if bad:
         remedy = "Look for weights or inputs that are not finite, or for half precision."
         raise ModelError("logits that are numbers", f"{bad} NaN or infinite", remedy)
-    return logits
+    return rows
 
 
 _AFFINE = {

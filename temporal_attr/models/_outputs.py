@@ -8,6 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from temporal_attr._errors import ModelError
+from temporal_attr._told import told, usable
+from temporal_attr._typing import Logits
 
 
 def logits_of(output: Any) -> Tensor:  # noqa: ANN401 - whatever a network returns
@@ -56,3 +58,40 @@ def vars_of(output: object) -> Mapping[str, Any]:
     """The attributes of an object, or of a named tuple."""
     named = getattr(output, "_asdict", None)
     return named() if callable(named) else getattr(output, "__dict__", {})
+
+
+def require_rows(logits: Any, batch: int) -> Logits:  # noqa: ANN401 - it may be anything
+    """The output itself, if it is shaped as logits `(batch, classes)`, whatever its values.
+
+    Raises:
+        ModelError: With what the model returned instead.
+
+    Example:
+        >>> import torch
+        >>> require_rows(torch.zeros(4, 5), batch=2)
+        Traceback (most recent call last):
+        ...
+        temporal_attr._errors.ModelError: expected logits (batch, classes) with a batch of 2, ...
+    """
+    if not isinstance(logits, Tensor) or not usable(logits):
+        remedy = "Pass a function that returns the logits, such as lambda clip: model(clip).logits."
+        got = told(logits) if isinstance(logits, Tensor) else type(logits).__name__
+        if isinstance(logits, dict):
+            got += f" with {', '.join(map(str, logits))}"[:100]
+            remedy = 'Pass a function that returns the logits: lambda clip: model(clip)["NAME"].'
+        raise ModelError("a tensor of logits (batch, classes)", got, remedy)
+    if not logits.is_floating_point():
+        raise ModelError(
+            "floating-point logits (batch, classes)",
+            told(logits),
+            "Return the logits themselves: no class numbers, decisions or complex values.",
+        )
+    if logits.ndim != 2 or logits.shape[0] != batch:
+        raise ModelError(
+            f"logits (batch, classes) with a batch of {batch}",
+            f"shape {tuple(logits.shape)}",
+            "Return logits[:, None] where there is one for each clip."
+            if logits.ndim == 1
+            else "Pool over time and space, and keep the batch axis, before returning.",
+        )
+    return logits

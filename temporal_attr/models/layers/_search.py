@@ -13,6 +13,7 @@ from torch.utils import _pytree as pytree
 
 from temporal_attr._errors import ModelError
 from temporal_attr._memory import is_out_of_memory
+from temporal_attr.models._outputs import require_rows
 from temporal_attr.models.layers._axes import TimeAxis
 from temporal_attr.models.layers._copies import Network, submodule
 from temporal_attr.models.layers._cuts import cut_nodes
@@ -60,7 +61,7 @@ class Search:
         output: From what it returns to logits.
 
     Raises:
-        ModelError: If the output does not depend on the clip by a gradient.
+        ModelError: If the output has not one row for the clip.
     """
 
     def __init__(
@@ -74,6 +75,9 @@ class Search:
             video = self._to_video(self._leaf.clone())
             returned, self._calls = recorded(network, video, keep=_Kept.of)
             self._logits = output(returned)
+        if self._logits.shape[:1] != (1,):
+            # Several rows for a clip are an error; further axes, as of timesteps, are none here.
+            require_rows(self._logits, 1)
         self._one = self._shapes(clip)
         self._two = self._shapes(torch.cat([clip, clip.flip(1) / 2]))
         self._longer = self._if_taken(torch.cat([clip, clip], 1))

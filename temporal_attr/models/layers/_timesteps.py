@@ -15,7 +15,7 @@ from temporal_attr._require import require_count
 from temporal_attr._typing import ClipTensor, Features, Logits
 from temporal_attr.clips import Preprocessing
 from temporal_attr.models._base import FrameLogits, RunStage
-from temporal_attr.models._outputs import logits_of
+from temporal_attr.models._outputs import logits_of, require_rows
 from temporal_attr.models._parts import WholeAndParts
 from temporal_attr.models.layers._axes import TimeAxis, require_layout
 from temporal_attr.models.layers._copies import Network, first_path, submodule
@@ -178,7 +178,8 @@ class LayerTimesteps(WholeAndParts):
 
     def _tail(self, known: _Known, features: Tensor, network: Network | None = None) -> Tensor:
         start = known.axis.to_output(features)
-        return self._output(run_from(network or self.network, known.plans[-1], start))
+        logits = self._output(run_from(network or self.network, known.plans[-1], start))
+        return require_rows(logits, len(features))
 
     @torch.no_grad()
     def prepare(self, clip: ClipTensor) -> None:
