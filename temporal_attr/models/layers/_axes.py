@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from temporal_attr._errors import OptionError
-from temporal_attr._typing import Features
+from temporal_attr._memory import is_out_of_memory
+from temporal_attr._typing import ClipTensor, Features
 from temporal_attr.models.layers._recording import Shape
 from temporal_attr.models.trials._trials import tolerance
 
 AXES = ("batch", "time", "channel", "height", "width")
+
+FITS_NOT = (RuntimeError, ValueError, AssertionError, LookupError)
+"""What networks raise of a number of frames that they do not take."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +102,63 @@ class TimeAxis:
             apart = (axis.to_features(two)[:1] - axis.to_features(one)).abs().max()
             fits.append(bool(apart <= tolerance(one) * one.abs().max()))
         return replace(self, time_major=fits == [False, True])
+
+
+def measured_axis(
+    named: int, shape: Shape, output_of: Callable[[ClipTensor], Tensor], clip: ClipTensor
+) -> TimeAxis:
+    """The time axis of a layer's output; where clips are folded into it, in the order they have.
+
+    Args:
+        named: Which axis it is.
+        shape: Of the output for the clip.
+        output_of: From clips to the output.
+        clip: `(1, time, channel, height, width)`.
+
+    Raises:
+        OptionError: If there is no such axis, or it is that of the clips alone.
+
+    Example:
+        >>> output = torch.zeros(6, 4)
+        >>> shape = Shape.told(output, torch.zeros(12, 4))
+        >>> measured_axis(0, shape, lambda clips: clips.mean((3, 4)).flatten(0, 1),
+        ...               torch.rand(1, 6, 4, 2, 2))
+        TimeAxis(axis=0, batch_axis=0, steps=6, time_major=False)
+    """
+    axis = TimeAxis.of(named, shape)
+    if not axis.folded:
+        return axis
+    if axis.steps == 1:
+        _require_growth(named, shape, output_of, clip)
+        return axis
+    one, two = (output_of(clips) for clips in one_and_two(clip))
+    return axis.found_in(one, two)
+
+
+def one_and_two(clip: ClipTensor) -> tuple[Tensor, Tensor]:
+    """A clip, and a batch of it and another."""
+    return clip, torch.cat([clip, clip.flip(1) / 2])
+
+
+def _require_growth(
+    named: int, shape: Shape, output_of: Callable[[ClipTensor], Tensor], clip: ClipTensor
+) -> None:
+    """Raise if an axis with one entry for a clip of several frames has one for more, too."""
+    frames = clip.shape[1]
+    if frames == 1:
+        return
+    try:
+        longer: Tensor | None = output_of(torch.cat([clip, clip], 1))
+    except FITS_NOT as error:
+        if is_out_of_memory(error):
+            raise
+        longer = None
+    if longer is None or longer.shape[named] == 1:
+        raise OptionError(
+            "a time axis with an entry for each timestep, beside the clips or folded with them",
+            f"time_axis={named}, the axis of clips, which has one for a clip of {frames} frames",
+            f"{_said(shape.sizes)} Name another axis of it.",
+        )
 
 
 def require_layout(layout: str) -> None:

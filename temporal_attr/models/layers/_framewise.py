@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from temporal_attr._errors import ModelError, OptionError
 from temporal_attr._typing import ClipTensor, Features, Frames, Logits
 from temporal_attr.clips import Preprocessing
 from temporal_attr.models._base import FrameLogits, FramewiseModel, RunStage
 from temporal_attr.models._outputs import logits_of
-from temporal_attr.models.layers._axes import TimeAxis
-from temporal_attr.models.layers._recording import first_tensor
+from temporal_attr.models.layers._axes import TimeAxis, one_and_two
+from temporal_attr.models.layers._recording import Shape, first_tensor
 from temporal_attr.models.layers._runs import run_to
 from temporal_attr.models.layers._timesteps import Dependence, LayerTimesteps
 
@@ -96,6 +98,8 @@ class FramewiseLayerTimesteps(FramewiseModel):
         self.encoder = encoder
         self.encoder_axis = encoder_axis
         self._frame_sizes: dict[Any, torch.Size] = {}
+        self._of_one_frame: TimeAxis | None = None
+        self._time_major: bool | None = None
         self.exactness = exactness
         self._adopt_mode(self.timesteps)
 
@@ -119,7 +123,7 @@ class FramewiseLayerTimesteps(FramewiseModel):
         """The encoder's output for frames, each as a clip of its own."""
         video = self.timesteps.to_layout(frames.unsqueeze(1))
         output = first_tensor(run_to(self.timesteps.network, video, self.encoder))
-        features = self._axis(steps=1).to_features(output)[:, 0]
+        features = self._axis_of(frames).to_features(output)[:, 0]
         self._frame_sizes[_kind(features)] = frames.shape[1:]
         return features
 
@@ -137,19 +141,60 @@ class FramewiseLayerTimesteps(FramewiseModel):
         stages = self.timesteps.stages
         if len(stages) == 1:
             return features
-        return stages[1](self._axis(features.shape[1]).to_output(features))
+        return stages[1](self._axis_for(features).to_output(features))
 
     def _prepare_for(self, features: Features) -> None:
         """Note how clips of such features run, which a head alone does not tell."""
         size = self._frame_sizes.get(_kind(features[0]))
         if size is not None:
             random = torch.Generator().manual_seed(0)
-            clip = torch.randn((1, features.shape[1], *size), generator=random)
-            self.timesteps.prepare(clip.to(features))
+            shape = (1, features.shape[1], *size)
+            clip = torch.randn(shape, generator=random).to(features)
+            self.timesteps.prepare(clip)
+            self._note_order(clip)
 
-    def _axis(self, steps: int) -> TimeAxis:
-        """Where time is in the encoder's output; the clips of a batch come first."""
-        return TimeAxis(self.encoder_axis, 0, steps)
+    @torch.no_grad()
+    def _axis_of(self, frames: Frames) -> TimeAxis:
+        """Where time is in the encoder's output for a frame, told from that for one and for two."""
+        if self._of_one_frame is None:
+            frame = frames[:1, None].detach()
+            one, two = (self._tried(clips) for clips in one_and_two(frame))
+            axis = TimeAxis.of(self.encoder_axis, Shape.told(one, two))
+            if axis.steps != 1:
+                raise OptionError(
+                    "an encoder_axis with one entry for one frame",
+                    f"encoder_axis={self.encoder_axis}, which has {axis.steps}",
+                    f"The output of one frame has shape {tuple(one.shape)}; name that of frames.",
+                )
+            self._of_one_frame = axis
+        return self._of_one_frame
+
+    @torch.no_grad()
+    def _note_order(self, clip: ClipTensor) -> None:
+        """Measure in which order clips and frames are folded, if they are; once."""
+        axis = self._of_one_frame
+        if axis is None or not axis.folded or self._time_major is not None or clip.shape[1] == 1:
+            return
+        one, two = (self._tried(clips) for clips in one_and_two(clip))
+        self._time_major = replace(axis, steps=clip.shape[1]).found_in(one, two).time_major
+
+    def _tried(self, clips: ClipTensor) -> Tensor:
+        """The encoder's output for clips, of which the network keeps nothing."""
+        network = replace(self.timesteps.network, own_buffers=True)
+        # A copy, because the network may work in place.
+        video = self.timesteps.to_layout(clips.clone())
+        return first_tensor(run_to(network, video, self.encoder))
+
+    def _axis_for(self, features: Features) -> TimeAxis:
+        """Where time is in the encoder's output for clips of such features."""
+        if self._of_one_frame is None:
+            raise ModelError(
+                f"features of frames that {type(self.model).__name__} has encoded",
+                f"a tensor of shape {tuple(features.shape)}",
+                "Get them from features(clip) or encode(frames).",
+            )
+        steps = features.shape[1]
+        return replace(self._of_one_frame, steps=steps, time_major=bool(self._time_major))
 
 
 def _kind(rows: Tensor) -> tuple[Any, ...]:

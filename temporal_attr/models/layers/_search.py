@@ -14,15 +14,12 @@ from torch.utils import _pytree as pytree
 from temporal_attr._errors import ModelError
 from temporal_attr._memory import is_out_of_memory
 from temporal_attr.models._outputs import require_rows
-from temporal_attr.models.layers._axes import TimeAxis
+from temporal_attr.models.layers._axes import FITS_NOT, TimeAxis, one_and_two
 from temporal_attr.models.layers._copies import Network, submodule
 from temporal_attr.models.layers._cuts import cut_nodes
 from temporal_attr.models.layers._reading import measured
 from temporal_attr.models.layers._recording import Call, first_tensor, recorded, shape_only
 from temporal_attr.models.layers._runs import planned, run_from
-
-_FITS_NOT = (RuntimeError, ValueError, AssertionError, LookupError)
-"""What networks raise of a number of frames that they do not take."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +75,7 @@ class Search:
         if self._logits.shape[:1] != (1,):
             # Several rows for a clip are an error; further axes, as of timesteps, are none here.
             require_rows(self._logits, 1)
-        self._one = self._shapes(clip)
-        self._two = self._shapes(torch.cat([clip, clip.flip(1) / 2]))
+        self._one, self._two = (self._shapes(clips) for clips in one_and_two(clip))
         self._longer = self._if_taken(torch.cat([clip, clip], 1))
 
     def _to_video(self, clip: Tensor) -> Tensor:
@@ -206,7 +202,7 @@ class Search:
         """The calls for another clip, if the network takes one of its length."""
         try:
             return self._shapes(clip)[1]
-        except _FITS_NOT as error:
+        except FITS_NOT as error:
             if is_out_of_memory(error):
                 raise
             return None

@@ -17,7 +17,12 @@ from temporal_attr.clips import Preprocessing
 from temporal_attr.models._base import FrameLogits, RunStage
 from temporal_attr.models._outputs import logits_of, require_rows
 from temporal_attr.models._parts import WholeAndParts
-from temporal_attr.models.layers._axes import TimeAxis, require_layout
+from temporal_attr.models.layers._axes import (
+    TimeAxis,
+    measured_axis,
+    one_and_two,
+    require_layout,
+)
 from temporal_attr.models.layers._copies import Network, first_path, submodule
 from temporal_attr.models.layers._reading import Reading, contributions, measured
 from temporal_attr.models.layers._recording import first_tensor, recorded, shape_only
@@ -207,18 +212,17 @@ class LayerTimesteps(WholeAndParts):
 
     def _planned(self, network: Network, first: Tensor) -> _Known:
         """How a clip runs, told from it and from a batch of it and another."""
-        batches = (first, torch.cat([first, first.flip(1) / 2]))
         # Copies, because the network may work in place.
         runs = []
-        for clips in batches:
+        for clips in one_and_two(first):
             video = self.to_layout(clips.clone())
             runs.append((shape_only(video), recorded(network, video)[1]))
         plans = tuple(planned(cut, runs[0], runs[1]) for cut in self._cuts)
-        axis = TimeAxis.of(self.time_axis, plans[-1].shape)
-        if axis.folded:
-            videos = (self.to_layout(clips.clone()) for clips in batches)
-            one, two = (first_tensor(run_to(network, video, self.layer)) for video in videos)
-            axis = axis.found_in(one, two)
+
+        def output_of(clips: ClipTensor) -> Tensor:
+            return first_tensor(run_to(network, self.to_layout(clips.clone()), self.layer))
+
+        axis = measured_axis(self.time_axis, plans[-1].shape, output_of, first)
         return _Known(plans, axis)
 
     def _weights_now(self) -> tuple[tuple[int, int], ...]:
