@@ -187,7 +187,10 @@ def activation_note(outputs: Outputs, activation: Activation | None) -> str | No
     elif outputs.shape[-1] > 1:
         said = "the probability of each class by itself is the sigmoid of its output"
     else:
-        said = "there is one output, whose sigmoid is the probability"
+        said = (
+            "there is one output, whose sigmoid is taken for the probability; if it is a number "
+            'and no class (regression), state activation="none"'
+        )
         if within:
             said += '; if it is a probability already, state activation="identity"'
     return f'{said} (activation "{known}")'

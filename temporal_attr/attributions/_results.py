@@ -256,3 +256,18 @@ class PixelResult(Result):
         order = scores.abs().argsort(descending=True, stable=True)[:3].tolist()
         total = scores.abs().sum().item()
         return ", ".join(f"{frame} ({scores[frame].item() / total:.0%})" for frame in order)
+
+
+def contribution_lines(exactness: str | None) -> list[str]:
+    """What a summary says of timesteps that are no predictions of their own.
+
+    Example:
+        >>> contribution_lines("linear")
+        []
+    """
+    if exactness != "frozen":
+        return []
+    return [
+        "timesteps are contributions, not predictions: what mixes them is held at its values on "
+        "this clip (see model.frame_logits(clip).rest_share())"
+    ]

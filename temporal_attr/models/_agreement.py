@@ -12,6 +12,7 @@ from temporal_attr._errors import ClipError, ModelError
 from temporal_attr._typing import ClipTensor
 from temporal_attr.clips import check_finite, check_layout
 from temporal_attr.models._base import VideoModel, check_logits
+from temporal_attr.models._logits import refused_by_a_layer
 from temporal_attr.models.trials._evaluation_mode import require_evaluation_mode
 from temporal_attr.models.trials._fits import check_fits
 from temporal_attr.models.trials._trials import tolerance
@@ -72,7 +73,7 @@ def check_wrapper(wrapper: VideoModel, network: Callable[[Tensor], Any], clip: C
         )
     largest = 0.0
     for shown in (clip, clip.flip(1)):
-        expected = check_logits(network(shown.clone()), len(clip))
+        expected = check_logits(_run(network, shown), len(clip))
         found = wrapper(shown.clone())
         _require_same(wrapper, "", found, expected)
         largest = max(largest, (found - expected).abs().max().item())
@@ -80,6 +81,21 @@ def check_wrapper(wrapper: VideoModel, network: Callable[[Tensor], Any], clip: C
             summed = wrapper.frame_logits(shown.clone()).clip_logits()
             _require_same(wrapper, "frame_logits of ", summed, expected)
     return largest
+
+
+def _run(network: Callable[[Tensor], Any], clip: Tensor) -> Any:  # noqa: ANN401
+    """What the network gives for a canonical clip."""
+    try:
+        return network(clip.clone())
+    except (RuntimeError, ValueError) as error:
+        if not refused_by_a_layer(error):
+            raise
+        raise ModelError(
+            "a network, or a function, of clips (batch, time, channel, height, width)",
+            f"{type(error).__name__} inside it ({error})",
+            "Pass a function such as lambda clip: network(clip.transpose(1, 2)); wrap(wrapper, "
+            "like=network, clip=clip) finds out what a network takes.",
+        ) from error
 
 
 def _require_same(wrapper: VideoModel, part: str, found: Tensor, expected: Tensor) -> None:

@@ -11,7 +11,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from temporal_attr._activation import Activation
-from temporal_attr._errors import ModelError
+from temporal_attr._errors import FrameLogitsError, ModelError
 from temporal_attr._run import counted
 from temporal_attr._typing import ClipTensor, Features, Frames, Logits, StepLogits, StepWeights
 from temporal_attr.clips import Normalization, Preprocessing, check_layout
@@ -157,6 +157,20 @@ class VideoModel(nn.Module, ABC):
     @abstractmethod
     def frame_head(self, features: Features) -> FrameLogits:
         """Logits of each timestep from the clip's features."""
+
+    def require_timesteps(self) -> None:
+        """Raise unless it says what each timestep predicts.
+
+        Raises:
+            FrameLogitsError: With why it does not.
+        """
+        if not self.has_timesteps:
+            raise FrameLogitsError(
+                "a model whose timesteps each have outputs",
+                f"a {type(self).__name__}, which has one row of outputs for a clip",
+                "Use a method that needs no timesteps; TemporalGradient can do without "
+                "(influence=False).",
+            )
 
     def extra_repr(self) -> str:
         """The notes, as a line of the module's repr."""

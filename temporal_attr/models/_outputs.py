@@ -11,6 +11,9 @@ from temporal_attr._errors import ModelError
 from temporal_attr._told import told, usable
 from temporal_attr._typing import Logits
 
+_FEATURES = {"embedding", "embeddings", "feature", "features", "hidden", "hidden_states"}
+"""What dicts call their one entry that is no logits."""
+
 
 def logits_of(output: Any) -> Tensor:  # noqa: ANN401 - whatever a network returns
     """The one tensor of logits in a network's output.
@@ -34,11 +37,12 @@ def logits_of(output: Any) -> Tensor:  # noqa: ANN401 - whatever a network retur
     if isinstance(entries.get("logits"), Tensor):
         logits: Tensor = entries["logits"]
         return logits
-    if "last_hidden_state" in entries:
+    if "last_hidden_state" in entries or (_FEATURES.issuperset(entries) and entries):
         raise ModelError(
             "a model that returns logits",
             f"{type(output).__name__} with {', '.join(entries)}: features, without a classifier",
-            "Load the class with a classifier, such as AutoModelForVideoClassification.",
+            "Load the class with a classifier, such as AutoModelForVideoClassification; or explain "
+            "the features: similarity_to(model, reference).",
         )
     several = list(output.values()) if isinstance(output, Mapping) else output
     if isinstance(several, (list, tuple)) and len(several) == 1:
@@ -50,7 +54,8 @@ def logits_of(output: Any) -> Tensor:  # noqa: ANN401 - whatever a network retur
     raise ModelError(
         "logits as a tensor, as .logits, as ['logits'], or alone in a tuple or dict",
         f"{kind} of {len(several)}" if isinstance(several, (list, tuple)) else kind,
-        "Have the network return its logits alone, such as with return_dict=True.",
+        "Say which they are: LayerTimesteps(..., output=), StepOutputs(..., pick=), ReducedOutput("
+        "network, lambda output: ...).",
     )
 
 

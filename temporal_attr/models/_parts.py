@@ -80,12 +80,15 @@ class WholeAndParts(VideoModel):
                     "parts whose output differs from the model's",
                     self.remedy,
                 )
-        steps = timesteps.logits.shape[1]
-        if abs(steps - first.shape[1] / self.frames_per_step) >= 1:
+        self._require_rate(first.shape[1], timesteps.logits.shape[1])
+        return True
+
+    def _require_rate(self, frames: int, steps: int) -> None:
+        """Raise unless there are as many timesteps as `frames_per_step` says."""
+        if abs(steps - frames / self.frames_per_step) >= 1:
             raise ModelError(
-                f"about {first.shape[1] / self.frames_per_step:g} timesteps for "
-                f"{first.shape[1]} frames at frames_per_step={self.frames_per_step}",
+                f"about {frames / self.frames_per_step:g} timesteps for {frames} frames at "
+                f"frames_per_step={self.frames_per_step}",
                 f"{steps}",
                 "Set frames_per_step to the temporal stride of the stages.",
             )
-        return True

@@ -161,7 +161,7 @@ class FrameRecurrent(FramewiseModel):
             return steps
         memory, scores = None, []
         for time, frame in enumerate(features.unbind(1)):
-            output, memory = self.recurrent(frame, memory)
+            output, memory = _pair(self.recurrent(frame, memory))
             if not last_only or time == features.shape[1] - 1:
                 scores.append(self.classifier(output))
         return torch.stack(scores, 1)
@@ -174,6 +174,16 @@ def _run_sequence(recurrent: nn.RNNBase, features: Tensor) -> Tensor:
         return outputs
     outputs = recurrent(sequence.transpose(0, 1))[0]
     return outputs.transpose(0, 1)
+
+
+def _pair(returned: Any) -> tuple[Any, Any]:  # noqa: ANN401 - whatever a step returns
+    if isinstance(returned, tuple) and len(returned) == 2:
+        return returned
+    raise ModelError(
+        "step(features, memory) to return (output, memory), where memory is None at first",
+        type(returned).__name__,
+        "Where the memory is the output, return it twice, such as lambda x, h: 2 * (cell(x, h),).",
+    )
 
 
 def _affine(classifier: object) -> bool:

@@ -79,6 +79,10 @@ class WithoutTimesteps(VideoModel):
         """None, likewise."""
         raise self._again()
 
+    def require_timesteps(self) -> None:
+        """Raise: it has none."""
+        raise self._again()
+
     def _again(self) -> FrameLogitsError:
         """The reason, without the traceback of the last time."""
         return FrameLogitsError(self._reason.expected, self._reason.got, self._reason.remedy)

@@ -55,6 +55,21 @@ def _normalize(
     return input / length.clamp(min=eps)
 
 
+def _diff(
+    input: Tensor,  # noqa: A002
+    n: int = 1,
+    dim: int = -1,
+    prepend: Tensor | None = None,
+    append: Tensor | None = None,
+) -> Tensor:
+    parts = [part for part in (prepend, input, append) if part is not None]
+    found = parts[0] if len(parts) == 1 else torch.cat(parts, dim)
+    for _ in range(n):
+        size = found.shape[dim] - 1
+        found = found.narrow(dim, 1, size) - found.narrow(dim, 0, size)
+    return found
+
+
 def _var_mean(input: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:  # noqa: A002, ANN401
     dim = args[0] if args and not isinstance(args[0], bool) else kwargs.get("dim")
     kept = {"keepdim": kwargs.get("keepdim", False)} if dim is not None else {}
@@ -73,6 +88,7 @@ _PARTS: dict[str, Callable[..., Any]] = {
     "baddbmm": _added_product,
     "glu": _glu,
     "multi_head_attention_forward": multi_head_attention_forward,
+    "diff": _diff,
     "normalize": _normalize,
     "scaled_dot_product_attention": scaled_dot_product_attention,
     "std_mean": _std_mean,

@@ -67,6 +67,8 @@ class CNNTransformer(nn.Module):
 class ReturnsDict(nn.Module):
     """Mean over frames of what a CNN says, in a dict."""
 
+    key = "logits"
+
     def __init__(self):
         super().__init__()
         self.cnn = small_cnn()
@@ -74,7 +76,7 @@ class ReturnsDict(nn.Module):
 
     def forward(self, video):
         rows = self.cnn(video.flatten(0, 1)).unflatten(0, video.shape[:2])
-        return {"logits": self.fc(rows).mean(1), "features": rows.mean(1)}
+        return {self.key: self.fc(rows).mean(1), "features": rows.mean(1)}
 
 
 class NormBeforeTheHead(nn.Module):
@@ -149,7 +151,9 @@ class ShiftsFrames(nn.Module):
 
 
 class PerTimestep(nn.Module):
-    """Logits of every frame."""
+    """Logits of every frame, in one of several orders of axes."""
+
+    order = "classes last"
 
     def __init__(self):
         super().__init__()
@@ -157,7 +161,22 @@ class PerTimestep(nn.Module):
         self.fc = nn.Linear(6, CLASSES)
 
     def forward(self, video):
-        return self.fc(self.body(video).relu().mean((3, 4)).transpose(1, 2))
+        rows = self.fc(self.body(video).relu().mean((3, 4)).transpose(1, 2))
+        if self.order == "one number a frame":
+            return rows[..., 0]
+        return rows.transpose(1, 2) if self.order == "classes first" else rows
+
+
+class Unpadded(nn.Module):
+    """A convolution without padding in time, so that ends have no timesteps of their own."""
+
+    def __init__(self, kernel):
+        super().__init__()
+        self.body = nn.Conv3d(3, 6, (kernel, 3, 3), padding=(0, 1, 1))
+        self.fc = nn.Linear(6, CLASSES)
+
+    def forward(self, video):
+        return self.fc(self.body(video).mean((2, 3, 4)))
 
 
 def logits(network, clip):

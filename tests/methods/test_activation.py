@@ -221,7 +221,7 @@ def test_summaries_say_what_was_made_of_the_outputs():
     one, several, plain = (explained(Scores(1)), explained(Scores(3)), explained(Scores(3)))
     assert "note" not in plain.summary()
     note, line = one.summary().splitlines()[1:3]
-    assert note.startswith("note: there is one output, whose sigmoid is the probability")
+    assert note.startswith("note: there is one output, whose sigmoid is taken for the probability")
     chance = one.logits[0].sigmoid().item()
     says = "predicted" if chance > 0.5 else "not predicted"
     assert (
@@ -240,7 +240,8 @@ def test_summaries_say_what_was_made_of_the_outputs():
 def test_one_output_that_may_be_a_probability_is_pointed_out():
     inside, outside = torch.tensor([[0.7]]), torch.tensor([[1.7]])
     assert 'state activation="identity"' in activation_note(inside, None)
-    assert "state" not in activation_note(outside, None)
+    assert "identity" not in activation_note(outside, None)
+    assert 'regression), state activation="none"' in activation_note(outside, None)
     stated = explained(Scores(1, nn.Sigmoid()), activation="identity")
     torch.testing.assert_close(stated.probabilities, Scores(1)(CLIP).sigmoid().detach())
 

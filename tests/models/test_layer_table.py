@@ -260,8 +260,8 @@ def test_a_row_that_there_is_not():
     assert len(table) == 6
     assert_refused(
         ModelError,
-        "a layer of Sequential with a time axis, .* got '6'. Name one of '0', '1', '2', '3', '4', "
-        "'5'; nothing may pass by it",
+        "a layer of Sequential with a time axis, .* got '6'. Name one of those that can be: '0', '1', '2', "
+        "'3', '4', '5'",
         lambda: table["6"],
     )
 
@@ -277,6 +277,7 @@ def test_logits_without_a_gradient():
     )
 
 
+@pytest.mark.usefixtures("as_user")
 def test_several_rows_for_a_clip():
     network = made(
         Calls(
@@ -313,7 +314,7 @@ def test_a_named_layer_that_does_not_run_once():
         )
         assert_refused(
             ModelError,
-            f"got '{path}'. Name one of 'a'",
+            f"got '{path}'. Name one of those that can be: 'a'",
             lambda path=path: chosen_layers(Network(network), random_clip(), LAYOUT, path),
         )
 

@@ -204,7 +204,7 @@ def test_wrap_says_what_it_tried_where_nothing_fits(build):
     with pytest.raises(UnsupportedModelError, match="to take clips in one layout") as caught:
         wrap(model)
     assert type(model).__qualname__ in caught.value.expected
-    assert "batch channel time height width: " in caught.value.got
+    assert "batch channel time height width: " in caught.value.remedy
     assert "Conv3D(model, stages=[...]" in caught.value.remedy
 
 

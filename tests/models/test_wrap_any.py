@@ -12,6 +12,7 @@ from temporal_attr import (
     ModelError,
     OptionError,
     TemporalGradient,
+    UnsupportedModelError,
     relevance,
     wrap,
 )
@@ -138,6 +139,76 @@ def test_outputs_of_every_timestep():
     assert_near(model(clip), expected.mean(1), 1e-12)
 
 
+@pytest.mark.parametrize(("kernel", "frames"), [(2, 8), (3, 8), (5, 8), (5, 6)])
+def test_frames_a_timestep_where_convolutions_are_not_padded(kernel, frames):
+    # 8 frames and a kernel of 5 make 4 timesteps, each a frame after the one before.
+    network = vivid(own.Unpadded(kernel), torch.randn(4, 3, frames, 8, 8)).double()
+    clip = clip_of(frames, 8)
+    model = wrap(network, clip=clip)
+    assert model.frames_per_step == 1
+    rules = relevance.Composite(input=None)
+    result = ContrastiveLRPTemporal(model, rules, contrastive=False).explain(clip, 1)
+    steps = frames - kernel + 1
+    reads = result.frame_matrix[0].abs() > 0
+    expected = torch.stack([torch.arange(frames) - n for n in range(steps)])
+    assert torch.equal(reads, (expected >= 0) & (expected < kernel))
+    # Frames before the first and after the last timestep join these.
+    assert_near(result.matrix.sum(2), result.frame_matrix.sum(2), 1e-12)
+    middle = result.frame_matrix[0, 0, : (kernel - 1) // 2 + 1].sum()
+    assert_near(result.matrix[0, 0, 0], middle, 1e-12)
+
+
+@pytest.mark.parametrize("axis", ["classes first", "one number a frame"])
+def test_outputs_of_every_timestep_in_other_orders(axis):
+    network = made(own.PerTimestep, *FIRST_SHAPE)
+    network.order = axis
+    clip = clip_of()
+    model = wrap(network, clip=clip)
+    rows = network.fc(network.body(clip.transpose(1, 2)).relu().mean((3, 4)).transpose(1, 2))
+    expected = rows if axis == "classes first" else rows[..., :1]
+    assert_near(model.frame_logits(clip).logits, expected, 1e-12)
+
+
+def test_functions_that_make_probabilities_are_seen():
+    network = made(own.TwoStream, *FIRST_SHAPE)
+
+    class Labels(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.network = network
+
+        def forward(self, video):
+            return torch.sigmoid(self.network(video))
+
+    model, clip = wrap(Labels().eval(), clip=clip_of()), clip_of()
+    assert model.activation == "identity"
+    found = TemporalGradient(model, "probability").attribute(clip, 1)
+    leaf = clip.clone().requires_grad_()
+    network(leaf.transpose(1, 2)).sigmoid()[:, 1].sum().backward()
+    assert_near(found, leaf.grad, 1e-12)
+
+
+def test_outputs_without_logits_say_how_to_name_them():
+    network = made(own.ReturnsDict, *CANONICAL_SHAPE)
+    network.key = "scores"
+    with pytest.raises(
+        UnsupportedModelError, match="which gives dict with scores, features"
+    ) as caught:
+        wrap(network, clip=clip_of())
+    assert "ReducedOutput(network, lambda output: ...)" in caught.value.remedy
+
+
+def test_contributions_are_called_so():
+    network, clip = made(own.NormBeforeTheHead, *FIRST_SHAPE), clip_of()
+    model = wrap(network, layer="body", clip=clip)
+    said = "timesteps are contributions, not predictions"
+    assert said in TemporalGradient(model).explain(clip, 1).summary()
+    rules = relevance.Composite(input=None)
+    assert said in ContrastiveLRPTemporal(model, rules).explain(clip, 1).summary()
+    linear = wrap(made(own.TwoStream, *FIRST_SHAPE), clip=clip)
+    assert said not in TemporalGradient(linear).explain(clip, 1).summary()
+
+
 def test_layers_can_be_listed():
     network, clip = made(own.CNNTransformer, *CANONICAL_SHAPE), clip_of()
     table = layers(network, clip)
@@ -161,7 +232,7 @@ def test_what_cannot_be_said_of_a_wrapper():
         other.fc.weight.mul_(2)
     with pytest.raises(ModelError, match="logits that are up to"):
         wrap(model, clip=clip, like=other)
-    with pytest.raises(ModelError, match="got 'looks'. Name one of 'join'"):
+    with pytest.raises(ModelError, match="got 'looks'. Name one of those that can be: 'join'"):
         wrap(network, layer="looks", clip=clip)
     with pytest.raises(ModelError, match="expected a submodule 'layer4' of TwoStream"):
         wrap(network, layer="layer4", time_axis=2, layout=CHANNELS_FIRST, clip=clip)

@@ -308,12 +308,17 @@ def _merged_logits(logits: Tensor, weights: Tensor, merged: int) -> Tensor:
 def by_step(frame_matrix: Float[Tensor, "batch steps time"], frames_per_step: int) -> StepMatrix:
     """Columns of frames added up to columns of timesteps; what is left over joins the last.
 
+    Where there are fewer timesteps than that, as after convolutions without padding, they are in
+    the middle of the frames, and what is left over at either end joins the nearest.
+
     Example:
         >>> by_step(torch.tensor([[[1.0, 2.0, 3.0], [0.0, 0.0, 5.0]]]), frames_per_step=2)
         tensor([[[3., 3.],
                  [0., 5.]]])
     """
     batch, steps, time = frame_matrix.shape
-    places = torch.arange(time, device=frame_matrix.device) // frames_per_step
+    frames = torch.arange(time, device=frame_matrix.device)
+    lacking = max(0, time // frames_per_step - steps)
+    places = (frames - lacking * frames_per_step // 2).div(frames_per_step, rounding_mode="floor")
     matrix = frame_matrix.new_zeros(batch, steps, steps)
-    return matrix.index_add_(2, places.clamp(max=steps - 1), frame_matrix)
+    return matrix.index_add_(2, places.clamp(0, steps - 1), frame_matrix)

@@ -206,6 +206,7 @@ class ContrastiveLRPTemporal(VideoMethod, GradientAttribution):  # type: ignore[
             contrastive=self.contrastive,
             sigma=self.sigma,
             frames_per_step=found.frames_per_step,
+            exactness=request.model.exactness,
         )
 
     def _work(self, inputs: object, target: TargetLike, arguments: object, of: Call) -> Work:
@@ -237,6 +238,7 @@ class ContrastiveLRPTemporal(VideoMethod, GradientAttribution):  # type: ignore[
 
 def _require_sum(model: VideoModel) -> None:
     """Raise unless the timesteps' logits add up to the clip's."""
+    model.require_timesteps()
     if model.exactness == "none":
         raise FrameLogitsError(
             "a model whose timesteps add up to its prediction",

@@ -12,7 +12,7 @@ from temporal_attr._activation import output_name
 from temporal_attr._require import require_within
 from temporal_attr._typing import PerExample, StepMatrix, StepScores, StepWeights
 from temporal_attr.attributions._relevance import ratio_lines, rules_line
-from temporal_attr.attributions._results import Result
+from temporal_attr.attributions._results import Result, contribution_lines
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +76,7 @@ class ContrastiveLRPTemporalResult(Result):
     frames_per_step: int
     sink_relevance: StepScores | None = None
     rules: str = "as given"
+    exactness: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -103,4 +104,5 @@ class ContrastiveLRPTemporalResult(Result):
             held += f"; {sunk:.3g} went to constants and losses (see LRP.explain(...).sinks)"
         ratio = self.relevance_ratio[example].item()
         ratios = ratio_lines(ratio, output_name(self.activation))
-        return [said, held, *ratios, *rules_line(self.rules)]
+        contributions = contribution_lines(self.exactness)
+        return [said, held, *ratios, *rules_line(self.rules), *contributions]

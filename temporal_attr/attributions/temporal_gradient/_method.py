@@ -214,6 +214,7 @@ class TemporalGradient(VideoMethod, GradientAttribution):  # type: ignore[misc]
             step_weights=reach.steps.weights if reach else None,
             objective=self.objective_name,
             rows=reach.rows if reach else None,
+            exactness=self.model.exactness if isinstance(self.model, VideoModel) else None,
         )
 
     def _work(

@@ -9,7 +9,7 @@ from torch import Tensor
 from temporal_attr._activation import objective_text
 from temporal_attr._errors import ResultError
 from temporal_attr._typing import Influence, StepLogits, StepWeights
-from temporal_attr.attributions._results import PixelResult
+from temporal_attr.attributions._results import PixelResult, contribution_lines
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +28,7 @@ class TemporalGradientResult(PixelResult):
         step_weights: `(steps,)`, how much each counts in the clip's logits; None without
             `influence`.
         objective: The name of what was differentiated.
+        exactness: Of the model's timesteps, see `VideoModel`; None if it is not known.
 
     Example:
         >>> import torch
@@ -47,6 +48,7 @@ class TemporalGradientResult(PixelResult):
     step_weights: StepWeights | None
     objective: str
     rows: tuple[int, ...] | None = None
+    exactness: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -87,6 +89,7 @@ class TemporalGradientResult(PixelResult):
         if self.influence is not None:
             assert self.step_logits is not None
             lines.append(_reach(self.influence[example], self.step_logits.shape[1]))
+            lines += contribution_lines(self.exactness)
         return lines
 
 

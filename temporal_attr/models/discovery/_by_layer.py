@@ -137,14 +137,18 @@ def _open_question(table: LayerTable, layout: str) -> FrameLogitsError:
     if not len(table):
         return FrameLogitsError(
             f"a layer of {kind} with a time axis, which all of its output passes through",
-            "none: it mixes all frames at once, runs step by step, or shortcuts pass by each",
-            "Methods that need no timesteps work. For a network of steps write FrameRecurrent("
-            "encoder, step, classifier), for any other a subclass of VideoModel.",
+            "none: it mixes all frames at once, runs step by step, or has several streams",
+            "Methods that need no timesteps work; TemporalGradient.explain with influence=False. "
+            "For a network of steps write FrameRecurrent(encoder, step, classifier, readout=...), "
+            "of several streams wrap each, for any other a subclass of VideoModel; and compare "
+            "it: wrap(wrapper, like=network, clip=clip).",
         )
     return FrameLogitsError(
         f"a layer of {kind} whose timesteps add up to the logits",
-        f"none among those that all passes through, so that it is open which is meant:\n{table}\n",
-        f'Name one, such as wrap(model, layer="{table.rows[-1].path}", layout="{layout}"): what '
-        "follows it is held at the clip's values, and a timestep's logits are its contribution. "
-        "Methods that need no timesteps work without.",
+        "none among those that all passes through, so that it is open which is meant",
+        f"Those that can be named:\n{table}\nName one, such as "
+        f'wrap(model, layer="{table.rows[-1].path}", layout="{layout}"): what follows it is held '
+        "at the clip's values, and a timestep's logits are its contribution. Methods that need no "
+        "timesteps work without, TemporalGradient.explain with influence=False; for frames read by "
+        "a class token there is FrameTransformer.",
     )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any, no_type_check
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from temporal_attr._activation import Activation
@@ -33,6 +35,8 @@ def without_probabilities(
 
     Returns:
         The network, in which that layer stands replaced; the path of the layer; and what it is.
+        Where a function and no layer makes the probabilities, the network as it is, no path, and
+        "identity".
 
     Example:
         >>> whole = Network(nn.Sequential(nn.Linear(2, 3), nn.Softmax(-1)))
@@ -40,7 +44,9 @@ def without_probabilities(
         >>> found(torch.zeros(1, 2)).equal(whole.module[0].bias[None]), path, activation
         (True, '1', 'softmax')
     """
-    output, calls = recorded(network, video, keep=_Same)
+    ends = _Ends()
+    with ends:
+        output, calls = recorded(network, video, keep=_Same)
     logits = logits_of(output)
     for call in reversed(calls):
         kind = type(network.module.get_submodule(call.path))
@@ -49,7 +55,24 @@ def without_probabilities(
         if kind in _ENDS and same:
             parts = {**network.substitutes, call.path: nn.Identity().eval()}
             return replace(network, substitutes=parts), call.path, _ENDS[kind]
-    return network, None, None
+    # A function cannot be left out, so that its outputs are taken as they are.
+    return network, None, "identity" if any(one is logits for one in ends.found) else None
+
+
+class _Ends(TorchFunctionMode):
+    """Notes what functions give that make probabilities of logits, while it is entered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[Any] = []
+
+    @no_type_check  # as PyTorch has it
+    def __torch_function__(self, func, types, args=(), kwargs=None):  # noqa: ANN001, ANN204
+        """Make a call, and look at it."""
+        output = func(*args, **(kwargs or {}))
+        if getattr(func, "__name__", "").removesuffix("_") in ("sigmoid", "softmax"):
+            self.found.append(output)
+        return output
 
 
 class _Same:

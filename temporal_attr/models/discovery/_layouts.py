@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import no_type_check
@@ -10,11 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from temporal_attr._errors import ModelError
+from temporal_attr._errors import ModelError, UnsupportedModelError
 from temporal_attr._memory import is_out_of_memory
 from temporal_attr._told import told, usable
 from temporal_attr._typing import ClipTensor
 from temporal_attr.clips import check_layout
+from temporal_attr.models._outputs import logits_of
 from temporal_attr.models.discovery._signature import read_signature
 from temporal_attr.models.discovery._taken import (
     CHANNELS_FIRST,
@@ -37,7 +39,9 @@ _MOST_TRIED = 12
 """Sizes of clips that are tried until a layout fits."""
 
 
-def taken_layouts(module: nn.Module, clip: ClipTensor | None = None) -> TakenLayouts:
+def taken_layouts(
+    module: nn.Module, clip: ClipTensor | None = None, layouts: Sequence[str] = ()
+) -> TakenLayouts:
     """Try in which layout a network takes clips.
 
     It is run on two clips in each of `LAYOUTS`, and in a list where it reads pathways. A layout is
@@ -50,6 +54,7 @@ def taken_layouts(module: nn.Module, clip: ClipTensor | None = None) -> TakenLay
         clip: `(batch, time, channel, height, width)`, of the size that it was trained with. Without
             it, clips of random numbers are made, of the size that the network declares or 8 frames
             of 32 x 32. Where none fits, sizes that its errors point to are tried.
+        layouts: Those that are tried; without any, all of `LAYOUTS`.
 
     Raises:
         ModelError: If it is in training mode, or gives the same clips another output each time.
@@ -67,8 +72,10 @@ def taken_layouts(module: nn.Module, clip: ClipTensor | None = None) -> TakenLay
     if signature.needs:
         return TakenLayouts(name, signature.needs)
     clips, sizes = _to_try(module, clip)
-    plain = [LayoutTrial(layout, (), keyword=signature.keyword) for layout in LAYOUTS]
-    plain.append(LayoutTrial(CHANNELS_FIRST, (), listed=True, keyword=signature.keyword))
+    known = tuple(layouts) or LAYOUTS
+    plain = [LayoutTrial(layout, (), keyword=signature.keyword) for layout in known]
+    if CHANNELS_FIRST in known:
+        plain.append(LayoutTrial(CHANNELS_FIRST, (), listed=True, keyword=signature.keyword))
     first = found = _tried(module, plain, resized(clips, sizes[0]))
     likely = [trial.layout for trial in found.furthest]
     if not found.taken:
@@ -134,7 +141,11 @@ def _try_one(
         try:
             given = entry.arrange(clips.clone())
             with calls:
-                first = entry.call(module, given)
+                output = entry.call(module, given)
+            try:
+                first = logits_of(output)
+            except ModelError as error:
+                return replace(entry, error=f"gives {error.got}", calls=calls.count), None
             before = tensor_versions(module)
             again = entry.run(module, clips.clone())
         except Exception as error:
@@ -155,6 +166,43 @@ def _try_one(
         )
     state = tuple(name for name, now in after.items() if now != before.get(name))
     return replace(entry, shape=tuple(first.shape), state=state, calls=calls.count), first
+
+
+def time_axis_of_outputs(module: nn.Module, entry: LayoutTrial, clip: ClipTensor) -> int | None:
+    """The axis of a network's outputs that grows with the number of frames; None if there is none.
+
+    Args:
+        module: The network.
+        entry: How it takes clips, and the shape of its outputs.
+        clip: Of that size.
+
+    Raises:
+        UnsupportedModelError: If outputs have three axes, and it is open which one is time.
+    """
+    shape = entry.shape or ()
+    sizes = []
+    for frames in (clip.shape[1], 2 * clip.shape[1], clip.shape[1] + 4):
+        given = resized(clip[:1], (frames, clip.shape[-1]))
+        trial, logits = _try_one(module, replace(entry, size=tuple(given.shape)), given)
+        sizes.append(tuple(logits.shape[1:]) if trial.taken and logits is not None else None)
+    own = sizes[0] or ()
+    others = [one for one in sizes[1:] if one is not None and len(one) == len(own)]
+    axes = range(len(own))
+    grown = {axis + 1 for one in others for axis in axes if one[axis] != own[axis]}
+    if len(grown) == 1:
+        return grown.pop()
+    if len(shape) == 2:
+        return None
+    # Of a network of one number of frames: as many timesteps as frames, or fewer.
+    fitting = [axis for axis in (1, 2) if shape[axis] <= clip.shape[1]]
+    if others or len(fitting) != 1:
+        raise UnsupportedModelError(
+            f"outputs of {type(module).__name__} of which one axis is time",
+            f"shape {shape}",
+            "Say so: StepOutputs(network), whose outputs are (batch, time, classes), or "
+            "StepOutputs(network, lambda output: output.transpose(1, 2)).",
+        )
+    return fitting[0]
 
 
 def _no_logits(output: Tensor, size: tuple[int, ...]) -> str:

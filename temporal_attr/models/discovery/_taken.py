@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from einops import rearrange
 from torch import Tensor, nn
@@ -68,13 +69,11 @@ class LayoutTrial:
 
     def run(self, network: nn.Module, clip: ClipTensor) -> Tensor:
         """The logits in what a network gives for a canonical clip in this layout."""
-        return self.call(network, self.arrange(clip))
+        return logits_of(self.call(network, self.arrange(clip)))
 
-    def call(self, network: nn.Module, given: Tensor | list[Tensor]) -> Tensor:
-        """The logits in what a network gives for a clip that is in this layout."""
-        if self.keyword is None:
-            return logits_of(network(given))
-        return logits_of(network(**{self.keyword: given}))
+    def call(self, network: nn.Module, given: Tensor | list[Tensor]) -> Any:  # noqa: ANN401
+        """What a network gives for a clip that is in this layout."""
+        return network(given) if self.keyword is None else network(**{self.keyword: given})
 
     def line(self) -> str:
         """The trial as a line of text."""
@@ -142,7 +141,9 @@ class TakenLayouts:
             return self.known
         got, remedy = self._open()
         raise UnsupportedModelError(
-            f"{self.network} to take clips in one layout", f"{got}:\n{self.describe()}\n", remedy
+            f"{self.network} to take clips in one layout",
+            got,
+            f"What was tried:\n{self.describe()}\n{remedy}",
         )
 
     @property
@@ -179,9 +180,14 @@ class TakenLayouts:
             )
         if self.taken:
             return f"{len(self.taken)} that it takes, with other outputs", (
-                "Say which it was trained with: a function of canonical clips, such as lambda "
-                "clip: network(clip.transpose(1, 2)) for time after the channels, is enough for "
-                "TemporalGradient, ShuffleProbe and FrameMaskingTSR."
+                f'Say which it was trained with: wrap(network, layout="{self.taken[0].layout}").'
+            )
+        packed = [trial for trial in self.trials if trial.error.startswith(_GIVES)]
+        if packed:
+            return f"one that is taken, {packed[0].layout}, which {packed[0].error}", (
+                "Say which are the logits: LayerTimesteps(network, layer, output=lambda output: "
+                "output['name']) keeps timesteps; ReducedOutput(network, lambda output: ...) has "
+                "none; where there is one number for each clip, it is output[:, None]."
             )
         most = [trial.layout for trial in self.furthest]
         got = "none that it takes"
@@ -191,6 +197,10 @@ class TakenLayouts:
             "Try it on a clip of the size that it was trained with; or write a function of "
             "canonical clips (batch, time, channel, height, width) that gives its logits."
         )
+
+
+_GIVES = "gives "
+"""How the error of a trial begins in which the network ran, and gave no logits."""
 
 
 def _states(trials: tuple[LayoutTrial, ...]) -> Iterator[str]:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from temporal_attr._errors import UnsupportedModelError
 from temporal_attr._typing import ClipTensor
 from temporal_attr.clips import Preprocessing
 from temporal_attr.models._base import VideoModel
 from temporal_attr.models._late_fusion import LateFusion
+from temporal_attr.models._outputs import logits_of
 from temporal_attr.models.discovery._by_layer import wrap_by_layer
 from temporal_attr.models.discovery._end import without_probabilities
-from temporal_attr.models.discovery._layouts import taken_layouts
+from temporal_attr.models.discovery._layouts import taken_layouts, time_axis_of_outputs
 from temporal_attr.models.discovery._taken import CANONICAL, LayoutTrial
 from temporal_attr.models.layers import LayerTable, Network, layer_table
 from temporal_attr.models.layers._axes import require_layout
@@ -89,21 +90,17 @@ def wrap_unknown(
         wrapper: VideoModel = LateFusion(model, preprocessing=preprocessing)
         wrapper.notes = ("it gives a row of logits for each frame, and their mean is taken",)
         return wrapper
-    if found.of_timesteps and layer is None:
-        called = _Called(_network(model, found)) if found.keyword or found.listed else model
-        wrapper = StepOutputs(called, layout=found.layout, preprocessing=preprocessing)
-        wrapper.notes = (
-            f"it takes {found.layout}",
-            "it gives logits of each timestep (batch, steps, classes), and their mean is taken; "
-            "a target (timestep, class) is one of them",
-        )
-        return wrapper
+    axis = None if layer is not None else time_axis_of_outputs(model, found, shown)
+    if axis is not None:
+        return _step_outputs(model, found, axis, preprocessing)
     network, end, activation = without_probabilities(
         _network(model, found), rearrange(shown[:1].clone(), f"{CANONICAL} -> {found.layout}")
     )
     wrapper = wrap_by_layer(network, shown, found.layout, layer, time_axis, preprocessing)
     wrapper.activation = activation
     taken_off = [] if end is None else [f"its last layer {end!r} is left out, as it is no logits"]
+    if activation == "identity":
+        taken_off.append("its forward ends in sigmoid or softmax: outputs are probabilities")
     wrapper.notes = (f"it takes {found.layout}", *taken_off, *wrapper.notes)
     return wrapper
 
@@ -113,16 +110,30 @@ def _handed(model: nn.Module, clip: Tensor | None, layout: str | None) -> Layout
     if layout is None:
         return taken_layouts(model, clip).require()
     require_layout(layout)
-    if clip is not None:
-        return LayoutTrial(layout, tuple(clip.shape))
-    found = [trial for trial in taken_layouts(model).taken if trial.layout == layout]
-    if not found:
-        raise UnsupportedModelError(
-            f"{type(model).__name__} to take clips as {layout!r}",
-            "no clip of random numbers that it takes so",
-            "Give one of the size that it was trained with: wrap(model, layout=..., clip=clip).",
-        )
-    return found[0]
+    return taken_layouts(model, clip, [layout]).require()
+
+
+def _step_outputs(
+    model: nn.Module, found: LayoutTrial, axis: int, preprocessing: Preprocessing | None
+) -> StepOutputs:
+    """The wrapper of a network whose outputs have an axis of time."""
+    shape = found.shape or ()
+    picks: dict[tuple[int, int], Callable[[Any], Tensor] | None] = {
+        (3, 1): None,
+        (3, 2): lambda output: logits_of(output).transpose(1, 2),
+        (2, 1): lambda output: logits_of(output)[..., None],
+    }
+    called = _Called(_network(model, found)) if found.keyword or found.listed else model
+    pick = picks[len(shape), axis]
+    wrapper = StepOutputs(called, pick, layout=found.layout, preprocessing=preprocessing)
+    kinds = {(3, 1): "(batch, time, classes)", (3, 2): "(batch, classes, time)"}
+    kind = kinds.get((len(shape), axis), "(batch, time)")
+    wrapper.notes = (
+        f"it takes {found.layout}",
+        f"its outputs are {kind}, logits of each timestep, and their mean is taken; a target "
+        "(timestep, class) is one of them",
+    )
+    return wrapper
 
 
 def _network(model: nn.Module, found: LayoutTrial) -> Network:

@@ -138,6 +138,6 @@ def _no_such_layer(network: str, path: str, known: list[str]) -> ModelError:
     return ModelError(
         f"a layer of {network} with a time axis, which all of its output passes through",
         repr(path),
-        f"Name one of {names}; nothing may pass by it, as a shortcut does. With time_axis= its "
-        "axis of time is taken to be that.",
+        f"Name one of those that can be: {names}. Nothing may pass by it, as a shortcut or a "
+        "second stream does. With time_axis= its axis of time is taken to be that.",
     )

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from temporal_attr._errors import FrameLogitsError, ModelError, OptionError
+from temporal_attr._memory import is_out_of_memory
 from temporal_attr._require import require_count
 from temporal_attr._typing import ClipTensor, Features, Logits
 from temporal_attr.clips import Preprocessing
@@ -27,6 +28,7 @@ from temporal_attr.models.layers._copies import Network, first_path, submodule
 from temporal_attr.models.layers._reading import Reading, contributions, measured
 from temporal_attr.models.layers._recording import first_tensor, recorded, shape_only
 from temporal_attr.models.layers._runs import Plan, planned, run_from, run_to
+from temporal_attr.models.trials._misfits import FITS_NOT
 
 Dependence = Literal["linear", "frozen"]
 
@@ -70,8 +72,9 @@ class LayerTimesteps(WholeAndParts):
         output: From what the network returns to logits `(batch, classes)`.
         keyword: What the network calls its video, where that is not its first argument.
         listed: Whether it takes a list of pathways, and the video as the only one.
-        frames_per_step: Frames from one timestep to the next; by default the rounded ratio of both
-            numbers on the first clip.
+        frames_per_step: Frames from one timestep to the next; by default measured on the first
+            clip and one twice as long, or, where no other number of frames is taken, the ratio of
+            frames to timesteps.
         preprocessing: See `VideoModel`.
 
     Raises:
@@ -128,7 +131,7 @@ class LayerTimesteps(WholeAndParts):
         self.time_axis = time_axis
         self.exactness = exactness
         self.frames_per_step = frames_per_step or 1
-        self._measures_rate = frames_per_step is None
+        self._rate_is_measured = self._measures_rate = frames_per_step is None
         self._cuts = tuple(first_path(model, path) for path in (*stages, layer))
         self._output = output
         self._handed = (keyword, listed)
@@ -206,9 +209,29 @@ class LayerTimesteps(WholeAndParts):
                 raise _no_sum(self.layer)
             known = replace(known, reading=reading, measured_with=weights)
         if self._measures_rate:
-            self.frames_per_step = max(1, round(clip.shape[1] / known.axis.steps))
+            self.frames_per_step = self._rate(network, first, known.axis)
             self._measures_rate = False
         self._known[key] = known
+
+    def _rate(self, network: Network, first: ClipTensor, axis: TimeAxis) -> int:
+        """Frames from one timestep to the next, told from a clip that is twice as long.
+
+        Of a network that takes no other number of frames, the ratio of both numbers.
+        """
+        frames = first.shape[1]
+        try:
+            output = run_to(network, self.to_layout(torch.cat([first, first], 1)), self.layer)
+        except FITS_NOT as error:
+            if is_out_of_memory(error):
+                raise
+            return max(1, round(frames / axis.steps))
+        added = first_tensor(output).shape[axis.axis] - axis.steps
+        return max(1, round(frames / (added if added > 0 else axis.steps)))
+
+    def _require_rate(self, frames: int, steps: int) -> None:
+        """Raise unless there are as many timesteps as was said; what was measured is so."""
+        if not self._rate_is_measured:
+            super()._require_rate(frames, steps)
 
     def _planned(self, network: Network, first: Tensor) -> _Known:
         """How a clip runs, told from it and from a batch of it and another."""

@@ -107,6 +107,13 @@ class StepOutputs(_Network):
                 told(outputs),
                 "Give StepOutputs a function pick that makes these of what the network returns.",
             )
+        if outputs.shape[1] > clip.shape[1] >= outputs.shape[2]:
+            raise ModelError(
+                "outputs (batch, steps, classes), with no more timesteps than frames",
+                f"{told(outputs)} for {clip.shape[1]} frames",
+                "If classes come first, say StepOutputs(network, lambda output: "
+                "output.transpose(1, 2)).",
+            )
         check_logits(outputs.flatten(1), len(clip))
         self._frames_per_step = max(1, round(clip.shape[1] / outputs.shape[1]))
         return outputs
