@@ -146,7 +146,7 @@ class LayerTimesteps(WholeAndParts):
 
     def forward(self, clip: ClipTensor) -> Logits:
         """The network's own logits; those of the network with its substitutes, if it has any."""
-        return self._output(self.network(self.to_layout(clip)))
+        return require_rows(self._output(self.network(self.to_layout(clip))), len(clip))
 
     def features(self, clip: ClipTensor, run: RunStage = lambda stage, x: stage(x)) -> Features:
         """The layer's output as `(batch, time, ...)`."""
