@@ -265,8 +265,8 @@ def test_a_row_that_there_is_not():
     assert len(table) == 6
     assert_refused(
         ModelError,
-        "a layer of Sequential with a time axis, .* got '6'. Name one of those that can be: '0', '1', '2', "
-        "'3', '4', '5'",
+        "a layer of Sequential with a time axis, .* got '6'. Name one of those that can be: '0', "
+        "'1', '2', '3', '4', '5'",
         lambda: table["6"],
     )
 
