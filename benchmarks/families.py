@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import temporal_attr as ta
 from tests.helpers import own_networks
-from tests.helpers.families import LARGE, SMALL, family, vivid
+from tests.helpers.families import SMALL, family, vivid
 from tests.helpers.methods import METHODS
 from tests.helpers.transformer_families import TRANSFORMERS
 from tests.models import test_pytorchvideo, test_recognizers, test_slowfast
@@ -37,9 +37,6 @@ RIGHT = 1e-9
 
 Subject = tuple[ta.VideoModel, Callable[[Tensor], Any], Tensor]
 """A wrapper, what the bare network gives for a clip, and a clip of two examples."""
-
-OF_FULL_SIZE = ("mc3_18", "torchvision_resnet18", "timm_convnext_atto")
-"""Others of their libraries take minutes each, by the same wrappers."""
 
 OWN = {
     "two streams": (own_networks.TwoStream, True),
@@ -68,8 +65,8 @@ class Row:
 
 def subjects() -> Iterator[tuple[str, Callable[[], Subject]]]:
     """All families by name, by where they come from."""
-    large = [entry for entry in LARGE if entry.name in OF_FULL_SIZE]
-    for entry in (*SMALL, *large, *TRANSFORMERS):
+    # Networks of full width take minutes each; the tests have them.
+    for entry in (*SMALL, *TRANSFORMERS):
         yield entry.name, partial(_of_family, entry.name)
     for name in test_pytorchvideo.ALL:
         yield f"pytorchvideo: {name}", partial(_of_pytorchvideo, name)

@@ -573,6 +573,43 @@ def refused_alike(call: Call, models: Any, clip: Tensor, error: Exception) -> bo
     return len(said) == 2 and said[0] == said[1]
 
 
+class Recurrent(nn.Module):
+    """A network of no library, whose timesteps `wrap` finds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.frames = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1))
+        self.memory, self.classifier = nn.LSTM(8, 6, batch_first=True), nn.Linear(6, CLASSES)
+
+    def forward(self, video: Tensor) -> Tensor:
+        """Logits."""
+        rows = self.frames(video.flatten(0, 1)).flatten(1).unflatten(0, video.shape[:2])
+        logits: Tensor = self.classifier(self.memory(rows)[0][:, -1])
+        return logits
+
+
+class NormedVolume(nn.Module):
+    """A network whose timesteps are contributions of a named layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv3d(3, 8, 3, padding=1), nn.ReLU())
+        self.head = nn.Sequential(
+            nn.LayerNorm(8), nn.Linear(8, 8), nn.GELU(), nn.Linear(8, CLASSES)
+        )
+
+    def forward(self, video: Tensor) -> Tensor:
+        """Logits."""
+        logits: Tensor = self.head(self.features(video.transpose(1, 2)).mean((2, 3, 4)))
+        return logits
+
+
+def found_by_trying(layer: str | None) -> VideoModel:
+    """What `wrap` makes of a network of no library."""
+    network = (Recurrent() if layer is None else NormedVolume()).eval()
+    return wrap(network, layer=layer, clip=draw((1, 8, 3, 16, 16)))
+
+
 def check_models(quick: bool) -> dict[str, tuple[Callable[[], VideoModel], tuple[int, ...]]]:
     """Builders by name, and the shapes of their clips."""
     options: dict[str, dict[str, Any]] = {name: {"widths": (4, 8)} for name in ARCHITECTURES}
@@ -584,6 +621,8 @@ def check_models(quick: bool) -> dict[str, tuple[Callable[[], VideoModel], tuple
         name: (partial(build_model, name, CLASSES, **options[name]), (2, 8, 3, 16, 16))
         for name in names
     }
+    for layer, name in ((None, "recurrent, found"), ("features", "volume, held")):
+        found[name] = (partial(found_by_trying, layer), (2, 8, 3, 16, 16))
     if quick:
         return found
     large = "" if torchvision is not None else " (the zoo's, as torchvision is missing)"
