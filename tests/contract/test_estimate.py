@@ -26,6 +26,9 @@ from temporal_attr.relevance import Composite
 from tests.helpers.families import SMALL, family
 from tests.helpers.methods import METHODS
 
+# Checks of shapes in every small function take as long as the functions; the contract has them.
+pytestmark = pytest.mark.usefixtures("as_user")
+
 on_every_method = pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 TARGET = [1, 2]
 

@@ -11,6 +11,9 @@ from temporal_attr.relevance import Box, Composite
 from tests.helpers.checks import assert_near
 from tests.helpers.families import CLASSES, family
 
+# Checks of shapes in every small function take as long as the functions; the contract has them.
+pytestmark = pytest.mark.usefixtures("as_user")
+
 WIDE = Composite(input=Box(low=-9.0, high=9.0))
 METHODS = {
     "gradient": ta.TemporalGradient,

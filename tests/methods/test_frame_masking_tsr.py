@@ -24,6 +24,9 @@ from temporal_attr.zoo import build_model
 from tests.helpers.families import CLASSES, vivid
 from tests.references.tsr import time_relevance, two_steps
 
+# Checks of shapes in every small function take as long as the functions; the contract has them.
+pytestmark = pytest.mark.usefixtures("as_user")
+
 FRAMES, SIDE = 5, 8
 # Sums over a few hundred values of float64, in another order.
 EXACT = {"rtol": 1e-10, "atol": 0}

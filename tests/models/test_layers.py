@@ -17,6 +17,9 @@ from tests.helpers.families import CLASSES
 from tests.helpers.tails.parts import Function, lively
 from tests.references import layer_timesteps as reference
 
+# Checks of shapes in every small function take as long as the functions; the contract has them.
+pytestmark = pytest.mark.usefixtures("as_user")
+
 STEPS, WIDTH = 5, 4
 
 

@@ -23,6 +23,9 @@ from temporal_attr.relevance import Box, Composite
 from tests.helpers.checks import assert_near, assert_refused
 from tests.helpers.families import CLASSES, SmallConv3D, family, vivid
 
+# Checks of shapes in every small function take as long as the functions; the contract has them.
+pytestmark = pytest.mark.usefixtures("as_user")
+
 WIDE = Composite(input=Box(low=-9.0, high=9.0))
 
 

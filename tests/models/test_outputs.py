@@ -21,6 +21,9 @@ from temporal_attr.relevance import Box, Composite, composites
 from tests.helpers.checks import assert_near, assert_refused, examples
 from tests.helpers.families import CLASSES, family, vivid
 
+# Checks of shapes in every small function take as long as the functions; the contract has them.
+pytestmark = pytest.mark.usefixtures("as_user")
+
 NAMES = ("sit", "walk", "run", "jump", "fall")
 WEIGHTS = torch.randn(3, CLASSES, generator=torch.Generator().manual_seed(1)).double()
 REFERENCES = torch.randn(4, CLASSES, generator=torch.Generator().manual_seed(2)).double()

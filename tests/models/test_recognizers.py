@@ -36,6 +36,9 @@ from tests.helpers.recognizers_with_heads import (
     VolumeHead,
 )
 
+# Checks of shapes in every small function take as long as the functions; the contract has them.
+pytestmark = pytest.mark.usefixtures("as_user")
+
 FRAMES = 6
 
 
