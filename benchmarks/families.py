@@ -103,7 +103,7 @@ def _of_slowfast(name: str) -> Subject:
 
 def _of_repository(case: Any) -> Subject:  # noqa: ANN401 - a case of a test
     network = case.network().double()
-    return ta.wrap(network), partial(test_recognizers.bare_logits, case, network), case.clip()
+    return ta.wrap(network), partial(case.call, network), case.clip()
 
 
 def _of_own(name: str) -> Subject:
@@ -186,13 +186,15 @@ def table(rows: dict[str, Row]) -> str:
     right = sum(cell == "right" for row in rows.values() for cell in row.methods.values())
     cells = [cell for row in rows.values() for cell in row.methods.values() if cell != "-"]
     named = sum(cell.startswith("named") for cell in cells)
+    zero = cells.count("all zero")
     lines = [
         "# Families and methods",
         "",
         f"`python benchmarks/families.py`, torch {torch.__version__}. {len(rows)} families; of "
         f"{len(cells)} pairs of a family and a method {right} right (a batch is its clips one by "
         f"one, and the same twice, to {RIGHT:.0e} of the largest entry), {named} refused by a "
-        f"named error, {len(cells) - right - named} other.",
+        f"named error, {zero} all zero (a model that reads the last frame only), "
+        f"{len(cells) - right - named - zero} raw or wrong.",
         "",
         "Forward is the largest difference of the wrapper's logits from the network's own output, "
         "timesteps that of their weighted sum from the logits, both over the largest entry, in "
