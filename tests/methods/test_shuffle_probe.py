@@ -151,6 +151,9 @@ FRAMES_OF = {
     "zoo_slowfast": (2, 8),
     "zoo_tubelets": (2, 6),
     "zoo_input_cell_attention": (2, 5),
+    "layer_framewise": (2, 6),
+    "layer_of_volume": (1, 7),
+    "layer_frozen": (2, 6),
 }
 ZOO = {
     "lstm": (lambda: zoo("lstm"), (2, 7, 16, 20)),
