@@ -100,7 +100,7 @@ def test_outputs_that_are_no_numbers(clip):
     "layout", ["batch time height width", "batch time time height channel", ""]
 )
 def test_a_layout_names_every_axis_once(layout):
-    text = "layout as a pattern over batch time channel height width, each once"
+    text = "layout over batch, time, channel, height, width, each once"
     assert_refused(ta.OptionError, text, StepOutputs, Segmenter(), layout=layout)
 
 

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any, NoReturn
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from temporal_attr._errors import FrameLogitsError, ModelError, OptionError
+from temporal_attr._errors import FrameLogitsError, ModelError
 from temporal_attr._told import told
 from temporal_attr._typing import ClipTensor, Features, Logits
 from temporal_attr.clips import Preprocessing
 from temporal_attr.models._base import FrameLogits, RunStage, VideoModel, check_logits
 from temporal_attr.models._outputs import logits_of
+from temporal_attr.models.layers._axes import require_layout
 from temporal_attr.models.outputs._derived import attribute_of
 
 StepOutputsTensor = Float[Tensor, "batch steps classes"]
-
-_AXES = ("batch", "time", "channel", "height", "width")
 
 
 class _Network(VideoModel):
@@ -32,7 +30,8 @@ class _Network(VideoModel):
     ) -> None:
         super().__init__(preprocessing)
         self.model = model
-        self._layout = _checked_layout(layout)
+        require_layout(layout)
+        self._layout = layout
         self._adopt_mode(model, *others)
 
 
@@ -201,14 +200,3 @@ def _no_timesteps() -> NoReturn:
         "Use StepOutputs for a network with outputs of every timestep; TemporalGradient can also "
         "do without (influence=False).",
     )
-
-
-def _checked_layout(layout: str) -> str:
-    """The pattern, if it names every axis once."""
-    if sorted(re.findall(r"[A-Za-z_]\w*", layout)) != sorted(_AXES):
-        raise OptionError(
-            f"layout as a pattern over {' '.join(_AXES)}, each once",
-            repr(layout),
-            'Give it as einops has it, such as "batch channel time height width".',
-        )
-    return layout
