@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from temporal_attr._errors import ClipError
+from temporal_attr.models.trials._misfits import FITS_NOT
 
 LONGEST = 128
 """Frames up to which a network's fixed number of frames is looked for."""
@@ -166,6 +167,6 @@ def shape_of(run: Callable[[], Any]) -> tuple[int, ...] | None:
     with torch.no_grad(), torch._C.DisableTorchFunction():
         try:
             output: Tensor = run()
-        except (RuntimeError, ValueError, AssertionError):
+        except FITS_NOT:
             return None
     return tuple(output.shape)

@@ -14,6 +14,7 @@ from temporal_attr.models._base import FramewiseModel, VideoModel
 from temporal_attr.models._conv3d import Conv3D
 from temporal_attr.models.libraries._transformers_base import pair
 from temporal_attr.models.trials._evaluation_mode import depends_on_training
+from temporal_attr.models.trials._misfits import FITS_NOT
 from temporal_attr.models.trials._trials import mixes_frames, require_framewise
 
 _SMALL, _SMALLEST, _GROUP = 64, 32, 16
@@ -83,7 +84,7 @@ def _runs(attempt: Callable[[], object]) -> bool:
         attempt()
     except ModelError:
         raise
-    except (RuntimeError, ValueError, AssertionError) as error:
+    except FITS_NOT as error:
         if is_out_of_memory(error):
             raise
         return False

@@ -97,7 +97,7 @@ def relevance_work(request: RelevanceRequest, sinks: bool) -> Work:
     tried = int(first.finished(frames).forward_passes or 0)
     traces, plan = traces_once_known(request.model, tried), RunContext()
     plan.ran(forward=traces * frames, backward=frames)
-    # With sinks, the whole batch goes back for each of its clips.
+    # With sinks, there is a backward pass of the whole batch for each of its clips.
     turns = len(clip) if found.has_sinks else 1
     seconds = forward.seconds / tried * traces + backward.seconds * turns
     return Work(plan, seconds, "a pass forward and back by these rules", graph_bytes=held.bytes)

@@ -20,6 +20,7 @@ from temporal_attr.models.layers import (
     chosen_layers,
     layer_table,
 )
+from temporal_attr.models.trials._misfits import FITS_NOT
 from temporal_attr.models.trials._trials import require_framewise
 
 _FOLDED_CHANNELS = "batch (time channel) height width"
@@ -115,7 +116,7 @@ def _framewise(
             require_framewise(own, frames)
     except ModelError:
         return None  # it sees other clips of the batch, or numbers frames from the start
-    except (RuntimeError, ValueError, AssertionError) as error:
+    except FITS_NOT as error:
         if is_out_of_memory(error):
             raise
         return None
