@@ -17,7 +17,7 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from temporal_attr import clips, evaluation, measures, models, perturbations
+from temporal_attr import clips, evaluation, gradients, measures, models, perturbations
 from temporal_attr._errors import (
     ClipError,
     DamagedVideoError,
@@ -65,13 +65,15 @@ from temporal_attr.models import (
 from temporal_attr.perturbations import Blocks, FeatureMask, Pixels, Superpixels, Supervoxels
 
 if TYPE_CHECKING:
-    from temporal_attr import attributions, gradients, relevance, views
+    from temporal_attr import attributions, relevance, views
     from temporal_attr.attributions import (
         LRP,
         ContrastiveLRPTemporal,
         ContrastiveLRPTemporalResult,
         FrameMaskingTSR,
         FrameMaskingTSRResult,
+        FrameShapley,
+        FrameShapleyResult,
         LRPResult,
         Result,
         ShuffleCurve,
@@ -102,6 +104,8 @@ __all__ = [
     "FrameMaskingTSR",
     "FrameMaskingTSRResult",
     "FrameRecurrent",
+    "FrameShapley",
+    "FrameShapleyResult",
     "FrameSizeError",
     "FrameTransformer",
     "FramewiseModel",
@@ -162,13 +166,15 @@ __all__ = [
 
 # Captum imports matplotlib, which a server that only reads clips and runs models can do without;
 # so what stands on Captum, and the pictures, are imported when they are first named.
-_LATE_ROOMS = ("attributions", "gradients", "relevance", "views")
+_LATE_ROOMS = ("attributions", "relevance", "views")
 _LATE_NAMES = (
     "LRP",
     "ContrastiveLRPTemporal",
     "ContrastiveLRPTemporalResult",
     "FrameMaskingTSR",
     "FrameMaskingTSRResult",
+    "FrameShapley",
+    "FrameShapleyResult",
     "LRPResult",
     "Result",
     "ShuffleCurve",

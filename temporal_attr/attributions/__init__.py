@@ -7,7 +7,7 @@ from temporal_attr.attributions._method import VideoMethod
 from temporal_attr.attributions._notebook import register_painter
 from temporal_attr.attributions._registry import METHODS
 from temporal_attr.attributions._result_files import require_free
-from temporal_attr.attributions._results import PixelResult, Result
+from temporal_attr.attributions._results import PixelResult, Result, ScoreResult
 from temporal_attr.attributions._storage import Stored, load_result
 from temporal_attr.attributions._traits import Traits
 from temporal_attr.attributions.contrastive_lrp import (
@@ -15,6 +15,7 @@ from temporal_attr.attributions.contrastive_lrp import (
     ContrastiveLRPTemporalResult,
 )
 from temporal_attr.attributions.frame_masking_tsr import FrameMaskingTSR, FrameMaskingTSRResult
+from temporal_attr.attributions.frame_shapley import FrameShapley, FrameShapleyResult
 from temporal_attr.attributions.lrp import LRP, LRPResult
 from temporal_attr.attributions.shuffle_probe import (
     ShuffleCurve,
@@ -32,11 +33,14 @@ __all__ = [
     "Estimate",
     "FrameMaskingTSR",
     "FrameMaskingTSRResult",
+    "FrameShapley",
+    "FrameShapleyResult",
     "LRPResult",
     "PixelResult",
     "Result",
     "Run",
     "RunContext",
+    "ScoreResult",
     "ShuffleCurve",
     "ShuffleProbe",
     "ShuffleProbeResult",

@@ -222,29 +222,26 @@ class Result(Stored):
 
 
 @dataclass(frozen=True, eq=False)
-class PixelResult(Result):
-    """Base of the results of methods whose attribution is shaped like the clip.
+class ScoreResult(Result):
+    """Base of the results of methods that score whole frames.
 
     Attributes:
-        attribution: `(batch, time, channel, height, width)`.
         frame_scores: `(batch, time)`, one number for each frame.
     """
 
-    large: ClassVar[tuple[str, ...]] = ("attribution",)
     main_table: ClassVar[str] = "frames"
 
-    attribution: ClipTensor
     frame_scores: FrameScores
-
-    @property
-    def meaning(self) -> str:
-        """What the attribution of a value is, for the legend of a picture."""
-        raise NotImplementedError(f"{type(self).__name__} must say what it attributes")
 
     @property
     def frame_meaning(self) -> str:
         """What a frame's score is, for an axis."""
         raise NotImplementedError(f"{type(self).__name__} must say what it scores")
+
+    @property
+    def frame_error(self) -> FrameScores | None:
+        """`(batch, time)`, the standard error of each score; None where there is none."""
+        return None
 
     def _top_frames(self, example: int) -> str:
         """The three frames with the largest scores, and their shares of the sum of magnitudes.
@@ -256,6 +253,25 @@ class PixelResult(Result):
         order = scores.abs().argsort(descending=True, stable=True)[:3].tolist()
         total = scores.abs().sum().item()
         return ", ".join(f"{frame} ({scores[frame].item() / total:.0%})" for frame in order)
+
+
+@dataclass(frozen=True, eq=False)
+class PixelResult(ScoreResult):
+    """Base of the results of methods whose attribution is shaped like the clip.
+
+    Attributes:
+        attribution: `(batch, time, channel, height, width)`.
+        frame_scores: `(batch, time)`, one number for each frame.
+    """
+
+    large: ClassVar[tuple[str, ...]] = ("attribution",)
+
+    attribution: ClipTensor
+
+    @property
+    def meaning(self) -> str:
+        """What the attribution of a value is, for the legend of a picture."""
+        raise NotImplementedError(f"{type(self).__name__} must say what it attributes")
 
 
 def contribution_lines(exactness: str | None) -> list[str]:

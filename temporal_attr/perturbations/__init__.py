@@ -2,12 +2,26 @@
 
 from temporal_attr._checked import check_calls
 from temporal_attr._seeding import seeded
+from temporal_attr.perturbations._absent_frames import (
+    AbsentFrames,
+    FrameBaselines,
+    check_frame_baselines,
+    is_relational,
+)
 from temporal_attr.perturbations._baselines import (
     BaselineName,
     Baselines,
     baseline_of,
     check_baselines,
     neighbour_of,
+)
+from temporal_attr.perturbations._composed import (
+    ComposedClips,
+    FrameTable,
+    MaskedFrames,
+    StoredFrames,
+    masked_compositions,
+    whole_clips,
 )
 from temporal_attr.perturbations._effects import (
     ChunkEffects,
@@ -36,35 +50,47 @@ from temporal_attr.perturbations._masks import (
     masked_frames,
     mean_over_windows,
 )
+from temporal_attr.perturbations._predictions import Predictions
 
 __all__ = [
+    "AbsentFrames",
     "BaselineName",
     "Baselines",
     "Blocks",
     "ChunkEffects",
+    "ComposedClips",
     "Effects",
     "EffectsSoFar",
     "FeatureMask",
+    "FrameBaselines",
+    "FrameTable",
     "Labels",
     "Mask",
     "MaskQuery",
+    "MaskedFrames",
     "OnStop",
     "Pixels",
+    "Predictions",
+    "StoredFrames",
     "Superpixels",
     "Supervoxels",
     "as_feature_mask",
     "at_least_single",
     "baseline_of",
     "check_baselines",
+    "check_frame_baselines",
     "feature_masks",
     "frame_masks",
+    "is_relational",
     "masked_clips",
+    "masked_compositions",
     "masked_frames",
     "mean_over_windows",
     "neighbour_of",
     "require_on_stop",
     "seeded",
     "stopping",
+    "whole_clips",
 ]
 
 check_calls(__name__)

@@ -14,6 +14,7 @@ from temporal_attr.attributions import (
     FrameMaskingTSRResult,
     PixelResult,
     Result,
+    ScoreResult,
     ShuffleProbeResult,
     ShuffleSet,
     TemporalGradientResult,
@@ -39,7 +40,8 @@ def pictures(result: Result, clip: Clip) -> Pictures:
     """All pictures of a result of one clip, each drawn when it is called.
 
     For a result of your own, `pictures.register(MyResult)` takes a function that gives its
-    pictures; one that derives from `PixelResult` has those of pixels without.
+    pictures; one that derives from `ScoreResult` or `PixelResult` has those of frames, or pixels,
+    without.
 
     Args:
         result: Of `explain`, of one clip.
@@ -69,6 +71,11 @@ def pictures(result: Result, clip: Clip) -> Pictures:
         type(result).__name__,
         "Register a function: views.pictures.register(type(result))(lambda result, clip: {...}).",
     )
+
+
+@pictures.register(ScoreResult)
+def _of_scores(result: ScoreResult, clip: Clip) -> Pictures:
+    return {"frame_strip.png": lambda: frame_strip(result, clip)}
 
 
 @pictures.register(PixelResult)

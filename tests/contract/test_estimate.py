@@ -86,7 +86,8 @@ def test_counts_are_those_of_the_run(method, case, monkeypatch):
     agree(estimate, made.explain(clip, TARGET).run)
     assert estimate.frames == clip.shape[0] * clip.shape[1]
     assert estimate.seconds > 0
-    exact = method.kind is not FrameMaskingTSR or not isinstance(wrapper, FramewiseModel)
+    framewise = isinstance(wrapper, FramewiseModel)
+    exact = method.exact_cost and not (method.kind is FrameMaskingTSR and framewise)
     assert (estimate.certainty == "exact") == exact
     runs = runs_of(made, monkeypatch)
     made.attribute(clip, TARGET)

@@ -5,7 +5,7 @@ import inspect
 import pytest
 import torch
 
-from temporal_attr import FrameLogitsError, Normalization, ShuffleProbe, TemporalGradient
+from temporal_attr import FrameLogitsError, FrameShapley, Normalization, ShuffleProbe, TemporalGradient
 from temporal_attr.attributions import METHODS
 from tests.helpers.families import family
 from tests.helpers.methods import WIDE
@@ -18,6 +18,9 @@ def made(method, model, **options):
     if method is ShuffleProbe:
         # Optical flow needs pixel values.
         options["normalization"] = Normalization((0.5,) * 3, (0.25,) * 3)
+    if method is FrameShapley:
+        # Of clips as short as these all coalitions are evaluated, unless permutations are drawn.
+        options["n_samples"] = 2
     if "relevance rules" in method.traits.needs:
         # The model has no normalization, from which the rule at the input would know its bounds.
         options["composite"] = WIDE

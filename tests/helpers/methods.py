@@ -10,6 +10,7 @@ from temporal_attr import (
     Blocks,
     ContrastiveLRPTemporal,
     FrameMaskingTSR,
+    FrameShapley,
     ShuffleProbe,
     TemporalGradient,
     frame_scores,
@@ -31,6 +32,7 @@ class Method:
         build: From a model to the method, with a chunk size or None.
         framewise_only: Whether it needs a `FramewiseModel`.
         is_sensitivity: Whether it says what a small change of the input would do to the logit.
+        exact_cost: Whether its estimate knows the passes exactly, of models that are not framewise.
     """
 
     name: str
@@ -38,6 +40,12 @@ class Method:
     build: Callable[..., Attribution]
     framewise_only: bool = False
     is_sensitivity: bool = True
+    exact_cost: bool = True
+
+    @property
+    def goes_back(self) -> bool:
+        """Whether it runs the model backwards."""
+        return self.kind.traits.needs != ("forward passes",)
 
     @property
     def input_shaped(self) -> bool:
@@ -116,5 +124,20 @@ METHODS = [
             TemporalGradient(model), "two", Blocks(8, 16), perturbations_per_eval=chunk
         ),
         is_sensitivity=False,
+    ),
+    Method(
+        "frame_shapley",
+        FrameShapley,
+        lambda model, chunk=None: FrameShapley(model, perturbations_per_eval=chunk),
+        is_sensitivity=False,
+    ),
+    Method(
+        "frame_shapley_of_regions",
+        FrameShapley,
+        lambda model, chunk=None: FrameShapley(
+            model, 0.0, 4, feature_mask=Blocks(8, 16), perturbations_per_eval=chunk
+        ),
+        is_sensitivity=False,
+        exact_cost=False,
     ),
 ]

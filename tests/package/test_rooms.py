@@ -18,7 +18,7 @@ ALLOWED = {
     "zoo": _MODELS,
     "synthetic": _MODELS,
     "gradients": _MODELS,
-    "perturbations": _MODELS,
+    "perturbations": _MODELS | {"gradients"},
     "relevance": _MODELS,
     "measures": {"clips"},
     "attributions": _METHODS,

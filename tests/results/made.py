@@ -6,9 +6,11 @@ import torch
 
 from temporal_attr import (
     LRP,
+    Blocks,
     Clip,
     ContrastiveLRPTemporal,
     FrameMaskingTSR,
+    FrameShapley,
     ShuffleProbe,
     TemporalGradient,
 )
@@ -57,6 +59,10 @@ EXPLAIN = {
     "shuffle_curve": lambda model, clip: ShuffleProbe(model, shuffles=3).curve(
         clip, 1, shufflings=[BlockShuffle(1), BlockShuffle(3)]
     ),
+    "shapley": lambda model, clip: FrameShapley(model, n_samples=2).explain(clip, 1),
+    "shapley_of_regions": lambda model, clip: FrameShapley(
+        model, 0.0, 2, feature_mask=Blocks(16, 32)
+    ).explain(clip, 1),
     "rescaled": lambda model, clip: FrameMaskingTSR(TemporalGradient(model)).explain(clip, 1),
 }
 """From a model and two clips to a result, by what it is."""

@@ -41,13 +41,16 @@ LEFT_OUT = {
     "models.FramewiseModel", "relevance.Rule", "zoo.SteppedModel",
     # Names of types.
     "perturbations.Labels", "relevance.Handler", "clips.Sampling",
+    "perturbations.FrameBaselines",
     # Records that engines make of what is checked already, and tools of the engines' own.
     "relevance.Call", "relevance.Handled", "relevance.Sink", "relevance.Term", "relevance.Trace",
     "relevance.AuditLog", "relevance.AuditedCall", "models.Derived", "models.DerivedFunction",
     "gradients.Gradients", "attributions.RunContext", "attributions.Traits", "attributions.started",
     "attributions.Estimate", "models.LayerTable", "models.WithoutTimesteps",
     "attributions.register_painter", "attributions.Run", "relevance.NoRuleError",
-    "gradients.is_out_of_memory",
+    "gradients.is_out_of_memory", "perturbations.ComposedClips", "perturbations.FrameTable",
+    "perturbations.MaskedFrames", "perturbations.StoredFrames", "perturbations.Predictions",
+    "perturbations.masked_compositions", "perturbations.whole_clips", "attributions.ScoreResult",
 }  # fmt: skip
 
 
@@ -193,6 +196,7 @@ def _models():
         named_misfit={"model": values.model()},
         rather_than={"model": values.model(), "other": 1},
         require_as_assumed={"trial": values.trial()},
+        predicts_by_frame={"model": values.model(), "clip": clip},
         require_evaluation_mode={"model": values.model()},
         require_framewise={"model": values.model(), "frames": clip[0, :3]},
         require_visible_attention={"model": values.model()},
@@ -292,6 +296,7 @@ def _perturbations():
     return {
         **_room(
             "perturbations",
+            AbsentFrames={"clip": clip, "baselines": "neighbour"},
             Blocks={"height": 4, "width": 8},
             Superpixels={"n_segments": 4},
             Supervoxels={"n_segments": 4},
@@ -304,6 +309,8 @@ def _perturbations():
             at_least_single={"dtype": torch.float16},
             baseline_of={"clip": clip, "baselines": 0.0},
             check_baselines={"baselines": 0.0},
+            check_frame_baselines={"baselines": 0.0},
+            is_relational={"baselines": "removal"},
             feature_masks={"labels": blocks.labels(clip), "example": 0, "frame": 1},
             frame_masks={"batch": 2, "frames": 4, "window": 1},
             masked_clips={"clip": clip, "masks": masks, "baseline": torch.zeros_like(clip)},
@@ -438,6 +445,7 @@ def _attributions():
             LRP={"model": model},
             ContrastiveLRPTemporal={"model": model},
             FrameMaskingTSR={"method": model},
+            FrameShapley={"model": model},
             ShuffleProbe={"model": model},
             TemporalGradient={"model": model},
             load_result={"folder": saved},
@@ -447,6 +455,7 @@ def _attributions():
         **_methods("attributions", contrastive, attribute=explained, explain=explained),
         **_methods("attributions", tsr, attribute=explained, explain=explained),
         **_methods("attributions", gradient, attribute=explained, explain=explained),
+        **_methods("attributions", ta.FrameShapley(model), attribute=explained, explain=explained),
         **_methods("attributions", gradient, kind="VideoMethod", estimate=explained),
         **_methods("attributions", probe, attribute=explained, explain=explained, curve=explained),
         **_results(),
@@ -455,7 +464,7 @@ def _attributions():
 
 def _results():
     found, made = {}, values.results()
-    for name in ("gradient", "lrp", "contrastive", "shuffles", "rescaled"):
+    for name in ("gradient", "lrp", "contrastive", "shuffles", "rescaled", "shapley"):
         result = made[name]
         kind = type(result)
         found[f"attributions.{kind.__name__}"] = Call(kind, _fields(result))
