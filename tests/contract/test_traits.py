@@ -5,7 +5,13 @@ import inspect
 import pytest
 import torch
 
-from temporal_attr import FrameLogitsError, FrameShapley, Normalization, ShuffleProbe, TemporalGradient
+from temporal_attr import (
+    FrameLogitsError,
+    FrameShapley,
+    Normalization,
+    ShuffleProbe,
+    TemporalGradient,
+)
 from temporal_attr.attributions import METHODS
 from tests.helpers.families import family
 from tests.helpers.methods import WIDE

@@ -15,7 +15,7 @@ from temporal_attr.attributions.frame_shapley._game import FrameGame, all_coalit
 from temporal_attr.perturbations import OnStop, stopping
 
 LEAST_PAIRS = 8
-"""Pairs of permutations before an error can be small enough to stop."""
+"""After so many pairs of permutations, each time, it is seen whether the error is small enough."""
 
 _CHECKS = 16
 """Random coalitions by which a sum is told from what only looks like one."""
@@ -152,7 +152,7 @@ class PermutationSampling:
         return ShapleyValues(*mean_and_error(found), empty, found, complete)
 
     def _is_small(self, drawn: Sequence[Tensor]) -> bool:
-        if self.until is None or len(drawn) < LEAST_PAIRS:
+        if self.until is None or not drawn or len(drawn) % LEAST_PAIRS:
             return False
         values, error = mean_and_error(torch.stack(list(drawn)))
         return bool(error.max() <= self.until * (values.max() - values.min()))

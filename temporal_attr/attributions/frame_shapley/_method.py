@@ -72,7 +72,7 @@ class FrameShapley(PerturbingMethod):
         n_samples: Permutations that are drawn, an even number; by default all coalitions of clips
             of up to 12 frames, and 64 permutations of longer ones.
         until: Stop before `n_samples` when the largest standard error is at most this share of the
-            range of the values :cite:p:`covert2021`; after 8 pairs at the earliest.
+            range of the values :cite:p:`covert2021`; seen after every 8 pairs.
         feature_mask: Regions of frames, as `Blocks(32, 32)`; None for whole frames.
         objective: `"logit"` of the target, `"probability"`, `"log_probability"`, `"loss"`, or a
             function `(logits, target) -> (batch,)`.
