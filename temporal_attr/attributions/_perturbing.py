@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
 from captum.attr import PerturbationAttribution
+from captum.log import log_usage
 from jaxtyping import Float
 from torch import Tensor
 
 from temporal_attr._activation import Activation
 from temporal_attr._errors import ClipError
 from temporal_attr._memory import is_out_of_memory
-from temporal_attr._require import require_count, require_seed
-from temporal_attr._run import RunContext
+from temporal_attr._require import require_count
+from temporal_attr._run import RunContext, started
 from temporal_attr._typing import ClipTensor, Logits, PerExample, Target, TargetLike
-from temporal_attr.attributions._estimate import Stopwatch, stopwatch
-from temporal_attr.attributions._method import VideoMethod
+from temporal_attr.attributions._by_timestep import by_timestep
+from temporal_attr.attributions._estimate import Call, Stopwatch, Work, stopwatch
+from temporal_attr.attributions._method import VideoMethod, as_given
+from temporal_attr.attributions._results import Result
 from temporal_attr.gradients import Objective, ObjectiveName, resolve_objective, resolve_target
 from temporal_attr.models import VideoModel
-from temporal_attr.perturbations import ComposedClips, OnStop, Predictions, whole_clips
+from temporal_attr.perturbations import (
+    ComposedClips,
+    OnStop,
+    Predictions,
+    require_on_stop,
+    whole_clips,
+)
 
 
 @dataclass(frozen=True)
@@ -35,7 +45,6 @@ class PerturbationRequest:
         arguments: Handed to the model after the clips.
         objective: What the model is asked for.
         perturbations_per_eval: Perturbed clips that go through at a time; None for what fits.
-        seed: Of the method's random numbers.
         on_stop: What becomes of a run that is stopped.
     """
 
@@ -45,7 +54,6 @@ class PerturbationRequest:
     arguments: tuple[Any, ...]
     objective: Objective
     perturbations_per_eval: int | None
-    seed: int = 0
     on_stop: OnStop = "raise"
 
 
@@ -112,15 +120,52 @@ class ObjectiveValues:
         return self._objective(logits.double(), target).detach()
 
 
-class PerturbingMethod(VideoMethod, PerturbationAttribution):  # type: ignore[misc]
-    """Base of methods that ask for predictions of perturbed clips only."""
+@runtime_checkable
+class Asked(Protocol):
+    """A method's own request, which holds the common one."""
+
+    @property
+    def asked(self) -> PerturbationRequest:
+        """Of which model, for which class."""
+
+
+@runtime_checkable
+class Attributed(Protocol):
+    """What a method found."""
+
+    @property
+    def attributed(self) -> Tensor:
+        """What `attribute` gives back."""
+
+    @property
+    def logits(self) -> Logits:
+        """`(batch, classes)`, of the clips as they are."""
+
+    @property
+    def target(self) -> Target:
+        """`(batch,)`, the classes that were explained."""
+
+
+RequestT = TypeVar("RequestT", bound=Asked)
+FoundT = TypeVar("FoundT", bound=Attributed)
+ResultT = TypeVar("ResultT", bound=Result)
+
+
+class PerturbingMethod(
+    VideoMethod,
+    PerturbationAttribution,  # type: ignore[misc]  # Captum has no types
+    Generic[RequestT, FoundT, ResultT],
+):
+    """Base of methods that ask for predictions of perturbed clips only.
+
+    A subclass turns a call's arguments into its own request, and what it found into its result.
+    """
 
     def __init__(
         self,
         model: VideoModel | Callable[..., Any],
         objective: ObjectiveName | Objective,
         perturbations_per_eval: int | None,
-        seed: int,
         activation: Activation | None,
     ) -> None:
         super().__init__(model, activation)
@@ -130,28 +175,121 @@ class PerturbingMethod(VideoMethod, PerturbationAttribution):  # type: ignore[mi
         )
         if perturbations_per_eval is not None:
             require_count("perturbations_per_eval", perturbations_per_eval, 1)
-        require_seed(seed)
-        self.perturbations_per_eval, self.seed = perturbations_per_eval, seed
+        self.perturbations_per_eval = perturbations_per_eval
 
-    def _asked(
+    @abstractmethod
+    def _prepared(self, asked: PerturbationRequest) -> RequestT:
+        """The method's own request; what does not fit the clip is told here."""
+
+    @abstractmethod
+    def _found(self, request: RequestT, run: RunContext) -> FoundT:
+        """What it computes."""
+
+    @abstractmethod
+    def _result(self, request: RequestT, found: FoundT, said: dict[str, Any]) -> ResultT:
+        """Its result; `said` has what all results have."""
+
+    @abstractmethod
+    def _cost(self, request: RequestT) -> Work:
+        """What it takes."""
+
+    @log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]
+    @by_timestep
+    def attribute(
+        self,
+        inputs: ClipTensor | tuple[ClipTensor],
+        target: TargetLike = None,
+        additional_forward_args: Any = None,  # noqa: ANN401 - Captum's
+        *,
+        show_progress: bool = False,
+    ) -> Tensor | tuple[Tensor]:
+        """The attribution, and nothing more.
+
+        Args:
+            inputs: `(batch, time, channel, height, width)`, or a tuple of one such tensor.
+            target: The class to explain: an int for all clips, a list or tensor with one for each,
+                or one-element tuples; None only where the model has one class. A tuple
+                `(timestep, class)`, or a list with one for each, explains the logits of a timestep.
+            additional_forward_args: Handed to the model after the clips.
+            show_progress: Show a bar, with the time left, on anything over two seconds.
+
+        Returns:
+            A tensor (or tuple), of the shape, unit and sign that the method's `traits` name. Of
+            half precision clips in float32.
+
+        Raises:
+            ClipError: If `inputs` is not a clip of finite floats, or what the method was given for
+                it does not fit.
+            TargetError: If `target` does not name a class for each clip.
+            ModelError: If the model is in training mode or does not return logits.
+            OptionError: If an option does not fit clips of this size.
+        """
+        request = self._request(inputs, target, additional_forward_args)
+        with started(show_progress, getattr(self, "seed", None)) as run:
+            found = self._found(request, run)
+        given: Tensor | tuple[Tensor] = as_given(found.attributed, inputs)
+        return given
+
+    @by_timestep
+    def explain(
+        self,
+        inputs: ClipTensor | tuple[ClipTensor],
+        target: TargetLike = None,
+        additional_forward_args: Any = None,  # noqa: ANN401 - Captum's
+        *,
+        show_progress: bool = False,
+        on_stop: OnStop = "raise",
+    ) -> ResultT:
+        """The attribution, and what can be read from it.
+
+        Args:
+            inputs: As for `attribute`.
+            target: As for `attribute`.
+            additional_forward_args: As for `attribute`.
+            show_progress: As for `attribute`.
+            on_stop: On KeyboardInterrupt, `"raise"` it, or `"keep"` what was done by then; the
+                result is then not `complete`.
+
+        Raises:
+            ClipError: And the others, as for `attribute`.
+        """
+        require_on_stop(on_stop)
+        request = self._request(inputs, target, additional_forward_args, on_stop)
+        with started(show_progress, getattr(self, "seed", None)) as run:
+            found = self._found(request, run)
+        frames = request.asked.clip.shape[0] * request.asked.clip.shape[1]
+        said = {
+            "logits": found.logits,
+            "target": found.target,
+            "run": run.finished(frames),
+            "class_names": self.class_names,
+            "activation": self.activation,
+        }
+        return self._result(request, found, said)
+
+    def _work(self, inputs: object, target: TargetLike, arguments: object, of: Call) -> Work:
+        """Of both calls."""
+        return self._cost(self._request(inputs, target, arguments))
+
+    def _request(
         self,
         inputs: Any,  # noqa: ANN401
         target: TargetLike,
         additional_forward_args: Any,  # noqa: ANN401
         on_stop: OnStop = "raise",
-    ) -> PerturbationRequest:
+    ) -> RequestT:
         """A call's arguments, checked."""
         clip, arguments = self._checked_single(inputs, additional_forward_args)
-        return PerturbationRequest(
+        asked = PerturbationRequest(
             model=self.model,
             clip=clip.detach(),
             target=target,
             arguments=arguments,
             objective=self.objective,
             perturbations_per_eval=self.perturbations_per_eval,
-            seed=self.seed,
             on_stop=on_stop,
         )
+        return self._prepared(asked)
 
 
 def timed_values(
@@ -161,3 +299,29 @@ def timed_values(
     with stopwatch(request.clip) as watch:
         values = ObjectiveValues(request, run)
     return values, watch
+
+
+def perturbation_work(
+    request: PerturbationRequest, clips: int, others: Callable[[], int], exact: bool = True
+) -> Work:
+    """What so many perturbed clips take, all of the length of the clip.
+
+    Args:
+        request: What is asked.
+        clips: How many there are, over all clips of the batch, besides those as they are.
+        others: Of a framewise model, how many distinct frames they show besides the clip's own.
+        exact: Whether there are never fewer.
+    """
+    plan = RunContext()
+    values, watch = timed_values(request, plan)
+    batch, time = request.clip.shape[:2]
+    plan.ran(forward=others() if values.by_frame else time * clips)
+    passes = plan.finished(batch * time).forward_passes
+    assert passes is not None
+    seconds = watch.seconds * passes
+    if values.by_frame:
+        # Their features are kept, so this is the time of the heads alone.
+        with stopwatch(request.clip) as heads:
+            values.of(whole_clips(request.clip))
+        seconds += heads.seconds * clips / batch
+    return Work(plan, seconds, "one forward pass", "exact" if exact else "at most")

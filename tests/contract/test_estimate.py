@@ -45,7 +45,7 @@ def agree(estimate, run):
 
 def runs_of(method, monkeypatch):
     """The runs that a method starts from now on; `attribute` gives only a tensor."""
-    module, found = sys.modules[type(method).__module__], []
+    module, found = sys.modules[type(method).attribute.__module__], []
 
     @contextmanager
     def noted(*args, **kwargs):

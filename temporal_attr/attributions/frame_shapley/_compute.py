@@ -56,6 +56,7 @@ class ShapleyRequest:
         labels: `(batch, time, height, width)`, the regions of every frame; None for whole frames.
         n_samples: How many permutations; None for all coalitions of short clips.
         until: See `PermutationSampling`.
+        seed: Of the permutations.
     """
 
     asked: PerturbationRequest
@@ -63,6 +64,7 @@ class ShapleyRequest:
     labels: Labels | None
     n_samples: int | None
     until: float | None
+    seed: int
 
     @property
     def every_coalition(self) -> bool:
@@ -95,7 +97,7 @@ class FoundShapley:
     Attributes:
         logits: `(batch, classes)`, of the clips as they are.
         target: `(batch,)`.
-        scores: `(batch, time)`, of the frames.
+        attributed: `(batch, time)`, of the frames.
         error: `(batch, time)`, their standard errors; 0 where they are exact.
         full: `(batch,)`, the objective of the clips.
         empty: `(batch,)`, that of no frame.
@@ -109,7 +111,7 @@ class FoundShapley:
 
     logits: Logits
     target: Target
-    scores: FrameScores
+    attributed: FrameScores
     error: FrameScores
     full: PerExample
     empty: PerExample
@@ -134,7 +136,7 @@ def shapley_values(request: ShapleyRequest, run: RunContext) -> FoundShapley:
     ]
     precise = at_least_single(clip.dtype)
     parts: dict[str, Tensor] = {
-        "scores": torch.stack([one.values for one in frames]),
+        "attributed": torch.stack([one.values for one in frames]),
         "error": torch.stack([one.error for one in frames]),
         "empty": torch.tensor([one.empty for one in found], dtype=torch.float64),
         "full": values.of_clips,
@@ -187,7 +189,7 @@ def _of_clip(
         uniform_order(game.players) if request.labels is None else nested_order(game.frame_of),
         request.pairs,
         request.until,
-        asked.seed,
+        request.seed,
         asked.on_stop,
     )
     with run.progress(2 * request.pairs, f"clip {example}, permutations") as bar:

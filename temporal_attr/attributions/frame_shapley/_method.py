@@ -5,21 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from captum.log import log_usage
 from torch import Tensor
 
 from temporal_attr._activation import Activation
 from temporal_attr._errors import OptionError
-from temporal_attr._require import require_count, require_within
-from temporal_attr._run import started
-from temporal_attr._typing import ClipTensor, FrameScores, TargetLike
-from temporal_attr.attributions._by_timestep import by_timestep
-from temporal_attr.attributions._estimate import Call, Work
-from temporal_attr.attributions._method import as_given
+from temporal_attr._require import require_count, require_seed, require_within
+from temporal_attr._run import RunContext
+from temporal_attr.attributions._estimate import Work
 from temporal_attr.attributions._nested import known_normalization
-from temporal_attr.attributions._perturbing import PerturbingMethod
+from temporal_attr.attributions._perturbing import PerturbationRequest, PerturbingMethod
 from temporal_attr.attributions._traits import Traits
 from temporal_attr.attributions.frame_shapley._compute import (
+    FoundShapley,
     ShapleyRequest,
     shapley_values,
     shapley_work,
@@ -32,15 +29,13 @@ from temporal_attr.perturbations import (
     AbsentFrames,
     FeatureMask,
     FrameBaselines,
-    OnStop,
     as_feature_mask,
     check_frame_baselines,
     is_relational,
-    require_on_stop,
 )
 
 
-class FrameShapley(PerturbingMethod):
+class FrameShapley(PerturbingMethod[ShapleyRequest, FoundShapley, FrameShapleyResult]):
     r"""The Shapley value of every frame: how much of the prediction it contributes.
 
     v(S) is the objective of the clip with only the frames S present. The value of frame t is its
@@ -124,7 +119,8 @@ class FrameShapley(PerturbingMethod):
         seed: int = 0,
         activation: Activation | None = None,
     ) -> None:
-        super().__init__(model, objective, perturbations_per_eval, seed, activation)
+        super().__init__(model, objective, perturbations_per_eval, activation)
+        require_seed(seed)
         check_frame_baselines(baselines)
         if n_samples is not None:
             require_count("n_samples", n_samples, 2)
@@ -146,78 +142,25 @@ class FrameShapley(PerturbingMethod):
                     repr(baselines),
                     'Give a number, "mean", "blur" or a tensor.',
                 )
-        self.baselines, self.n_samples, self.until = baselines, n_samples, until
+        self.baselines, self.n_samples, self.until, self.seed = baselines, n_samples, until, seed
 
-    @log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]
-    @by_timestep
-    def attribute(
-        self,
-        inputs: ClipTensor | tuple[ClipTensor],
-        target: TargetLike = None,
-        additional_forward_args: Any = None,  # noqa: ANN401 - Captum's
-        *,
-        show_progress: bool = False,
-    ) -> FrameScores | tuple[FrameScores]:
-        """The Shapley value of every frame.
+    def _prepared(self, asked: PerturbationRequest) -> ShapleyRequest:
+        # Before the work, as a tensor may not fit the clip.
+        AbsentFrames(asked.clip, self.baselines)
+        labels = None
+        if self.feature_mask is not None:
+            labels = self.feature_mask.labels(asked.clip, self.normalization)
+        return ShapleyRequest(asked, self.baselines, labels, self.n_samples, self.until, self.seed)
 
-        Args:
-            inputs: `(batch, time, channel, height, width)`, or a tuple of one such tensor.
-            target: The class to explain: an int for all clips, a list or tensor with one for each,
-                or one-element tuples; None only where the model has one class. A tuple
-                `(timestep, class)`, or a list with one for each, explains the logits of a timestep.
-            additional_forward_args: Handed to the model after the clips.
-            show_progress: Show a bar, with the time left, on anything over two seconds.
+    def _found(self, request: ShapleyRequest, run: RunContext) -> FoundShapley:
+        return shapley_values(request, run)
 
-        Returns:
-            `(batch, time)`, or a tuple of it, in the units of the objective; positive where the
-            frame raises it. Of half precision clips in float32.
-
-        Raises:
-            ClipError: If `inputs` is not a clip of finite floats, the baselines or the regions do
-                not fit it, or the model does not take clips without some of its frames.
-            TargetError: If `target` does not name a class for each clip.
-            ModelError: If the model is in training mode or does not return logits.
-        """
-        request = self._request(inputs, target, additional_forward_args)
-        with started(show_progress, self.seed) as run:
-            scores = shapley_values(request, run).scores
-        given: FrameScores | tuple[FrameScores] = as_given(scores, inputs)
-        return given
-
-    @by_timestep
-    def explain(
-        self,
-        inputs: ClipTensor | tuple[ClipTensor],
-        target: TargetLike = None,
-        additional_forward_args: Any = None,  # noqa: ANN401 - Captum's
-        *,
-        show_progress: bool = False,
-        on_stop: OnStop = "raise",
+    def _result(
+        self, request: ShapleyRequest, found: FoundShapley, said: dict[str, Any]
     ) -> FrameShapleyResult:
-        """The Shapley values, their errors, and what they add up to.
-
-        Args:
-            inputs: As for `attribute`.
-            target: As for `attribute`.
-            additional_forward_args: As for `attribute`.
-            show_progress: As for `attribute`.
-            on_stop: On KeyboardInterrupt among permutations, `"raise"` it, or `"keep"` those of
-                this clip that are done; the result is then not `complete`.
-
-        Raises:
-            ClipError: And the others, as for `attribute`.
-        """
-        require_on_stop(on_stop)
-        request = self._request(inputs, target, additional_forward_args, on_stop)
-        with started(show_progress, self.seed) as run:
-            found = shapley_values(request, run)
         return FrameShapleyResult(
-            logits=found.logits,
-            target=found.target,
-            run=run.finished(request.asked.clip.shape[0] * request.asked.clip.shape[1]),
-            class_names=self.class_names,
-            activation=self.activation,
-            frame_scores=found.scores,
+            **said,
+            frame_scores=found.attributed,
             standard_error=found.error,
             full_value=found.full,
             empty_value=found.empty,
@@ -229,22 +172,5 @@ class FrameShapley(PerturbingMethod):
             region_error=found.region_error,
         )
 
-    def _work(self, inputs: object, target: TargetLike, arguments: object, of: Call) -> Work:
-        """Of both calls."""
-        return shapley_work(self._request(inputs, target, arguments))
-
-    def _request(
-        self,
-        inputs: Any,  # noqa: ANN401
-        target: TargetLike,
-        additional_forward_args: Any,  # noqa: ANN401
-        on_stop: OnStop = "raise",
-    ) -> ShapleyRequest:
-        """A call's arguments, checked."""
-        asked = self._asked(inputs, target, additional_forward_args, on_stop)
-        # Before the work, as a tensor may not fit the clip.
-        AbsentFrames(asked.clip, self.baselines)
-        labels = None
-        if self.feature_mask is not None:
-            labels = self.feature_mask.labels(asked.clip, self.normalization)
-        return ShapleyRequest(asked, self.baselines, labels, self.n_samples, self.until)
+    def _cost(self, request: ShapleyRequest) -> Work:
+        return shapley_work(request)
