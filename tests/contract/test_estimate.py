@@ -57,8 +57,8 @@ def runs_of(method, monkeypatch):
     return found
 
 
-# All families take minutes; these have a path each.
-QUICK = ("late_fusion_max", "early_fusion", "conv3d_windows", "gru_mean", "layer_framewise")
+# All families take minutes.
+QUICK = ("late_fusion_max", "conv3d_windows", "gru_mean")
 
 
 @pytest.mark.parametrize(
