@@ -14,29 +14,43 @@ from temporal_attr.attributions.contrastive_lrp import (
     ContrastiveLRPTemporal,
     ContrastiveLRPTemporalResult,
 )
+from temporal_attr.attributions.deletion_curve import DeletionCurve, DeletionCurveResult
 from temporal_attr.attributions.frame_masking_tsr import FrameMaskingTSR, FrameMaskingTSRResult
 from temporal_attr.attributions.frame_shapley import FrameShapley, FrameShapleyResult
+from temporal_attr.attributions.kernel_shap import KernelSHAP, KernelSHAPResult
 from temporal_attr.attributions.lrp import LRP, LRPResult
+from temporal_attr.attributions.occlusion import Occlusion, OcclusionResult
+from temporal_attr.attributions.rise import RISE, RISEResult
 from temporal_attr.attributions.shuffle_probe import (
     ShuffleCurve,
     ShuffleProbe,
     ShuffleProbeResult,
     ShuffleSet,
 )
+from temporal_attr.attributions.sliding_frames import SlidingFrames, SlidingFramesResult
 from temporal_attr.attributions.temporal_gradient import TemporalGradient, TemporalGradientResult
+from temporal_attr.attributions.video_lime import VideoLIME, VideoLIMEResult
 
 __all__ = [
     "LRP",
     "METHODS",
+    "RISE",
     "ContrastiveLRPTemporal",
     "ContrastiveLRPTemporalResult",
+    "DeletionCurve",
+    "DeletionCurveResult",
     "Estimate",
     "FrameMaskingTSR",
     "FrameMaskingTSRResult",
     "FrameShapley",
     "FrameShapleyResult",
+    "KernelSHAP",
+    "KernelSHAPResult",
     "LRPResult",
+    "Occlusion",
+    "OcclusionResult",
     "PixelResult",
+    "RISEResult",
     "Result",
     "Run",
     "RunContext",
@@ -45,10 +59,14 @@ __all__ = [
     "ShuffleProbe",
     "ShuffleProbeResult",
     "ShuffleSet",
+    "SlidingFrames",
+    "SlidingFramesResult",
     "Stored",
     "TemporalGradient",
     "TemporalGradientResult",
     "Traits",
+    "VideoLIME",
+    "VideoLIMEResult",
     "VideoMethod",
     "load_result",
     "register_painter",

@@ -3,121 +3,28 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
-import torch
 from captum.attr import PerturbationAttribution
 from captum.log import log_usage
-from jaxtyping import Float
 from torch import Tensor
 
 from temporal_attr._activation import Activation
-from temporal_attr._errors import ClipError
-from temporal_attr._memory import is_out_of_memory
 from temporal_attr._require import require_count
 from temporal_attr._run import RunContext, started
-from temporal_attr._typing import ClipTensor, Logits, PerExample, Target, TargetLike
+from temporal_attr._typing import ClipTensor, Logits, Target, TargetLike
 from temporal_attr.attributions._by_timestep import by_timestep
-from temporal_attr.attributions._estimate import Call, Stopwatch, Work, stopwatch
+from temporal_attr.attributions._estimate import Call, Work
 from temporal_attr.attributions._method import VideoMethod, as_given
+from temporal_attr.attributions._objective_values import PerturbationRequest
 from temporal_attr.attributions._results import Result
-from temporal_attr.gradients import Objective, ObjectiveName, resolve_objective, resolve_target
+from temporal_attr.gradients import Objective, ObjectiveName, resolve_objective
 from temporal_attr.models import VideoModel
 from temporal_attr.perturbations import (
-    ComposedClips,
     OnStop,
-    Predictions,
     require_on_stop,
-    whole_clips,
 )
-
-
-@dataclass(frozen=True)
-class PerturbationRequest:
-    """What is asked: of which model, for which class.
-
-    Attributes:
-        model: A wrapper, or any function of clips.
-        clip: `(batch, time, channel, height, width)`.
-        target: In any of Captum's forms.
-        arguments: Handed to the model after the clips.
-        objective: What the model is asked for.
-        perturbations_per_eval: Perturbed clips that go through at a time; None for what fits.
-        on_stop: What becomes of a run that is stopped.
-    """
-
-    model: VideoModel | Callable[..., Any]
-    clip: ClipTensor
-    target: TargetLike
-    arguments: tuple[Any, ...]
-    objective: Objective
-    perturbations_per_eval: int | None
-    on_stop: OnStop = "raise"
-
-
-class ObjectiveValues:
-    """The objective of clips as they are, and of perturbed clips, in float64.
-
-    Args:
-        request: What is asked.
-        run: Counts the passes.
-
-    Attributes:
-        logits: `(batch, classes)`, of the clips as they are.
-        target: `(batch,)`, the classes that are explained.
-        of_clips: `(batch,)`, the objective of the clips as they are.
-    """
-
-    def __init__(self, request: PerturbationRequest, run: RunContext) -> None:
-        self._objective = request.objective
-        self._predictions = Predictions(
-            request.model, request.clip, run, request.arguments, request.perturbations_per_eval
-        )
-        self.logits: Logits = self._predictions.whole()
-        self.target: Target = resolve_target(request.target, self.logits)
-        self.of_clips: PerExample = self._of_logits(self.logits, self.target)
-
-    def require_length(self, frames: int, why: str) -> None:
-        """Raise unless the model takes clips of so many frames.
-
-        Args:
-            frames: Fewer than the clip has.
-            why: What the user asked for that makes such clips.
-
-        Raises:
-            ClipError: With what it raised.
-        """
-        shorter = whole_clips(self._predictions.clip[:, :frames])
-        try:
-            self._predictions.of(shorter)
-        except (RuntimeError, ValueError, AssertionError, IndexError) as error:
-            if is_out_of_memory(error):
-                raise
-            raise ClipError(
-                f"a model that takes clips of {frames} frame(s), for {why}",
-                f"{type(error).__name__}: {error}"[:200],
-                "Replace frames instead of leaving them out.",
-            ) from error
-
-    @property
-    def by_frame(self) -> bool:
-        """Whether frames are encoded one by one, each once."""
-        return self._predictions.by_frame
-
-    def of(self, composed: ComposedClips) -> Float[Tensor, "clips"]:
-        """The objective of perturbed clips."""
-        return torch.cat([values for _, values in self.in_chunks(composed)])
-
-    def in_chunks(self, composed: ComposedClips) -> Iterator[tuple[slice, Float[Tensor, "chunk"]]]:
-        """The same, chunk by chunk in their order, each with its rows."""
-        for rows, logits in self._predictions.in_chunks(composed):
-            yield rows, self._of_logits(logits, self.target[composed.example[rows]])
-
-    def _of_logits(self, logits: Tensor, target: Target) -> Tensor:
-        # Differences of values follow, which rounding must not eat.
-        return self._objective(logits.double(), target).detach()
 
 
 @runtime_checkable
@@ -290,38 +197,3 @@ class PerturbingMethod(
             on_stop=on_stop,
         )
         return self._prepared(asked)
-
-
-def timed_values(
-    request: PerturbationRequest, run: RunContext
-) -> tuple[ObjectiveValues, Stopwatch]:
-    """The objective of the clips as they are, and how long that took."""
-    with stopwatch(request.clip) as watch:
-        values = ObjectiveValues(request, run)
-    return values, watch
-
-
-def perturbation_work(
-    request: PerturbationRequest, clips: int, others: Callable[[], int], exact: bool = True
-) -> Work:
-    """What so many perturbed clips take, all of the length of the clip.
-
-    Args:
-        request: What is asked.
-        clips: How many there are, over all clips of the batch, besides those as they are.
-        others: Of a framewise model, how many distinct frames they show besides the clip's own.
-        exact: Whether there are never fewer.
-    """
-    plan = RunContext()
-    values, watch = timed_values(request, plan)
-    batch, time = request.clip.shape[:2]
-    plan.ran(forward=others() if values.by_frame else time * clips)
-    passes = plan.finished(batch * time).forward_passes
-    assert passes is not None
-    seconds = watch.seconds * passes
-    if values.by_frame:
-        # Their features are kept, so this is the time of the heads alone.
-        with stopwatch(request.clip) as heads:
-            values.of(whole_clips(request.clip))
-        seconds += heads.seconds * clips / batch
-    return Work(plan, seconds, "one forward pass", "exact" if exact else "at most")

@@ -2,11 +2,17 @@
 
 from temporal_attr.attributions._method import VideoMethod
 from temporal_attr.attributions.contrastive_lrp import ContrastiveLRPTemporal
+from temporal_attr.attributions.deletion_curve import DeletionCurve
 from temporal_attr.attributions.frame_masking_tsr import FrameMaskingTSR
 from temporal_attr.attributions.frame_shapley import FrameShapley
+from temporal_attr.attributions.kernel_shap import KernelSHAP
 from temporal_attr.attributions.lrp import LRP
+from temporal_attr.attributions.occlusion import Occlusion
+from temporal_attr.attributions.rise import RISE
 from temporal_attr.attributions.shuffle_probe import ShuffleProbe
+from temporal_attr.attributions.sliding_frames import SlidingFrames
 from temporal_attr.attributions.temporal_gradient import TemporalGradient
+from temporal_attr.attributions.video_lime import VideoLIME
 
 METHODS: tuple[type[VideoMethod], ...] = (
     TemporalGradient,
@@ -15,5 +21,11 @@ METHODS: tuple[type[VideoMethod], ...] = (
     LRP,
     ContrastiveLRPTemporal,
     FrameShapley,
+    DeletionCurve,
+    SlidingFrames,
+    Occlusion,
+    RISE,
+    KernelSHAP,
+    VideoLIME,
 )
 """Every method of the library, by which the command line, the docs and the tests know them."""

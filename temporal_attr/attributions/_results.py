@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, ClassVar
 
+from jaxtyping import Float
 from torch import Tensor
 
 from temporal_attr._activation import (
@@ -222,8 +223,37 @@ class Result(Stored):
 
 
 @dataclass(frozen=True, eq=False)
+class PixelResult(Result):
+    """Base of the results of methods whose attribution is shaped like the clip.
+
+    Attributes:
+        attribution: `(batch, time, channel, height, width)`.
+        frame_scores: `(batch, time)`, one number for each frame.
+    """
+
+    large: ClassVar[tuple[str, ...]] = ("attribution",)
+    main_table: ClassVar[str] = "frames"
+
+    attribution: ClipTensor
+    frame_scores: FrameScores
+
+    @property
+    def meaning(self) -> str:
+        """What the attribution of a value is, for the legend of a picture."""
+        raise NotImplementedError(f"{type(self).__name__} must say what it attributes")
+
+    @property
+    def frame_meaning(self) -> str:
+        """What a frame's score is, for an axis."""
+        raise NotImplementedError(f"{type(self).__name__} must say what it scores")
+
+    def _top_frames(self, example: int) -> str:
+        return top_frames(self.frame_scores[example])
+
+
+@dataclass(frozen=True, eq=False)
 class ScoreResult(Result):
-    """Base of the results of methods that score whole frames.
+    """Base of the results of methods that score whole frames, and no pixels.
 
     Attributes:
         frame_scores: `(batch, time)`, one number for each frame.
@@ -244,34 +274,24 @@ class ScoreResult(Result):
         return None
 
     def _top_frames(self, example: int) -> str:
-        """The three frames with the largest scores, and their shares of the sum of magnitudes.
-
-        A share has the sign of the score. Of the sum itself, which scores of either sign can cancel
-        to next to nothing, it could be any number.
-        """
-        scores = self.frame_scores[example].double()
-        order = scores.abs().argsort(descending=True, stable=True)[:3].tolist()
-        total = scores.abs().sum().item()
-        return ", ".join(f"{frame} ({scores[frame].item() / total:.0%})" for frame in order)
+        return top_frames(self.frame_scores[example])
 
 
-@dataclass(frozen=True, eq=False)
-class PixelResult(ScoreResult):
-    """Base of the results of methods whose attribution is shaped like the clip.
+def top_frames(frame_scores: Float[Tensor, "time"]) -> str:
+    """The three frames with the largest scores, and their shares of the sum of magnitudes.
 
-    Attributes:
-        attribution: `(batch, time, channel, height, width)`.
-        frame_scores: `(batch, time)`, one number for each frame.
+    A share has the sign of the score. Of the sum itself, which scores of either sign can cancel to
+    next to nothing, it could be any number.
+
+    Example:
+        >>> import torch
+        >>> top_frames(torch.tensor([1.0, -2.0, 1.0]))
+        '1 (-50%), 0 (25%), 2 (25%)'
     """
-
-    large: ClassVar[tuple[str, ...]] = ("attribution",)
-
-    attribution: ClipTensor
-
-    @property
-    def meaning(self) -> str:
-        """What the attribution of a value is, for the legend of a picture."""
-        raise NotImplementedError(f"{type(self).__name__} must say what it attributes")
+    scores = frame_scores.double()
+    order = scores.abs().argsort(descending=True, stable=True)[:3].tolist()
+    total = scores.abs().sum().item()
+    return ", ".join(f"{frame} ({scores[frame].item() / total:.0%})" for frame in order)
 
 
 def contribution_lines(exactness: str | None) -> list[str]:

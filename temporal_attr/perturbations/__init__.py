@@ -16,6 +16,7 @@ from temporal_attr.perturbations._baselines import (
     neighbour_of,
 )
 from temporal_attr.perturbations._composed import (
+    BlendedFrames,
     ComposedClips,
     FrameTable,
     MaskedFrames,
@@ -40,6 +41,7 @@ from temporal_attr.perturbations._feature_mask import (
     Pixels,
     Superpixels,
     Supervoxels,
+    Tubes,
     as_feature_mask,
 )
 from temporal_attr.perturbations._masks import (
@@ -56,6 +58,7 @@ __all__ = [
     "AbsentFrames",
     "BaselineName",
     "Baselines",
+    "BlendedFrames",
     "Blocks",
     "ChunkEffects",
     "ComposedClips",
@@ -74,6 +77,7 @@ __all__ = [
     "StoredFrames",
     "Superpixels",
     "Supervoxels",
+    "Tubes",
     "as_feature_mask",
     "at_least_single",
     "baseline_of",

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from temporal_attr._errors import DataError
@@ -114,6 +114,57 @@ class MaskedFrames(FrameTable):
         if self.whole[number]:
             return ("clip", place)
         return ("masked", place, self.present[number].cpu().numpy().tobytes())
+
+
+@dataclass(frozen=True, eq=False)
+class BlendedFrames(FrameTable):
+    """Frames of clips, and blends of each with its baseline.
+
+    Args:
+        clip: `(batch, time, channel, height, width)`.
+        baseline: What each value becomes where it is masked, shaped like the clip.
+        places: `(frames, 2)`, the example and the frame of each.
+        kept: `(masks, height, width)`, how much of a frame is kept, in [0, 1].
+        mask: `(frames,)`, the mask of each frame; -1 for the frame as it is.
+        again: Whether masks have the same numbers in other tables, so that frames come again.
+
+    Example:
+        >>> clip = torch.ones(1, 1, 1, 1, 2)
+        >>> kept = torch.tensor([[[1.0, 0.25]]])
+        >>> places, mask = torch.zeros(2, 2).long(), torch.tensor([-1, 0])
+        >>> table = BlendedFrames(clip, -clip, places, kept, mask, again=False)
+        >>> table.frames(torch.tensor([0, 1])).flatten(1)
+        tensor([[ 1.0000,  1.0000],
+                [ 1.0000, -0.5000]])
+    """
+
+    clip: ClipTensor
+    baseline: ClipTensor
+    places: Int[Tensor, "frames two"]
+    kept: Float[Tensor, "masks height width"]
+    mask: Int[Tensor, "frames"]
+    again: bool
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def frames(self, numbers: Int[Tensor, "frames"]) -> Frames:
+        """The frames as they are, or blended."""
+        example, time = self.places[numbers].unbind(1)
+        mask = self.mask[numbers]
+        kept = self.kept[mask.clamp_min(0)][:, None].to(self.clip.dtype)
+        kept = torch.where((mask < 0)[:, None, None, None], 1, kept)
+        own, other = self.clip[example, time], self.baseline[example, time]
+        # So that what is wholly kept is the frame itself, whatever the baseline.
+        return torch.where(kept == 1, own, own * kept + other * (1 - kept))
+
+    def key(self, number: int) -> Hashable:
+        """By its place in the clip, and its mask."""
+        example, time = self.places[number].tolist()
+        place, mask = example * self.clip.shape[1] + time, int(self.mask[number])
+        if mask < 0:
+            return ("clip", place)
+        return ("blended", place, mask) if self.again else None
 
 
 @dataclass(frozen=True, eq=False)

@@ -118,6 +118,49 @@ class Blocks(FeatureMask):
 
 
 @dataclass(frozen=True)
+class Tubes(FeatureMask):
+    """A clip cut into so many parts along each axis: tubes of pixels that last for some frames.
+
+    Parts differ by one frame or pixel where they do not divide the clip; of an axis that is
+    shorter there are as many as it has places.
+
+    Args:
+        time: Parts along time.
+        height: Parts along the height.
+        width: Parts along the width.
+
+    Example:
+        >>> Tubes(time=2, height=1, width=2).labels(torch.rand(1, 3, 3, 1, 4))[0, :, 0]
+        tensor([[0, 0, 1, 1],
+                [0, 0, 1, 1],
+                [2, 2, 3, 3]])
+    """
+
+    time: int = 4
+    height: int = 4
+    width: int = 4
+
+    def __post_init__(self) -> None:
+        for name in ("time", "height", "width"):
+            require_count(f"tubes along {name}", getattr(self, name), 1)
+
+    def labels(self, clip: ClipTensor, normalization: Normalization | None = None) -> Labels:
+        """Tubes numbered along width, then height, then time."""
+        batch, time, _, height, width = clip.shape
+        parts = zip((time, height, width), (self.time, self.height, self.width), strict=True)
+        along = [
+            torch.arange(size, device=clip.device) * min(count, size) // size
+            for size, count in parts
+        ]
+        rows, columns = (int(part[-1]) + 1 for part in along[1:])
+        times, down, across = (
+            part.view([-1 if axis == place else 1 for axis in range(3)])
+            for place, part in enumerate(along)
+        )
+        return ((times * rows + down) * columns + across).expand(batch, time, height, width)
+
+
+@dataclass(frozen=True)
 class _Segments(FeatureMask):
     """Regions that look alike, found in pixels."""
 
@@ -226,22 +269,26 @@ class TensorMask(FeatureMask):
             ) from None
 
 
-def as_feature_mask(feature_mask: object) -> FeatureMask:
-    """A feature mask from what a method takes: one of the kinds, a tensor, or None for pixels.
+def as_feature_mask(feature_mask: object, otherwise: FeatureMask | None = None) -> FeatureMask:
+    """A feature mask from what a method takes: one of the kinds, a tensor, or None.
+
+    Args:
+        feature_mask: What it takes.
+        otherwise: What None stands for; by default pixels.
 
     Raises:
         OptionError: If it is something else.
         ClipError: If it is a tensor that numbers no features.
     """
     if feature_mask is None:
-        return Pixels()
+        return Pixels() if otherwise is None else otherwise
     if isinstance(feature_mask, FeatureMask):
         return feature_mask
     if isinstance(feature_mask, Tensor):
         return TensorMask(feature_mask)
     raise OptionError(
-        "feature_mask to be Pixels(), Blocks(height, width), Superpixels(), Supervoxels() or a "
-        "tensor of whole numbers",
+        "feature_mask to be Pixels(), Blocks(height, width), Tubes(), Superpixels(), Supervoxels() "
+        "or a tensor of whole numbers",
         repr(feature_mask),
         "Choose one of them, such as Blocks(10, 10).",
     )

@@ -138,7 +138,7 @@ class Drawable:
 
 
 def drawable(
-    attribution: ScoreResult | ClipTensor | FrameScores,
+    attribution: PixelResult | ScoreResult | ClipTensor | FrameScores,
     clip: Clip | None,
     example: int,
     title: str | None = None,
@@ -160,11 +160,13 @@ def drawable(
         OptionError: If there is no such example.
     """
     error: Tensor | None = None
-    if isinstance(attribution, ScoreResult):
-        pixels = attribution.attribution if isinstance(attribution, PixelResult) else None
+    pixels: Tensor | None = None
+    if isinstance(attribution, PixelResult):
+        pixels, scores = attribution.attribution, attribution.frame_scores
+        names = (attribution.meaning, attribution.frame_meaning)
+    elif isinstance(attribution, ScoreResult):
         scores, error = attribution.frame_scores, attribution.frame_error
-        meaning = attribution.meaning if isinstance(attribution, PixelResult) else None
-        names = (meaning or attribution.frame_meaning, attribution.frame_meaning)
+        names = (attribution.frame_meaning, attribution.frame_meaning)
     else:
         pixels, scores = _bare(attribution)
         names = ("attribution", "attribution" if pixels is None else "attribution,\nL2 norm")

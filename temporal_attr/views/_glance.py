@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from temporal_attr._errors import OptionError
 from temporal_attr.attributions import (
     ContrastiveLRPTemporalResult,
+    PixelResult,
     ScoreResult,
     ShuffleCurve,
     ShuffleProbeResult,
@@ -68,8 +69,9 @@ def glance(result: Any, *, example: int = 0) -> Figure:  # noqa: ANN401 - result
     )
 
 
+@glance.register(PixelResult)
 @glance.register(ScoreResult)
-def _of_scores(result: ScoreResult, *, example: int = 0) -> Figure:
+def _of_scores(result: PixelResult | ScoreResult, *, example: int = 0) -> Figure:
     return _bars(drawable(result, None, example))
 
 

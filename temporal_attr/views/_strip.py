@@ -11,13 +11,13 @@ from torch import Tensor
 
 from temporal_attr._errors import OptionError
 from temporal_attr._typing import ClipTensor, FrameScores
-from temporal_attr.attributions import ScoreResult
+from temporal_attr.attributions import PixelResult, ScoreResult
 from temporal_attr.clips import Clip
 from temporal_attr.views._common import BAR_COLOUR, Images, Picture, drawable
 
 
 def frame_strip(
-    attribution: ScoreResult | ClipTensor | FrameScores,
+    attribution: PixelResult | ScoreResult | ClipTensor | FrameScores,
     clip: Clip,
     *,
     example: int = 0,

@@ -11,6 +11,7 @@ from temporal_attr import (
     Normalization,
     ShuffleProbe,
     TemporalGradient,
+    Tubes,
 )
 from temporal_attr.attributions import METHODS
 from tests.helpers.families import family
@@ -24,9 +25,12 @@ def made(method, model, **options):
     if method is ShuffleProbe:
         # Optical flow needs pixel values.
         options["normalization"] = Normalization((0.5,) * 3, (0.25,) * 3)
-    if method is FrameShapley:
-        # Of clips as short as these all coalitions are evaluated, unless permutations are drawn.
-        options["n_samples"] = 2
+    parameters = inspect.signature(method).parameters
+    if "n_samples" in parameters:
+        # Of clips as short as these FrameShapley is exact, unless permutations are drawn.
+        options["n_samples"] = 2 if method is FrameShapley else 40
+        if "feature_mask" in parameters and method is not FrameShapley:
+            options["feature_mask"] = Tubes(2, 2, 2)
     if "relevance rules" in method.traits.needs:
         # The model has no normalization, from which the rule at the input would know its bounds.
         options["composite"] = WIDE

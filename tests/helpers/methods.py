@@ -7,12 +7,19 @@ from captum.attr import Attribution
 
 from temporal_attr import (
     LRP,
+    RISE,
     Blocks,
     ContrastiveLRPTemporal,
+    DeletionCurve,
     FrameMaskingTSR,
     FrameShapley,
+    KernelSHAP,
+    Occlusion,
     ShuffleProbe,
+    SlidingFrames,
     TemporalGradient,
+    Tubes,
+    VideoLIME,
     frame_scores,
 )
 from temporal_attr.attributions import VideoMethod
@@ -136,6 +143,56 @@ METHODS = [
         FrameShapley,
         lambda model, chunk=None: FrameShapley(
             model, 0.0, 4, feature_mask=Blocks(8, 16), perturbations_per_eval=chunk
+        ),
+        is_sensitivity=False,
+        exact_cost=False,
+    ),
+    Method(
+        "deletion_curve",
+        DeletionCurve,
+        lambda model, chunk=None: DeletionCurve(model, perturbations_per_eval=chunk),
+        is_sensitivity=False,
+    ),
+    Method(
+        "sliding_frames",
+        SlidingFrames,
+        lambda model, chunk=None: SlidingFrames(model, perturbations_per_eval=chunk),
+        is_sensitivity=False,
+    ),
+    Method(
+        "sliding_frames_in_reverse",
+        SlidingFrames,
+        lambda model, chunk=None: SlidingFrames(model, 3, "reverse", perturbations_per_eval=chunk),
+        is_sensitivity=False,
+    ),
+    Method(
+        "occlusion",
+        Occlusion,
+        lambda model, chunk=None: Occlusion(
+            model, (2, 8, 8), baselines=0.0, perturbations_per_eval=chunk
+        ),
+        is_sensitivity=False,
+    ),
+    Method(
+        "rise",
+        RISE,
+        lambda model, chunk=None: RISE(model, 12, baselines=0.0, perturbations_per_eval=chunk),
+        is_sensitivity=False,
+    ),
+    Method(
+        "kernel_shap",
+        KernelSHAP,
+        lambda model, chunk=None: KernelSHAP(
+            model, Tubes(3, 2, 1), 24, perturbations_per_eval=chunk
+        ),
+        is_sensitivity=False,
+        exact_cost=False,
+    ),
+    Method(
+        "video_lime",
+        VideoLIME,
+        lambda model, chunk=None: VideoLIME(
+            model, Tubes(3, 2, 1), 24, perturbations_per_eval=chunk
         ),
         is_sensitivity=False,
         exact_cost=False,

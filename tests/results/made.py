@@ -6,13 +6,20 @@ import torch
 
 from temporal_attr import (
     LRP,
+    RISE,
     Blocks,
     Clip,
     ContrastiveLRPTemporal,
+    DeletionCurve,
     FrameMaskingTSR,
     FrameShapley,
+    KernelSHAP,
+    Occlusion,
     ShuffleProbe,
+    SlidingFrames,
     TemporalGradient,
+    Tubes,
+    VideoLIME,
 )
 from temporal_attr.attributions import ShuffleSet
 from temporal_attr.clips import BlockShuffle
@@ -63,6 +70,12 @@ EXPLAIN = {
     "shapley_of_regions": lambda model, clip: FrameShapley(
         model, 0.0, 2, feature_mask=Blocks(16, 32)
     ).explain(clip, 1),
+    "curve": lambda model, clip: DeletionCurve(model).explain(clip, 1),
+    "sliding": lambda model, clip: SlidingFrames(model).explain(clip, 1),
+    "occlusion": lambda model, clip: Occlusion(model, (3, 16, 16)).explain(clip, 1),
+    "rise": lambda model, clip: RISE(model, n_samples=4).explain(clip, 1),
+    "kernel_shap": lambda model, clip: KernelSHAP(model, Tubes(2, 1, 2), 9).explain(clip, 1),
+    "video_lime": lambda model, clip: VideoLIME(model, Tubes(2, 1, 2), 9).explain(clip, 1),
     "rescaled": lambda model, clip: FrameMaskingTSR(TemporalGradient(model)).explain(clip, 1),
 }
 """From a model and two clips to a result, by what it is."""

@@ -10,7 +10,8 @@ from torch import Tensor
 from temporal_attr._run import RunContext
 from temporal_attr._typing import FrameScores, Logits, PerExample, Target
 from temporal_attr.attributions._estimate import Certainty, Work, stopwatch
-from temporal_attr.attributions._perturbing import (
+from temporal_attr.attributions._frame_game import FrameGame, RegionGame
+from temporal_attr.attributions._objective_values import (
     ObjectiveValues,
     PerturbationRequest,
     timed_values,
@@ -23,7 +24,6 @@ from temporal_attr.attributions.frame_shapley._estimators import (
     nested_order,
     uniform_order,
 )
-from temporal_attr.attributions.frame_shapley._game import FrameGame, RegionGame
 from temporal_attr.gradients import OBJECTIVES
 from temporal_attr.models import LateFusion
 from temporal_attr.perturbations import (

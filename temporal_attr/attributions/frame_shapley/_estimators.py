@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from tqdm import tqdm
 
-from temporal_attr.attributions.frame_shapley._game import FrameGame, all_coalitions
+from temporal_attr.attributions._frame_game import FrameGame, all_coalitions
 from temporal_attr.perturbations import OnStop, stopping
 
 LEAST_PAIRS = 8

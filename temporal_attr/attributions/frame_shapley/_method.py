@@ -13,7 +13,8 @@ from temporal_attr._require import require_count, require_seed, require_within
 from temporal_attr._run import RunContext
 from temporal_attr.attributions._estimate import Work
 from temporal_attr.attributions._nested import known_normalization
-from temporal_attr.attributions._perturbing import PerturbationRequest, PerturbingMethod
+from temporal_attr.attributions._objective_values import PerturbationRequest
+from temporal_attr.attributions._perturbing import PerturbingMethod
 from temporal_attr.attributions._traits import Traits
 from temporal_attr.attributions.frame_shapley._compute import (
     FoundShapley,

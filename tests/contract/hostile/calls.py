@@ -49,7 +49,8 @@ LEFT_OUT = {
     "attributions.Estimate", "models.LayerTable", "models.WithoutTimesteps",
     "attributions.register_painter", "attributions.Run", "relevance.NoRuleError",
     "gradients.is_out_of_memory", "perturbations.ComposedClips", "perturbations.FrameTable",
-    "perturbations.MaskedFrames", "perturbations.StoredFrames", "perturbations.Predictions",
+    "perturbations.MaskedFrames", "perturbations.BlendedFrames", "perturbations.StoredFrames",
+    "perturbations.Predictions",
     "perturbations.masked_compositions", "perturbations.whole_clips", "attributions.ScoreResult",
 }  # fmt: skip
 
@@ -299,6 +300,7 @@ def _perturbations():
             AbsentFrames={"clip": clip, "baselines": "neighbour"},
             Blocks={"height": 4, "width": 8},
             Superpixels={"n_segments": 4},
+            Tubes={"time": 2},
             Supervoxels={"n_segments": 4},
             ChunkEffects={"change": numbers, "logits": None},
             Effects={"change": numbers, "logits": None, "done": torch.ones(3, dtype=torch.bool)},
@@ -330,6 +332,7 @@ def _perturbations():
             "perturbations", perturbations.Supervoxels(4),
             labels={"clip": clip, "normalization": clips.IDENTITY},
         ),
+        **_methods("perturbations", perturbations.Tubes(2, 2, 2), labels={"clip": clip}),
         **_methods("perturbations", perturbations.Pixels(), labels={"clip": clip}),
         **_methods(
             "perturbations", masks[0],
@@ -446,6 +449,12 @@ def _attributions():
             ContrastiveLRPTemporal={"model": model},
             FrameMaskingTSR={"method": model},
             FrameShapley={"model": model},
+            DeletionCurve={"model": model},
+            KernelSHAP={"model": model},
+            Occlusion={"model": model},
+            RISE={"model": model},
+            SlidingFrames={"model": model},
+            VideoLIME={"model": model},
             ShuffleProbe={"model": model},
             TemporalGradient={"model": model},
             load_result={"folder": saved},
@@ -456,6 +465,8 @@ def _attributions():
         **_methods("attributions", tsr, attribute=explained, explain=explained),
         **_methods("attributions", gradient, attribute=explained, explain=explained),
         **_methods("attributions", ta.FrameShapley(model), attribute=explained, explain=explained),
+        **_methods("attributions", ta.DeletionCurve(model), attribute=explained, explain=explained),
+        **_methods("attributions", ta.SlidingFrames(model), attribute=explained, explain=explained),
         **_methods("attributions", gradient, kind="VideoMethod", estimate=explained),
         **_methods("attributions", probe, attribute=explained, explain=explained, curve=explained),
         **_results(),
@@ -464,7 +475,20 @@ def _attributions():
 
 def _results():
     found, made = {}, values.results()
-    for name in ("gradient", "lrp", "contrastive", "shuffles", "rescaled", "shapley"):
+    for name in (
+        "gradient",
+        "lrp",
+        "contrastive",
+        "shuffles",
+        "rescaled",
+        "shapley",
+        "curve",
+        "sliding",
+        "occlusion",
+        "rise",
+        "kernel_shap",
+        "video_lime",
+    ):
         result = made[name]
         kind = type(result)
         found[f"attributions.{kind.__name__}"] = Call(kind, _fields(result))

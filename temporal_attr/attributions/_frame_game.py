@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from temporal_attr.attributions._perturbing import ObjectiveValues
+from temporal_attr.attributions._objective_values import ObjectiveValues
 from temporal_attr.perturbations import (
     AbsentFrames,
     ComposedClips,
