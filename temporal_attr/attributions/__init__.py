@@ -5,6 +5,7 @@ from temporal_attr._run import Run, RunContext, started
 from temporal_attr.attributions._estimate import Estimate
 from temporal_attr.attributions._method import VideoMethod
 from temporal_attr.attributions._notebook import register_painter
+from temporal_attr.attributions._perturbing import PerturbingMethod
 from temporal_attr.attributions._registry import METHODS
 from temporal_attr.attributions._result_files import require_free
 from temporal_attr.attributions._results import PixelResult, Result, ScoreResult
@@ -49,6 +50,7 @@ __all__ = [
     "LRPResult",
     "Occlusion",
     "OcclusionResult",
+    "PerturbingMethod",
     "PixelResult",
     "RISEResult",
     "Result",

@@ -37,8 +37,8 @@ LEFT_OUT = {
     # They have no parameters, or only those of a base that is in the table.
     "clips.Shuffling", "clips.FullShuffle", "clips.Reversal", "perturbations.FeatureMask",
     "perturbations.Pixels", "synthetic.Task", "attributions.Stored", "attributions.Result",
-    "attributions.PixelResult", "attributions.VideoMethod", "models.VideoModel",
-    "models.FramewiseModel", "relevance.Rule", "zoo.SteppedModel",
+    "attributions.PixelResult", "attributions.VideoMethod", "attributions.PerturbingMethod",
+    "models.VideoModel", "models.FramewiseModel", "relevance.Rule", "zoo.SteppedModel",
     # Names of types.
     "perturbations.Labels", "relevance.Handler", "clips.Sampling",
     "perturbations.FrameBaselines",
