@@ -10,6 +10,13 @@ from temporal_attr.attributions._result_files import require_free
 from temporal_attr.attributions._results import PixelResult, Result
 from temporal_attr.attributions._storage import Stored, load_result
 from temporal_attr.attributions._traits import Traits
+from temporal_attr.attributions.class_activation import (
+    ClassActivationResult,
+    GradCAM,
+    GradCAMPlusPlus,
+    HiResCAM,
+    LayerCAM,
+)
 from temporal_attr.attributions.contrastive_lrp import (
     ContrastiveLRPTemporal,
     ContrastiveLRPTemporalResult,
@@ -27,12 +34,17 @@ from temporal_attr.attributions.temporal_gradient import TemporalGradient, Tempo
 __all__ = [
     "LRP",
     "METHODS",
+    "ClassActivationResult",
     "ContrastiveLRPTemporal",
     "ContrastiveLRPTemporalResult",
     "Estimate",
     "FrameMaskingTSR",
     "FrameMaskingTSRResult",
+    "GradCAM",
+    "GradCAMPlusPlus",
+    "HiResCAM",
     "LRPResult",
+    "LayerCAM",
     "PixelResult",
     "Result",
     "Run",

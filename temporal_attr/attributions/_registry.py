@@ -1,6 +1,12 @@
 """All methods, in the order in which a newcomer meets them. A new method adds its line here."""
 
 from temporal_attr.attributions._method import VideoMethod
+from temporal_attr.attributions.class_activation import (
+    GradCAM,
+    GradCAMPlusPlus,
+    HiResCAM,
+    LayerCAM,
+)
 from temporal_attr.attributions.contrastive_lrp import ContrastiveLRPTemporal
 from temporal_attr.attributions.frame_masking_tsr import FrameMaskingTSR
 from temporal_attr.attributions.lrp import LRP
@@ -13,5 +19,9 @@ METHODS: tuple[type[VideoMethod], ...] = (
     FrameMaskingTSR,
     LRP,
     ContrastiveLRPTemporal,
+    GradCAM,
+    GradCAMPlusPlus,
+    HiResCAM,
+    LayerCAM,
 )
 """Every method of the library, by which the command line, the docs and the tests know them."""

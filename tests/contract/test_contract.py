@@ -172,7 +172,9 @@ class FailsLater(nn.Module):
 @pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])
 @pytest.mark.parametrize("leaf", [False, True], ids=["plain", "requires_grad"])
 def test_model_and_clip_are_untouched_after_a_failure(method, backward, leaf, clip):
-    encoder = nn.Sequential(nn.Flatten(), FailsLater(1, backward), nn.Linear(768, CLASSES)).eval()
+    encoder = nn.Sequential(
+        nn.Tanh(), nn.Flatten(), FailsLater(1, backward), nn.Linear(768, CLASSES)
+    ).eval()
     wrapper = LateFusion(encoder).double()
     prepare_mixed_state(wrapper)
     clip = clip.requires_grad_(leaf)

@@ -10,6 +10,10 @@ from temporal_attr import (
     Blocks,
     ContrastiveLRPTemporal,
     FrameMaskingTSR,
+    GradCAM,
+    GradCAMPlusPlus,
+    HiResCAM,
+    LayerCAM,
     ShuffleProbe,
     TemporalGradient,
     frame_scores,
@@ -47,7 +51,14 @@ class Method:
     @property
     def takes_functions(self) -> bool:
         """Whether the method takes a function in place of a `VideoModel`."""
-        return not self.framewise_only and "frame logits" not in self.kind.traits.needs
+        return not self.framewise_only and not {"frame logits", "layers"} & {
+            *self.kind.traits.needs
+        }
+
+    @property
+    def finds_layers(self) -> bool:
+        """Whether it first finds a layer and its axes, once a model: no part of a run."""
+        return "layers" in self.kind.traits.needs
 
 
 METHODS = [
@@ -115,6 +126,37 @@ METHODS = [
         lambda model, chunk=None: FrameMaskingTSR(
             TemporalGradient(model), "two", Blocks(8, 16), perturbations_per_eval=chunk
         ),
+        is_sensitivity=False,
+    ),
+    # Rectified, a map of so few channels would often be 0 everywhere.
+    Method(
+        "grad_cam",
+        GradCAM,
+        lambda model, chunk=None: GradCAM(model, relu=False),
+        is_sensitivity=False,
+    ),
+    Method(
+        "grad_cam_by_timestep",
+        GradCAM,
+        lambda model, chunk=None: GradCAM(model, relu=False, pool="timestep"),
+        is_sensitivity=False,
+    ),
+    Method(
+        "grad_cam_plus_plus",
+        GradCAMPlusPlus,
+        lambda model, chunk=None: GradCAMPlusPlus(model, relu=False),
+        is_sensitivity=False,
+    ),
+    Method(
+        "hi_res_cam",
+        HiResCAM,
+        lambda model, chunk=None: HiResCAM(model, relu=False),
+        is_sensitivity=False,
+    ),
+    Method(
+        "layer_cam",
+        LayerCAM,
+        lambda model, chunk=None: LayerCAM(model, relu=False),
         is_sensitivity=False,
     ),
 ]

@@ -1,0 +1,17 @@
+"""Class activation maps: what the values of a layer say of the target, in space and time."""
+
+from temporal_attr.attributions.class_activation._by_gradient import (
+    GradCAM,
+    GradCAMPlusPlus,
+    HiResCAM,
+    LayerCAM,
+)
+from temporal_attr.attributions.class_activation._result import ClassActivationResult
+
+__all__ = [
+    "ClassActivationResult",
+    "GradCAM",
+    "GradCAMPlusPlus",
+    "HiResCAM",
+    "LayerCAM",
+]

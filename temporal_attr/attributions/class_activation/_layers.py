@@ -1,0 +1,123 @@
+"""Which layers a class activation map is of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from torch import Tensor, nn
+
+from temporal_attr._errors import OptionError
+from temporal_attr._told import shown
+from temporal_attr._typing import ClipTensor
+from temporal_attr.gradients import isolated_autograd
+from temporal_attr.models import model_logits
+from temporal_attr.models.layers import MapSource, Tap, found_maps, last_maps
+
+LayerName: TypeAlias = str | nn.Module
+LayerLike: TypeAlias = LayerName | tuple[LayerName, ...]
+"""A layer by its path or itself, or one for each pathway; `"last"` is found."""
+
+LAST = "last"
+
+
+@dataclass(frozen=True)
+class MappedLayers:
+    """The layers whose maps are taken, and where time and place are in their outputs.
+
+    Attributes:
+        taps: The layers.
+        sources: The maps, one or more for each layer.
+    """
+
+    taps: tuple[Tap, ...]
+    sources: tuple[MapSource, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the maps are called."""
+        return tuple(source.name for source in self.sources)
+
+
+def require_layer(layer: object, model: object) -> None:
+    """Raise unless this names layers of a model, or is them.
+
+    Raises:
+        OptionError: With layers that there are.
+    """
+    several = layer if isinstance(layer, tuple) else (layer,)
+    if not several or not all(isinstance(one, (str, nn.Module)) for one in several):
+        raise OptionError(
+            'layer to be a path, a module, a tuple of these, or "last"',
+            shown(layer),
+            "Name one as in model.named_modules().",
+        )
+    taps = [] if layer == LAST else taps_of(layer, model)  # type: ignore[arg-type]
+    if len({id(tap.module) for tap in taps}) < len(taps):
+        raise OptionError("each layer once", shown(layer), "Name another for each pathway.")
+    if layer == LAST and not isinstance(model, nn.Module):
+        raise OptionError(
+            "a model whose layers are known, to find the last one",
+            f"the function {getattr(model, '__name__', type(model).__name__)}",
+            "Pass the layer itself: layer=network.layer4. Or wrap the model: wrap(network).",
+        )
+
+
+def taps_of(layer: LayerLike, model: object) -> list[Tap]:
+    """The layers that are named."""
+    named = layer if isinstance(layer, tuple) else (layer,)
+    return [_tap(one, model) for one in named]
+
+
+def _tap(layer: LayerName, model: object) -> Tap:
+    parts = dict(model.named_modules()) if isinstance(model, nn.Module) else {}
+    if isinstance(layer, nn.Module):
+        path = next((path for path, part in parts.items() if part is layer), None)
+        return Tap(path or type(layer).__name__, layer)
+    if layer in parts and layer:
+        return Tap(layer, parts[layer])
+    # A wrapper has the network, whose own paths its user knows, under a name of its own.
+    inside = [path for path in parts if path.endswith(f".{layer}")]
+    least = min((path.count(".") for path in inside), default=0)
+    nearest = [path for path in inside if path.count(".") == least]
+    if len(nearest) == 1:
+        return Tap(nearest[0], parts[nearest[0]])
+    some = ", ".join((nearest or [path for path in parts if path])[-4:])
+    kind = type(model).__name__
+    raise OptionError(
+        f"layer among the modules of {kind}" + (f", such as {some}" if some else ""),
+        shown(layer) + (f", which {len(nearest)} of them could be" if nearest else ""),
+        "Give its whole path, as in model.named_modules(), or the module itself.",
+    )
+
+
+def mapped_layers(
+    layer: LayerLike, model: Callable[..., Any], clip: ClipTensor, arguments: tuple[Any, ...]
+) -> MappedLayers:
+    """The layers, and where their axes are, found on the first clip of a batch.
+
+    Raises:
+        OptionError: If a layer gives no map of space and time.
+        ModelError: If it does not run.
+    """
+    with isolated_autograd((clip[:1],)) as (first,):
+
+        def run(clips: ClipTensor) -> Tensor:
+            given = tuple(_of_first(one, len(clip), len(clips)) for one in arguments)
+            return model_logits(model, (clips,), given)
+
+        if layer == LAST:
+            assert isinstance(model, nn.Module)  # require_layer has refused others
+            taps, sources = last_maps(model, run, first)
+        else:
+            taps = taps_of(layer, model)
+            sources = found_maps(taps, model, run, first)
+    return MappedLayers(tuple(taps), tuple(sources))
+
+
+def _of_first(argument: Any, batch: int, times: int) -> Any:  # noqa: ANN401 - the user's own
+    """What goes with the first clip, for so many copies of it, as Captum expands arguments."""
+    if isinstance(argument, Tensor) and argument.ndim and len(argument) == batch:
+        return argument[:1].expand(times, *argument.shape[1:])
+    return argument

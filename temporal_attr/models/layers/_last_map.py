@@ -1,0 +1,217 @@
+"""The last layer of a model whose output is a map of space and time that all of it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from temporal_attr._errors import ModelError, OptionError
+from temporal_attr._typing import ClipTensor
+from temporal_attr.models.layers._axes import one_and_two
+from temporal_attr.models.layers._map_layout import layouts_of
+from temporal_attr.models.layers._maps import MapSource, Run, found_maps, together
+from temporal_attr.models.layers._tapped import Tap, TappedRun, hooked
+from temporal_attr.models.trials._trials import difference, tolerance
+
+_POOLS = (
+    nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d, nn.AdaptiveMaxPool1d,
+    nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d,
+    nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d,
+)  # fmt: skip
+"""What only makes a map coarser is not its last layer."""
+
+_CLASSIFIERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+"""Where logits are averaged over places, one of these gives the logits of each."""
+
+PAIRED = 6
+"""Of layers by pathways, so many of the last ones are paired."""
+
+
+@dataclass(eq=False)
+class _Entry:
+    """A tensor that one module, or several around each other, returned.
+
+    Attributes:
+        path: Of the outermost of them.
+        module: The outermost of them.
+        maps: Whether a tensor in it can be a map by its sizes.
+        aside: Whether it is what a pooling gives, or the classifier.
+    """
+
+    path: str
+    module: nn.Module
+    maps: bool
+    aside: bool
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """Two clips and what a model says of them, to see what it reads through a layer.
+
+    Attributes:
+        run: The model.
+        clips: `(2, time, channel, height, width)`.
+    """
+
+    run: Run
+    clips: ClipTensor
+
+    def all_pass(self, taps: Sequence[Tap], sources: Sequence[MapSource]) -> bool:
+        """Whether the logits follow what the layers give, whichever clip it is of."""
+        tapped = TappedRun(taps)
+        with tapped.running():
+            logits = self.run(self.clips.clone())
+        frames_apart = {(one.layer, one.tensor): one.layout.rows == "frames" for one in sources}
+        swapped = [
+            [
+                [
+                    _swapped(tensor, call, calls, frames_apart.get((place, number), False), number)
+                    for number, tensor in enumerate(tensors)
+                ]
+                for call, tensors in enumerate(calls)
+            ]
+            for place, calls in enumerate(tapped.calls)
+        ]
+        again = TappedRun(taps, replaced=lambda place, call, tensor: swapped[place][call][tensor])
+        with again.running():
+            other = self.run(self.clips.clone())
+        return difference(other.flip(0), logits) <= tolerance(logits)
+
+    def is_read(self, taps: Sequence[Tap], sources: Sequence[MapSource]) -> bool:
+        """Whether the logits react to each map: of transformers, often to a class token only."""
+        tapped = TappedRun(taps, differentiate=True)
+        with tapped.running():
+            logits = self.run(self.clips.clone())
+        if not logits.requires_grad:
+            return False
+        weights = torch.linspace(1, 2, logits.shape[1]).to(logits)
+        gradients = tapped.gradients(logits * weights)
+        return all(bool(one.of(gradients, 2).any()) for one in sources)
+
+
+def _swapped(
+    tensor: Tensor, call: int, calls: list[list[Tensor]], frames_apart: bool, number: int
+) -> Tensor:
+    """What a layer gives of two clips, each in place of the other."""
+    whole = together(calls, number)
+    sizes = (-1, 2) if frames_apart else (2, -1)
+    axis = 1 if frames_apart else 0
+    swapped = whole.unflatten(0, sizes).flip(axis).flatten(0, 1)
+    start = sum(len(calls[before][number]) for before in range(call))
+    return swapped[start : start + len(tensor)]
+
+
+def last_maps(model: nn.Module, run: Run, clip: ClipTensor) -> tuple[list[Tap], list[MapSource]]:
+    """The last layer that gives a map all of the logits are read from, and where its map is.
+
+    A layer that something passes by, as a shortcut does, or of which only a class token is read,
+    is not it; nor is a pooling. Of a model of several pathways without such a layer, it is the last
+    ones of two, together. Layers are tried from the end.
+
+    Args:
+        model: Whose modules are looked at.
+        run: The model.
+        clip: `(1, time, channel, height, width)`.
+
+    Raises:
+        OptionError: If there is none.
+    """
+    pair = _Pair(run, one_and_two(clip)[1])
+    entries = _entries(model, run, clip)
+    said: list[str] = []
+    for entry in entries:
+        taps = [Tap(entry.path, entry.module)]
+        sources = _maps_or_none(taps, model, run, clip)
+        if sources is None:
+            said.append(f"{entry.path!r} is no map")
+        elif not pair.all_pass(taps, sources):
+            said.append(f"{entry.path!r} is passed by")
+        elif not pair.is_read(taps, sources):
+            said.append(f"of {entry.path!r} no place is read")
+        else:
+            return taps, sources
+    outer = [
+        one
+        for one in entries
+        if not any(one.path.startswith(other.path + ".") for other in entries)
+    ]
+    for first, other in _pairs(outer[:PAIRED]):
+        taps = [Tap(one.path, one.module) for one in (other, first)]
+        sources = _maps_or_none(taps, model, run, clip)
+        if sources and pair.all_pass(taps, sources) and pair.is_read(taps, sources):
+            return taps, sources
+    raise OptionError(
+        "a model with a layer that gives a map of space and time, which all of the logits are read "
+        "from",
+        "none" + (f": {', '.join(said[:4])}" if said else ""),
+        "Name the layer, by its path in model.named_modules() or as a module.",
+    )
+
+
+def _pairs(entries: Sequence[_Entry]) -> list[tuple[_Entry, _Entry]]:
+    """Two layers each, those at the end first."""
+    return [
+        (entries[place], entries[before])
+        for place in range(1, len(entries))
+        for before in range(place)
+    ]
+
+
+def _maps_or_none(
+    taps: Sequence[Tap], model: nn.Module, run: Run, clip: ClipTensor
+) -> list[MapSource] | None:
+    try:
+        return found_maps(taps, model, run, clip)
+    except (OptionError, ModelError):
+        return None
+
+
+def _entries(model: nn.Module, run: Run, clip: ClipTensor) -> list[_Entry]:
+    """The outputs of modules that can be maps by their sizes, from the last on."""
+    parts = [(path, part) for path, part in model.named_modules() if path]
+    found: list[_Entry] = []
+    # Held, or the address of one that is gone could be that of another.
+    last: list[Any] = [None]
+
+    def ends(place: int, output: Any) -> None:  # noqa: ANN401 - whatever a layer returns
+        path, part = parts[place]
+        inner = found[-1] if found and last[0] is output else None
+        if inner is not None and inner.path.startswith(path + "."):
+            inner.path, inner.module = path, part
+            return
+        last[0] = output
+        found.append(_Entry(path, part, _may_be_map(output, clip), isinstance(part, _POOLS)))
+
+    with torch.no_grad(), hooked([part for _, part in parts], ends):
+        classes = run(clip.clone()).shape[1]
+    latest: dict[str, _Entry] = {}
+    for entry in reversed(found):
+        latest.setdefault(entry.path, entry)
+    return [
+        entry
+        for entry in latest.values()
+        if entry.maps and not entry.aside and not _classifies(entry.module, classes)
+    ]
+
+
+def _classifies(module: nn.Module, classes: int) -> bool:
+    """Whether a layer has an output for each class."""
+    sizes = (getattr(module, "out_features", None), getattr(module, "out_channels", None))
+    return isinstance(module, _CLASSIFIERS) and classes in sizes
+
+
+def _may_be_map(output: Any, clip: ClipTensor) -> bool:  # noqa: ANN401 - whatever a layer returns
+    frames, size = clip.shape[1], (clip.shape[3], clip.shape[4])
+    for leaf in pytree.tree_leaves(output):
+        if not isinstance(leaf, Tensor) or not leaf.is_floating_point() or leaf.ndim < 2:
+            continue
+        # Of a network that runs frame by frame, a call has a row for a clip.
+        for layout in layouts_of(tuple(leaf.shape), 1, frames, size):
+            if layout.places(leaf, 1)[1:] != (1, 1):
+                return True
+    return False
