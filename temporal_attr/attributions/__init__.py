@@ -16,6 +16,7 @@ from temporal_attr.attributions.class_activation import (
     GradCAMPlusPlus,
     HiResCAM,
     LayerCAM,
+    ScoreCAM,
 )
 from temporal_attr.attributions.contrastive_lrp import (
     ContrastiveLRPTemporal,
@@ -49,6 +50,7 @@ __all__ = [
     "Result",
     "Run",
     "RunContext",
+    "ScoreCAM",
     "ShuffleCurve",
     "ShuffleProbe",
     "ShuffleProbeResult",

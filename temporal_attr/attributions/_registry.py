@@ -6,6 +6,7 @@ from temporal_attr.attributions.class_activation import (
     GradCAMPlusPlus,
     HiResCAM,
     LayerCAM,
+    ScoreCAM,
 )
 from temporal_attr.attributions.contrastive_lrp import ContrastiveLRPTemporal
 from temporal_attr.attributions.frame_masking_tsr import FrameMaskingTSR
@@ -23,5 +24,6 @@ METHODS: tuple[type[VideoMethod], ...] = (
     GradCAMPlusPlus,
     HiResCAM,
     LayerCAM,
+    ScoreCAM,
 )
 """Every method of the library, by which the command line, the docs and the tests know them."""

@@ -7,6 +7,7 @@ from temporal_attr.attributions.class_activation._by_gradient import (
     LayerCAM,
 )
 from temporal_attr.attributions.class_activation._result import ClassActivationResult
+from temporal_attr.attributions.class_activation._score_cam import ScoreCAM
 
 __all__ = [
     "ClassActivationResult",
@@ -14,4 +15,5 @@ __all__ = [
     "GradCAMPlusPlus",
     "HiResCAM",
     "LayerCAM",
+    "ScoreCAM",
 ]

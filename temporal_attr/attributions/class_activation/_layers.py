@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
+from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
 
@@ -97,14 +99,53 @@ def mapped_layers(
 ) -> MappedLayers:
     """The layers, and where their axes are, found on the first clip of a batch.
 
+    They are found once for clips of a size, and again when a layer of the model was replaced.
+
     Raises:
         OptionError: If a layer gives no map of space and time.
         ModelError: If it does not run.
     """
+    named = layer if isinstance(layer, tuple) else (layer,)
+    # The layer is held by what is known of it, so that no other can have its number.
+    named_by = tuple(one if isinstance(one, str) else id(one) for one in named)
+    key = (named_by, tuple(clip.shape[1:]), clip.dtype, clip.device)
+    with _lock:
+        held = _remembered(model)
+        known = held.get(key)
+    if known is None or not _in_place(known, model):
+        known = _found(layer, model, clip, arguments)
+        with _lock:
+            held[key] = known
+    return known
+
+
+_known: WeakKeyDictionary[Any, dict[Any, MappedLayers]] = WeakKeyDictionary()
+_lock = threading.Lock()
+
+
+def _remembered(model: Callable[..., Any]) -> dict[Any, MappedLayers]:
+    """What is known of a model; nothing of one that cannot be held weakly."""
+    try:
+        return _known.setdefault(model, {})
+    except TypeError:
+        return {}
+
+
+def _in_place(known: MappedLayers, model: Callable[..., Any]) -> bool:
+    """Whether the layers still are in the model."""
+    if not isinstance(model, nn.Module):
+        return True
+    parts = set(model.modules())
+    return all(tap.module in parts for tap in known.taps)
+
+
+def _found(
+    layer: LayerLike, model: Callable[..., Any], clip: ClipTensor, arguments: tuple[Any, ...]
+) -> MappedLayers:
     with isolated_autograd((clip[:1],)) as (first,):
 
         def run(clips: ClipTensor) -> Tensor:
-            given = tuple(_of_first(one, len(clip), len(clips)) for one in arguments)
+            given = tuple(of_example(one, 0, len(clip), len(clips)) for one in arguments)
             return model_logits(model, (clips,), given)
 
         if layer == LAST:
@@ -116,8 +157,14 @@ def mapped_layers(
     return MappedLayers(tuple(taps), tuple(sources))
 
 
-def _of_first(argument: Any, batch: int, times: int) -> Any:  # noqa: ANN401 - the user's own
-    """What goes with the first clip, for so many copies of it, as Captum expands arguments."""
+def of_example(argument: Any, example: int, batch: int, times: int) -> Any:  # noqa: ANN401
+    """What goes with one clip of a batch, for so many copies of it, as Captum expands arguments.
+
+    Example:
+        >>> import torch
+        >>> of_example(torch.tensor([5, 6]), example=1, batch=2, times=3)
+        tensor([6, 6, 6])
+    """
     if isinstance(argument, Tensor) and argument.ndim and len(argument) == batch:
-        return argument[:1].expand(times, *argument.shape[1:])
+        return argument[example : example + 1].expand(times, *argument.shape[1:])
     return argument

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from captum.log import log_usage
-from torch import nn
 
 from temporal_attr._activation import Activation
 from temporal_attr._require import require_flag
@@ -18,7 +17,6 @@ from temporal_attr.attributions._method import VideoMethod, as_given
 from temporal_attr.attributions.class_activation._compute import ActivationRequest, ClassActivation
 from temporal_attr.attributions.class_activation._layers import (
     LayerLike,
-    MappedLayers,
     mapped_layers,
     require_layer,
 )
@@ -49,7 +47,6 @@ class ClassActivationMethod(VideoMethod):
         require_flag("relu", relu)
         self.layer = layer
         self.relu = relu
-        self._known: dict[tuple[Any, ...], MappedLayers] = {}
 
     @log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]
     @by_timestep
@@ -136,21 +133,5 @@ class ClassActivationMethod(VideoMethod):
     ) -> ActivationRequest:
         """A call's arguments, checked."""
         clip, arguments = self._checked_single(inputs, additional_forward_args)
-        layers = self._layers(clip, arguments)
+        layers = mapped_layers(self.layer, self.model, clip, arguments)
         return ActivationRequest(self.model, clip, target, arguments, layers, self.relu, self.pool)
-
-    def _layers(self, clip: ClipTensor, arguments: tuple[Any, ...]) -> MappedLayers:
-        """The layers, which are looked at once for clips of a size."""
-        key = (tuple(clip.shape[1:]), clip.dtype, clip.device)
-        known = self._known.get(key)
-        if known is None or not self._in_place(known):
-            known = mapped_layers(self.layer, self.model, clip, arguments)
-            self._known[key] = known
-        return known
-
-    def _in_place(self, known: MappedLayers) -> bool:
-        """Whether the layers still are in the model; a part of it may have been replaced."""
-        if not isinstance(self.model, nn.Module) or isinstance(self.layer, nn.Module):
-            return True
-        parts = set(self.model.modules())
-        return all(tap.module in parts for tap in known.taps)

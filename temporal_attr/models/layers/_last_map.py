@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from torch.utils import _pytree as pytree
 from temporal_attr._errors import ModelError, OptionError
 from temporal_attr._typing import ClipTensor
 from temporal_attr.models.layers._axes import one_and_two
-from temporal_attr.models.layers._map_layout import layouts_of
+from temporal_attr.models.layers._map_layout import could_be_map
 from temporal_attr.models.layers._maps import MapSource, Run, found_maps, together
 from temporal_attr.models.layers._tapped import Tap, TappedRun, hooked
 from temporal_attr.models.trials._trials import difference, tolerance
@@ -39,13 +40,13 @@ class _Entry:
     Attributes:
         path: Of the outermost of them.
         module: The outermost of them.
-        maps: Whether a tensor in it can be a map by its sizes.
+        sizes: Those of the tensors in it that can be maps by them.
         aside: Whether it is what a pooling gives, or the classifier.
     """
 
     path: str
     module: nn.Module
-    maps: bool
+    sizes: list[tuple[int, ...]]
     aside: bool
 
 
@@ -61,49 +62,46 @@ class _Pair:
     run: Run
     clips: ClipTensor
 
-    def all_pass(self, taps: Sequence[Tap], sources: Sequence[MapSource]) -> bool:
-        """Whether the logits follow what the layers give, whichever clip it is of."""
-        tapped = TappedRun(taps)
-        with tapped.running():
-            logits = self.run(self.clips.clone())
-        frames_apart = {(one.layer, one.tensor): one.layout.rows == "frames" for one in sources}
-        swapped = [
-            [
-                [
-                    _swapped(tensor, call, calls, frames_apart.get((place, number), False), number)
-                    for number, tensor in enumerate(tensors)
-                ]
-                for call, tensors in enumerate(calls)
-            ]
-            for place, calls in enumerate(tapped.calls)
-        ]
-        again = TappedRun(taps, replaced=lambda place, call, tensor: swapped[place][call][tensor])
-        with again.running():
-            other = self.run(self.clips.clone())
-        return difference(other.flip(0), logits) <= tolerance(logits)
+    def misses(self, taps: Sequence[Tap], sources: Sequence[MapSource]) -> str | None:
+        """Why the logits are not all read from maps; None if they are.
 
-    def is_read(self, taps: Sequence[Tap], sources: Sequence[MapSource]) -> bool:
-        """Whether the logits react to each map: of transformers, often to a class token only."""
+        They are where they react to each map, and where they follow what the layers give, whichever
+        clip it is of.
+        """
         tapped = TappedRun(taps, differentiate=True)
         with tapped.running():
             logits = self.run(self.clips.clone())
         if not logits.requires_grad:
-            return False
+            return "has no gradient"
         weights = torch.linspace(1, 2, logits.shape[1]).to(logits)
         gradients = tapped.gradients(logits * weights)
-        return all(bool(one.of(gradients, 2).any()) for one in sources)
+        if not all(bool(one.of(gradients, 2).any()) for one in sources):
+            # Of transformers often a class token only.
+            return "is read at no place"
+        swapped = _swapped(tapped.calls, sources)
+        again = TappedRun(taps, replaced=lambda place, call, tensor: swapped[place][call][tensor])
+        with again.running():
+            other = self.run(self.clips.clone())
+        apart = difference(other.flip(0), logits.detach())
+        return None if apart <= tolerance(logits) else "is passed by"
 
 
 def _swapped(
-    tensor: Tensor, call: int, calls: list[list[Tensor]], frames_apart: bool, number: int
-) -> Tensor:
-    """What a layer gives of two clips, each in place of the other."""
-    whole = together(calls, number)
-    sizes = (-1, 2) if frames_apart else (2, -1)
-    axis = 1 if frames_apart else 0
-    swapped = whole.unflatten(0, sizes).flip(axis).flatten(0, 1)
-    start = sum(len(calls[before][number]) for before in range(call))
-    return swapped[start : start + len(tensor)]
+    calls: list[list[list[Tensor]]], sources: Sequence[MapSource]
+) -> list[list[list[Tensor]]]:
+    """What layers give of two clips, each in place of the other."""
+    by_frames = {(one.layer, one.tensor) for one in sources if one.layout.rows == "frames"}
+    found = []
+    for place, layer in enumerate(calls):
+        columns = []
+        for number in range(len(layer[0])):
+            whole = together(layer, number).detach()
+            apart = (place, number) in by_frames
+            split = whole.unflatten(0, (-1, 2) if apart else (2, -1))
+            flipped = split.flip(1 if apart else 0).flatten(0, 1)
+            columns.append(flipped.split([len(call[number]) for call in layer]))
+        found.append([[column[call] for column in columns] for call in range(len(layer))])
+    return found
 
 
 def last_maps(model: nn.Module, run: Run, clip: ClipTensor) -> tuple[list[Tap], list[MapSource]]:
@@ -127,14 +125,10 @@ def last_maps(model: nn.Module, run: Run, clip: ClipTensor) -> tuple[list[Tap], 
     for entry in entries:
         taps = [Tap(entry.path, entry.module)]
         sources = _maps_or_none(taps, model, run, clip)
-        if sources is None:
-            said.append(f"{entry.path!r} is no map")
-        elif not pair.all_pass(taps, sources):
-            said.append(f"{entry.path!r} is passed by")
-        elif not pair.is_read(taps, sources):
-            said.append(f"of {entry.path!r} no place is read")
-        else:
+        why = "is no map" if sources is None else pair.misses(taps, sources)
+        if sources is not None and why is None:
             return taps, sources
+        said.append(f"{entry.path!r} {why}")
     outer = [
         one
         for one in entries
@@ -143,7 +137,7 @@ def last_maps(model: nn.Module, run: Run, clip: ClipTensor) -> tuple[list[Tap], 
     for first, other in _pairs(outer[:PAIRED]):
         taps = [Tap(one.path, one.module) for one in (other, first)]
         sources = _maps_or_none(taps, model, run, clip)
-        if sources and pair.all_pass(taps, sources) and pair.is_read(taps, sources):
+        if sources and pair.misses(taps, sources) is None:
             return taps, sources
     raise OptionError(
         "a model with a layer that gives a map of space and time, which all of the logits are read "
@@ -185,17 +179,19 @@ def _entries(model: nn.Module, run: Run, clip: ClipTensor) -> list[_Entry]:
             inner.path, inner.module = path, part
             return
         last[0] = output
-        found.append(_Entry(path, part, _may_be_map(output, clip), isinstance(part, _POOLS)))
+        sizes = _sizes_of_maps(output, clip)
+        found.append(_Entry(path, part, sizes, isinstance(part, _POOLS)))
 
     with torch.no_grad(), hooked([part for _, part in parts], ends):
         classes = run(clip.clone()).shape[1]
+    found = [entry for entry in found if not _is_logits(entry.sizes, classes)]
     latest: dict[str, _Entry] = {}
     for entry in reversed(found):
         latest.setdefault(entry.path, entry)
     return [
         entry
         for entry in latest.values()
-        if entry.maps and not entry.aside and not _classifies(entry.module, classes)
+        if entry.sizes and not entry.aside and not _classifies(entry.module, classes)
     ]
 
 
@@ -205,13 +201,18 @@ def _classifies(module: nn.Module, classes: int) -> bool:
     return isinstance(module, _CLASSIFIERS) and classes in sizes
 
 
-def _may_be_map(output: Any, clip: ClipTensor) -> bool:  # noqa: ANN401 - whatever a layer returns
+def _is_logits(sizes: Sequence[tuple[int, ...]], classes: int) -> bool:
+    """Whether the only tensor that could be a map has a number for each class, and no more."""
+    return [math.prod(one[1:]) for one in sizes] == [classes]
+
+
+def _sizes_of_maps(output: Any, clip: ClipTensor) -> list[tuple[int, ...]]:  # noqa: ANN401
     frames, size = clip.shape[1], (clip.shape[3], clip.shape[4])
-    for leaf in pytree.tree_leaves(output):
-        if not isinstance(leaf, Tensor) or not leaf.is_floating_point() or leaf.ndim < 2:
-            continue
-        # Of a network that runs frame by frame, a call has a row for a clip.
-        for layout in layouts_of(tuple(leaf.shape), 1, frames, size):
-            if layout.places(leaf, 1)[1:] != (1, 1):
-                return True
-    return False
+    # Of a network that runs frame by frame, a call has a row for a clip.
+    return [
+        tuple(leaf.shape)
+        for leaf in pytree.tree_leaves(output)
+        if isinstance(leaf, Tensor)
+        and leaf.is_floating_point()
+        and could_be_map(tuple(leaf.shape), 1, frames, size)
+    ]

@@ -27,6 +27,9 @@ _ENDS = {"t": (-1, -1, 1, 1), "h": (-1, 1, -1, 1), "w": (-1, 1, 1, -1)}
 LEAST = 0.1
 """By what share of the way that it moves without mixing a change must move along each axis."""
 
+AGREES = 0.3
+"""How well the changes must agree with a layout: far less mixing than leaves no place its own."""
+
 MARGIN = 0.05
 """By how much the changes must agree better with a layout than with any other."""
 
@@ -48,8 +51,8 @@ class _Fit:
 
     @property
     def holds(self) -> bool:
-        """Whether each axis is seen."""
-        return all(move >= LEAST for move in self.moves.values())
+        """Whether it does, and each axis is seen."""
+        return self.agreement >= AGREES and all(move >= LEAST for move in self.moves.values())
 
 
 def probing_clips(clip: ClipTensor) -> Tensor:
@@ -99,7 +102,7 @@ def measured_layout(
         ('', 'c', 't', 'h', 'w')
     """
     frames, (height, width) = clip.shape[1], clip.shape[3:]
-    found = list(layouts_of(tuple(output.shape), PROBED, frames, (height, width)))
+    found = layouts_of(tuple(output.shape), PROBED, frames, (height, width))
     if not found:
         raise _no_map(name, output, calls)
     if not bool(output.isfinite().all()):
@@ -116,7 +119,7 @@ def measured_layout(
         best = _best(known, output) or _only(known)
     if best is None:
         raise _open(name, output, fits)
-    if best.places(output, PROBED)[1:] == (1, 1):
+    if not best.is_map(tuple(output.shape), PROBED):
         raise _no_map(name, output, calls)
     return best
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, TypeAlias
 
 from jaxtyping import Float
@@ -86,6 +87,12 @@ class MapLayout:
         place = self.names.index("c")
         return "first" if place == 1 else "last" if place == len(self.names) - 1 else None
 
+    def is_map(self, shape: tuple[int, ...], batch: int) -> bool:
+        """Whether outputs of a shape have more than one place."""
+        sizes = dict(zip(self.names, (shape[0] // batch, *shape[1:]), strict=True))
+        sizes |= dict(zip(self.order, self.grid, strict=True))
+        return sizes.get("h", 1) * sizes.get("w", 1) > 1
+
     def places(self, output: Tensor, batch: int) -> tuple[int, int, int]:
         """How many steps, rows and columns it has."""
         steps, rows, columns = self.to_maps(output, batch).shape[2:]
@@ -118,9 +125,10 @@ class MapLayout:
         return ", ".join(parts)
 
 
+@lru_cache(maxsize=256)
 def layouts_of(
     shape: tuple[int, ...], batch: int, frames: int, size: tuple[int, int]
-) -> Iterator[MapLayout]:
+) -> tuple[MapLayout, ...]:
     """Layouts that an output of so many clips could have, by its sizes alone.
 
     Args:
@@ -133,6 +141,22 @@ def layouts_of(
         >>> [layout.told() for layout in layouts_of((4, 8, 2, 2), 2, 2, (16, 16))]
         ['time, channels, height, width', 'time, channels, height, width']
     """
+    return tuple(_layouts(shape, batch, frames, size))
+
+
+def could_be_map(shape: tuple[int, ...], batch: int, frames: int, size: tuple[int, int]) -> bool:
+    """Whether an output of so many clips could be a map of more than one place, by its sizes.
+
+    Example:
+        >>> could_be_map((2, 5, 4, 8, 8), 2, 4, (16, 16)), could_be_map((2, 5), 2, 4, (16, 16))
+        (True, False)
+    """
+    return any(layout.is_map(shape, batch) for layout in layouts_of(shape, batch, frames, size))
+
+
+def _layouts(
+    shape: tuple[int, ...], batch: int, frames: int, size: tuple[int, int]
+) -> Iterator[MapLayout]:
     if not shape or shape[0] % batch:
         return
     each, rest = shape[0] // batch, shape[1:]
@@ -184,12 +208,13 @@ def _divisors(count: int, most: int) -> Iterator[int]:
 
 
 def _patches(rows: int, columns: int, size: tuple[int, int]) -> bool:
-    """Whether patches of one shape cover a frame in so many rows and columns, or nearly."""
-    return all(
-        any(side // patch == count or -(-side // patch) == count for patch in _near(side, count))
-        for side, count in zip(size, (rows, columns), strict=True)
+    """Whether square patches cover a frame in so many rows and columns, or all but an edge."""
+    patches = (size[0] // rows, size[0] // rows + 1, size[1] // columns, size[1] // columns + 1)
+    return any(
+        all(
+            side // patch == count or -(-side // patch) == count
+            for side, count in zip(size, (rows, columns), strict=True)
+        )
+        for patch in patches
+        if patch > 0
     )
-
-
-def _near(side: int, count: int) -> tuple[int, ...]:
-    return max(1, side // count), side // count + 1

@@ -12,8 +12,8 @@ from temporal_attr._errors import OptionError
 from temporal_attr._memory import is_out_of_memory
 from temporal_attr._typing import ClipTensor
 from temporal_attr.models.layers._axes import FITS_NOT
-from temporal_attr.models.layers._map_axes import measured_layout, probing_clips
-from temporal_attr.models.layers._map_layout import Channels, MapLayout, Maps, layouts_of
+from temporal_attr.models.layers._map_axes import PROBED, measured_layout, probing_clips
+from temporal_attr.models.layers._map_layout import Channels, MapLayout, Maps, could_be_map
 from temporal_attr.models.layers._tapped import Tap, TappedRun
 
 Run = Callable[[ClipTensor], Tensor]
@@ -52,8 +52,8 @@ def together(calls: list[list[Tensor]], tensor: int) -> Tensor:
 def found_maps(taps: Sequence[Tap], model: object, run: Run, clip: ClipTensor) -> list[MapSource]:
     """Where the maps of layers are, measured on a clip.
 
-    It takes a forward pass of five clips; and where a map has fewer steps than the clip has frames
-    one more, of a clip that is twice as long, that says from frame to frame of which step is next.
+    It takes a forward pass of five clips; and where a map has fewer steps than the clip has frames,
+    but more than one, another of a clip that is twice as long, which tells the stride.
 
     Args:
         taps: The layers.
@@ -90,10 +90,7 @@ def found_maps(taps: Sequence[Tap], model: object, run: Run, clip: ClipTensor) -
 def _may_be(output: Tensor, clip: ClipTensor) -> bool:
     """Whether one of several outputs is a map by its sizes: attention weights come beside it."""
     size = (clip.shape[3], clip.shape[4])
-    return any(
-        layout.places(output, 5)[1:] != (1, 1)
-        for layout in layouts_of(tuple(output.shape), 5, clip.shape[1], size)
-    )
+    return could_be_map(tuple(output.shape), PROBED, clip.shape[1], size)
 
 
 def _require_alike(name: str, calls: list[list[Tensor]]) -> None:
@@ -119,13 +116,13 @@ class _Longer:
         self, place: int, tensor: int, layout: MapLayout, output: Tensor
     ) -> tuple[int, ...]:
         """Which step each frame belongs to."""
-        frames, (steps, *_) = self._clip.shape[1], layout.places(output, 5)
-        added = None
+        frames, (steps, *_) = self._clip.shape[1], layout.places(output, PROBED)
+        more = None
         if 1 < steps < frames:
             longer = self._longer()
             if longer is not None and len(longer[place]) == 1:
-                added = layout.steps_of(longer[place][0][tensor], 1) - steps
-        return steps_of_frames(frames, steps, added)
+                more = layout.steps_of(longer[place][0][tensor], 1)
+        return steps_of_frames(frames, steps, more)
 
     def _longer(self) -> list[list[list[Tensor]]] | None:
         if not self._tried:
@@ -141,7 +138,7 @@ class _Longer:
         return self._calls
 
 
-def steps_of_frames(frames: int, steps: int, added: int | None = None) -> tuple[int, ...]:
+def steps_of_frames(frames: int, steps: int, longer: int | None = None) -> tuple[int, ...]:
     """Which of a map's steps each frame belongs to.
 
     A step at stride s stands for s frames from its own on, and the last one for all that are left.
@@ -151,21 +148,36 @@ def steps_of_frames(frames: int, steps: int, added: int | None = None) -> tuple[
     Args:
         frames: Of the clip.
         steps: Of its map.
-        added: How many steps more the map of a clip twice as long has, which tells the stride; None
-            where no other length is taken: then steps share out the frames evenly.
+        longer: Of the map of a clip twice as long, which tells the stride; None where no other
+            length is taken. Of several strides that it could be, it is a power of two. Where none
+            fits, steps share out the frames evenly.
 
     Example:
-        >>> steps_of_frames(5, 2, added=1), steps_of_frames(13, 2, added=2)[6:9]
-        ((0, 0, 0, 0, 0), (0, 0, 1))
-        >>> steps_of_frames(6, 3), steps_of_frames(6, 4, added=6)
+        >>> steps_of_frames(5, 2, longer=3), steps_of_frames(13, 2, longer=4)[6:9]
+        ((0, 0, 0, 0, 1), (0, 0, 1))
+        >>> steps_of_frames(6, 3), steps_of_frames(6, 4, longer=10)
         ((0, 0, 1, 1, 2, 2), (0, 0, 1, 2, 3, 3))
     """
     places = range(frames)
-    if added is None or added <= 0:
+    if longer is not None and longer - steps == frames:
+        before = (frames - steps) // 2
+        return tuple(min(max(place - before, 0), steps - 1) for place in places)
+    strides = [
+        stride
+        for stride in range(1, frames + 1)
+        if _makes(frames, stride, steps) and (longer is None or _makes(2 * frames, stride, longer))
+    ]
+    if frames % steps == 0 and longer in (None, 2 * steps):
+        strides = [frames // steps]
+    stride = next((one for one in strides if one & (one - 1) == 0), (strides or [0])[0])
+    if not stride:
         return tuple(place * steps // frames for place in places)
-    stride = -(-frames // added)
-    before = (frames - steps) // 2 if stride == 1 else 0
-    return tuple(min(max((place - before) // stride, 0), steps - 1) for place in places)
+    return tuple(min(place // stride, steps - 1) for place in places)
+
+
+def _makes(frames: int, stride: int, steps: int) -> bool:
+    """Whether so many frames can have so many steps at a stride."""
+    return steps in (frames // stride, -(-frames // stride))
 
 
 _FIRST: dict[int, tuple[type[nn.Module], ...]] = {
