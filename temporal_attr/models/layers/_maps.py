@@ -190,8 +190,9 @@ _LAST = (nn.Linear, nn.LayerNorm)
 def channels_by_kind(model: object, tap: Tap, axes: int) -> Channels:
     """Whether channels come first or last in a layer's output, by the kinds of modules.
 
-    Those of the layer itself say it, or of the smallest part of the model around it that has any;
-    None where these are of both kinds.
+    Those of the layer itself say it; or that they come first, those of the smallest part of the
+    model around it that has any, but not that they come last, as a classifier is of that kind.
+    None where they are of both kinds.
 
     Example:
         >>> stem = nn.Sequential(nn.Conv3d(3, 4, 3), nn.ReLU())
@@ -223,5 +224,7 @@ def channels_by_kind(model: object, tap: Tap, axes: int) -> Channels:
         if len(kinds) > 1:
             return None
         if kinds:
-            return "first" if kinds == {"first"} else "last"
+            if kinds == {"first"}:
+                return "first"
+            return "last" if part is tap.module else None
     return None
