@@ -11,6 +11,7 @@ from temporal_attr.attributions._results import PixelResult, Result
 from temporal_attr.attributions._storage import Stored, load_result
 from temporal_attr.attributions._traits import Traits
 from temporal_attr.attributions.class_activation import (
+    ClassActivationMethod,
     ClassActivationResult,
     GradCAM,
     GradCAMPlusPlus,
@@ -35,6 +36,7 @@ from temporal_attr.attributions.temporal_gradient import TemporalGradient, Tempo
 __all__ = [
     "LRP",
     "METHODS",
+    "ClassActivationMethod",
     "ClassActivationResult",
     "ContrastiveLRPTemporal",
     "ContrastiveLRPTemporalResult",

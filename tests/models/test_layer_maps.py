@@ -1,5 +1,7 @@
 """Where maps of space and time are in what layers give, of whatever layout."""
 
+import threading
+
 import pytest
 import torch
 from einops import rearrange
@@ -249,15 +251,18 @@ def test_every_frame_has_a_step_and_every_step_a_frame(frames):
 
 
 def test_hooks_see_their_own_thread_and_are_gone_after_a_failure():
-    import threading
-
     layer, seen = nn.Identity(), []
-    with pytest.raises(ArithmeticError), hooked([layer], lambda place, out: seen.append(out)):
-        other = threading.Thread(target=layer, args=(1,))
-        other.start()
-        other.join()
-        layer(2)
-        raise ArithmeticError
+
+    def fails():
+        with hooked([layer], lambda place, output: seen.append(output)):
+            other = threading.Thread(target=layer, args=(1,))
+            other.start()
+            other.join()
+            layer(2)
+            raise ArithmeticError
+
+    with pytest.raises(ArithmeticError):
+        fails()
     assert seen == [2]
     assert not layer._forward_hooks
 

@@ -9,6 +9,7 @@ from temporal_attr import (
     Clip,
     ContrastiveLRPTemporal,
     FrameMaskingTSR,
+    GradCAM,
     ShuffleProbe,
     TemporalGradient,
 )
@@ -58,6 +59,7 @@ EXPLAIN = {
         clip, 1, shufflings=[BlockShuffle(1), BlockShuffle(3)]
     ),
     "rescaled": lambda model, clip: FrameMaskingTSR(TemporalGradient(model)).explain(clip, 1),
+    "activation": lambda model, clip: GradCAM(model, relu=False).explain(clip, 1),
 }
 """From a model and two clips to a result, by what it is."""
 

@@ -6,10 +6,12 @@ from temporal_attr.attributions.class_activation._by_gradient import (
     HiResCAM,
     LayerCAM,
 )
+from temporal_attr.attributions.class_activation._method import ClassActivationMethod
 from temporal_attr.attributions.class_activation._result import ClassActivationResult
 from temporal_attr.attributions.class_activation._score_cam import ScoreCAM
 
 __all__ = [
+    "ClassActivationMethod",
     "ClassActivationResult",
     "GradCAM",
     "GradCAMPlusPlus",

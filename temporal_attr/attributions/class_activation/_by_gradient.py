@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar, get_args
 
@@ -11,10 +12,9 @@ from temporal_attr._activation import Activation
 from temporal_attr._errors import OptionError
 from temporal_attr._run import RunContext
 from temporal_attr._told import shown
-from temporal_attr._typing import TargetLike
+from temporal_attr._typing import LayerMap, LayerValues, TargetLike
 from temporal_attr.attributions._estimate import Call, Work
 from temporal_attr.attributions._traits import CLIP_AXES, Traits
-from temporal_attr.attributions.class_activation import _weighting
 from temporal_attr.attributions.class_activation._compute import (
     ActivationRequest,
     ClassActivation,
@@ -23,7 +23,13 @@ from temporal_attr.attributions.class_activation._compute import (
 )
 from temporal_attr.attributions.class_activation._layers import LayerLike
 from temporal_attr.attributions.class_activation._method import ClassActivationMethod
-from temporal_attr.attributions.class_activation._weighting import Pool, Weighting
+from temporal_attr.attributions.class_activation._weighting import (
+    Pool,
+    grad_cam,
+    grad_cam_plus_plus,
+    hi_res_cam,
+    layer_cam,
+)
 from temporal_attr.models import VideoModel
 
 
@@ -31,7 +37,7 @@ def _traits(slug: str, question: str, unit: str, source: str) -> Traits:
     return Traits(
         slug=slug,
         question=question,
-        gives="map of a layer",
+        gives="map of a layer, on the pixels",
         axes=CLIP_AXES,
         sign="non-negative",
         unit=unit,
@@ -45,39 +51,30 @@ class _ByGradient(ClassActivationMethod, GradientAttribution):  # type: ignore[m
     """A method that needs values and gradients of the layer.
 
     Attributes:
-        weighting: From these to a map.
         extensive: Whether the values of a map are parts of a sum over its places.
     """
 
-    weighting: ClassVar[Weighting]
     extensive: ClassVar[bool] = True
 
     def _computed(self, request: ActivationRequest, run: RunContext) -> ClassActivation:
-        return class_activation(request, type(self).weighting, self.extensive, run)
+        return class_activation(request, self._map, self.extensive, run)
+
+    @abstractmethod
+    def _map(self, values: LayerValues, gradient: LayerValues) -> LayerMap:
+        """The map of a layer's values, by their gradient."""
 
     def _work(self, inputs: object, target: TargetLike, arguments: object, of: Call) -> Work:
         """Of both calls, which compute the same."""
         return activation_work(self._request(inputs, target, arguments))
 
 
-class _Pooled(_ByGradient):
-    """One that has a weight for each channel."""
-
-    def __init__(
-        self,
-        model: VideoModel | Callable[..., Any],
-        layer: LayerLike = "last",
-        relu: bool = True,
-        pool: Pool = "clip",
-        activation: Activation | None = None,
-    ) -> None:
-        super().__init__(model, layer, relu, activation)
-        if not isinstance(pool, str) or pool not in get_args(Pool):
-            raise OptionError('pool to be "clip" or "timestep"', shown(pool), "Choose one of them.")
-        self.pool = pool
+def _require_pool(pool: object) -> None:
+    """Raise unless this says over what a channel's gradient is pooled."""
+    if not isinstance(pool, str) or pool not in get_args(Pool):
+        raise OptionError('pool to be "clip" or "timestep"', shown(pool), "Choose one of them.")
 
 
-class GradCAM(_Pooled):
+class GradCAM(_ByGradient):
     r"""Gradient-weighted class activation mapping :cite:p:`selvaraju2017`, in space and time.
 
     Of a layer with values :math:`A^k` in channel k, and the target's logit :math:`S`,
@@ -95,11 +92,11 @@ class GradCAM(_Pooled):
     as the last frame by a recurrent network, a frame that is not read at all gets a map, too: there
     ask for `pool="timestep"`, or take `HiResCAM`.
 
-    Where time, height and width are in the layer's output is measured, on the first clip of a size:
+    Where time, height and width are in the layer's output is measured on the first clip of a size:
     channels may come first or last, frames be folded into the batch or come one call after another,
-    places be tokens beside class tokens. Of a layer that returns several maps (SlowFast), or several
-    layers, each gives a map; each is brought to the finest of them, scaled so that its sum over
-    places is kept, and they are added up.
+    places be tokens, with class tokens before them. Of a layer that returns several maps
+    (SlowFast), or several layers, each gives a map; each is brought to the finest of them, scaled
+    so that its sum over places is kept, and they are added up.
 
     Only what follows the layer is differentiated, so no graph is kept before it.
 
@@ -113,11 +110,13 @@ class GradCAM(_Pooled):
         relu: Make negative numbers of the map 0, as the source does.
         pool: Whether a channel has one weight for the `"clip"`, or one for each `"timestep"` of the
             layer, by the gradient of that step.
-        activation: What turns the model's outputs into the probabilities that a result shows; see
-            `TemporalGradient`.
+        activation: What turns the model's outputs into the probabilities that a result shows;
+            see `TemporalGradient`.
 
-    Costs: a forward pass, and a backward pass to the layer. The first clip of a size takes five more
-    forward passes, and mostly one of a clip twice as long, to find the axes; `"last"` some ten more.
+    Costs: a forward pass, and a backward pass to the layer. Once a model, layer and size of clips,
+    the axes are found, which takes five more forward passes and, where the layer has fewer steps
+    than the clip frames, one of a clip twice as long; `"last"` takes some ten more. These are no
+    part of the run.
 
     Example:
         >>> import torch
@@ -138,14 +137,28 @@ class GradCAM(_Pooled):
     name = "Grad-CAM"
     traits = _traits(
         "grad-cam",
-        "Where and when are the features that raise the logit, by the mean gradient of each?",
-        "logits, for Z places",
+        "Where and when are the features of a layer that raise the logit?",
+        "logits",
         "selvaraju2017",
     )
-    weighting = staticmethod(_weighting.grad_cam)
+
+    def __init__(
+        self,
+        model: VideoModel | Callable[..., Any],
+        layer: LayerLike = "last",
+        relu: bool = True,
+        pool: Pool = "clip",
+        activation: Activation | None = None,
+    ) -> None:
+        super().__init__(model, layer, relu, activation)
+        _require_pool(pool)
+        self.pool = pool
+
+    def _map(self, values: LayerValues, gradient: LayerValues) -> LayerMap:
+        return grad_cam(values, gradient, self.pool)
 
 
-class GradCAMPlusPlus(_Pooled):
+class GradCAMPlusPlus(_ByGradient):
     r"""Grad-CAM++ :cite:p:`chattopadhay2018`, in space and time.
 
     The weight of a channel is a sum over its places of positive gradients, larger where few places
@@ -155,9 +168,9 @@ class GradCAMPlusPlus(_Pooled):
         w_k = \sum_{t,i,j} \frac{(G^k_{tij})^2}{2 (G^k_{tij})^2 + (G^k_{tij})^3 \sum_{a} A^k_a}
         \mathrm{ReLU}(G^k_{tij}), \qquad G^k = \frac{\partial S}{\partial A^k}
 
-    (their equations 5 and 19, for the score :math:`\exp(S)`, whose own factor, the same for all
-    channels, is left out). Sums go over steps as well. Of several pathways maps are added up as they
-    are.
+    (the fraction is their equation 19, for the score :math:`\exp(S)`, whose own factor, the same
+    for all channels, is left out). Sums go over steps as well. Of several pathways maps are added
+    up as they are.
 
     Args:
         model: See `GradCAM`.
@@ -172,21 +185,34 @@ class GradCAMPlusPlus(_Pooled):
         >>> import torch
         >>> from temporal_attr.zoo import build_model
         >>> model = build_model("late-fusion", classes=4, widths=(4, 8))
-        >>> method = GradCAMPlusPlus(model, layer="encoder", relu=True)
-        Traceback (most recent call last):
-        ...
-        temporal_attr._errors.OptionError: expected a
+        >>> result = GradCAMPlusPlus(model).explain(torch.rand(1, 4, 3, 32, 32), target=1)
+        >>> tuple(result.attribution.shape), result.layers
+        ((1, 4, 3, 32, 32), ('encoder.4',))
     """
 
     name = "Grad-CAM++"
     traits = _traits(
         "grad-cam-plus-plus",
-        "The same, where small regions are to count as large ones do?",
+        "Where and when, if a small region is to count as much as a large one?",
         "feature values by weight",
         "chattopadhay2018",
     )
-    weighting = staticmethod(_weighting.grad_cam_plus_plus)
     extensive = False
+
+    def __init__(
+        self,
+        model: VideoModel | Callable[..., Any],
+        layer: LayerLike = "last",
+        relu: bool = True,
+        pool: Pool = "clip",
+        activation: Activation | None = None,
+    ) -> None:
+        super().__init__(model, layer, relu, activation)
+        _require_pool(pool)
+        self.pool = pool
+
+    def _map(self, values: LayerValues, gradient: LayerValues) -> LayerMap:
+        return grad_cam_plus_plus(values, gradient, self.pool)
 
 
 class HiResCAM(_ByGradient):
@@ -195,9 +221,8 @@ class HiResCAM(_ByGradient):
     .. math::
         M_{tij} = \mathrm{ReLU}\Big(\sum_k \frac{\partial S}{\partial A^k_{tij}} A^k_{tij}\Big)
 
-    (their equation 6, in which there is no ReLU; `relu=False` leaves it out). Where all that follows
-    the layer is linear it says exactly what each place adds: without `relu` its sum is the logit less
-    the bias. A frame that is not read has a map of 0.
+    Where all that follows the layer is linear it says exactly what each place adds: without `relu`
+    its sum is the logit less the bias. A frame that is not read has a map of 0.
 
     Args:
         model: See `GradCAM`.
@@ -212,19 +237,21 @@ class HiResCAM(_ByGradient):
         >>> from temporal_attr.models import LateFusion
         >>> encoder = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten())
         >>> model = LateFusion(encoder, torch.nn.Linear(4 * 14 * 14, 5), "last").eval()
-        >>> scores = HiResCAM(model, relu=False).explain(torch.rand(1, 4, 3, 16, 16), 1).frame_scores
-        >>> (scores != 0).tolist()
+        >>> result = HiResCAM(model, relu=False).explain(torch.rand(1, 4, 3, 16, 16), target=1)
+        >>> (result.frame_scores != 0).tolist()
         [[False, False, False, True]]
     """
 
     name = "HiResCAM"
     traits = _traits(
         "hi-res-cam",
-        "Which places and times of a layer raise the logit, each by its own gradient?",
+        "How much does each place and time of a layer add to the logit?",
         "logits",
         "draelos2020",
     )
-    weighting = staticmethod(_weighting.hi_res_cam)
+
+    def _map(self, values: LayerValues, gradient: LayerValues) -> LayerMap:
+        return hi_res_cam(values, gradient)
 
 
 class LayerCAM(_ByGradient):
@@ -234,7 +261,7 @@ class LayerCAM(_ByGradient):
         M_{tij} = \mathrm{ReLU}\Big(\sum_k
         \mathrm{ReLU}\Big(\frac{\partial S}{\partial A^k_{tij}}\Big) A^k_{tij}\Big)
 
-    (their equations 5 to 7). It is meant for earlier layers as well, whose maps are finer.
+    It is meant for earlier layers as well, whose maps are finer.
 
     Args:
         model: See `GradCAM`.
@@ -256,8 +283,10 @@ class LayerCAM(_ByGradient):
     name = "LayerCAM"
     traits = _traits(
         "layer-cam",
-        "Which places and times of an early layer raise the logit, at a finer resolution?",
+        "Where and when does an early layer, with its finer map, support the logit?",
         "logits",
         "jiang2021",
     )
-    weighting = staticmethod(_weighting.layer_cam)
+
+    def _map(self, values: LayerValues, gradient: LayerValues) -> LayerMap:
+        return layer_cam(values, gradient)

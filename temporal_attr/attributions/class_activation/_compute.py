@@ -22,7 +22,7 @@ from temporal_attr._typing import (
 from temporal_attr.attributions._estimate import Work, graph_size, stopwatch
 from temporal_attr.attributions.class_activation._layers import MappedLayers
 from temporal_attr.attributions.class_activation._spread import by_frame, merged, on_pixels
-from temporal_attr.attributions.class_activation._weighting import Pool, Weighting
+from temporal_attr.attributions.class_activation._weighting import Weighting
 from temporal_attr.gradients import isolated_autograd, mended, native_recurrence, resolve_target
 from temporal_attr.gradients._query import no_gradient
 from temporal_attr.models import model_logits
@@ -40,7 +40,6 @@ class ActivationRequest:
         arguments: Handed to the model after the clip.
         layers: Whose maps are taken.
         relu: Whether negative numbers of the map are 0.
-        pool: See `GradCAM`.
     """
 
     model: Callable[..., Any]
@@ -49,7 +48,6 @@ class ActivationRequest:
     arguments: tuple[Any, ...]
     layers: MappedLayers
     relu: bool
-    pool: Pool = "clip"
 
 
 @dataclass(frozen=True)
@@ -102,7 +100,7 @@ def class_activation(
     found = layer_pass(request, run)
     run.took("whole")
     maps = [
-        weighting(values, gradient, request.pool)
+        weighting(values, gradient)
         for values, gradient in zip(found.values, found.gradients, strict=True)
     ]
     return spread(request, maps, extensive, found.logits, found.target)

@@ -21,7 +21,6 @@ from temporal_attr.attributions.class_activation._layers import (
     require_layer,
 )
 from temporal_attr.attributions.class_activation._result import ClassActivationResult
-from temporal_attr.attributions.class_activation._weighting import Pool
 from temporal_attr.models import VideoModel
 
 
@@ -32,8 +31,6 @@ class ClassActivationMethod(VideoMethod):
         layer: The layer or layers, as given.
         relu: Whether negative numbers of a map are made 0.
     """
-
-    pool: Pool = "clip"
 
     def __init__(
         self,
@@ -117,7 +114,7 @@ class ClassActivationMethod(VideoMethod):
             attribution=found.attribution,
             frame_scores=found.frame_scores,
             maps=dict(zip(request.layers.names, found.maps, strict=True)),
-            method=type(self).__name__,
+            method_name=type(self).__name__,
             relu=self.relu,
         )
 
@@ -134,4 +131,4 @@ class ClassActivationMethod(VideoMethod):
         """A call's arguments, checked."""
         clip, arguments = self._checked_single(inputs, additional_forward_args)
         layers = mapped_layers(self.layer, self.model, clip, arguments)
-        return ActivationRequest(self.model, clip, target, arguments, layers, self.relu, self.pool)
+        return ActivationRequest(self.model, clip, target, arguments, layers, self.relu)

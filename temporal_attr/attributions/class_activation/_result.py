@@ -20,7 +20,7 @@ class ClassActivationResult(PixelResult):
         maps: `(batch, steps, rows, columns)` as the layer has it, by its name; of a model of
             several pathways one for each. With `relu` each is 0 or more by itself; `attribution` is
             then what is positive of their sum.
-        method: The name of the method's class.
+        method_name: The name of the method's class.
         relu: Whether negative numbers were made 0.
 
     Example:
@@ -36,7 +36,7 @@ class ClassActivationResult(PixelResult):
     """
 
     maps: dict[str, LayerMap]
-    method: str
+    method_name: str
     relu: bool
 
     @property
@@ -47,7 +47,7 @@ class ClassActivationResult(PixelResult):
     @property
     def meaning(self) -> str:
         """The map."""
-        return f"{self.method} for the {output_name(self.activation)}"
+        return f"{self.method_name} for the {output_name(self.activation)}"
 
     @property
     def frame_meaning(self) -> str:

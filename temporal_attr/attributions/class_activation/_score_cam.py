@@ -38,8 +38,8 @@ class ScoreCAM(ClassActivationMethod, PerturbationAttribution):  # type: ignore[
         \alpha = \mathrm{softmax}_k\, S(X \circ H^k + B \circ (1 - H^k)), \qquad
         H^k = \mathrm{up}\Big(\frac{A^k - \min A^k}{\max A^k - \min A^k}\Big)
 
-    (their equations 4 to 7). The logit of the baseline B, which the source takes off each, is left
-    out: a softmax does not see it. A channel that is the same everywhere masks the whole clip. In a
+    The logit of the baseline B, which the source takes off each, is left out: a softmax does not
+    see it. A channel that is the same everywhere masks the whole clip. In a
     video the least and the largest value are those of all steps. Channels of several pathways share
     one softmax.
 
@@ -55,7 +55,8 @@ class ScoreCAM(ClassActivationMethod, PerturbationAttribution):  # type: ignore[
             frames, and fewer if those do not fit.
         activation: See `GradCAM`.
 
-    Costs: a forward pass for each channel of the layer, and one more; axes are found as by `GradCAM`.
+    Costs: a forward pass for each channel of the layer, and one more; axes are found as by
+    `GradCAM`.
 
     Example:
         >>> import torch
@@ -70,8 +71,8 @@ class ScoreCAM(ClassActivationMethod, PerturbationAttribution):  # type: ignore[
     name = "Score-CAM"
     traits = Traits(
         slug="score-cam",
-        question="Where and when are the features under which alone the logit is largest?",
-        gives="map of a layer",
+        question="Under which parts of a layer's map is the logit large, asked without gradients?",
+        gives="map of a layer, on the pixels",
         axes=CLIP_AXES,
         sign="non-negative",
         unit="feature values",

@@ -17,7 +17,7 @@ from temporal_attr._typing import LayerMap, LayerValues
 Pool: TypeAlias = Literal["clip", "timestep"]
 """Over what the gradient of a channel is averaged or summed to its weight."""
 
-Weighting: TypeAlias = Callable[[LayerValues, LayerValues, Pool], LayerMap]
+Weighting: TypeAlias = Callable[[LayerValues, LayerValues], LayerMap]
 
 _OVER = {"clip": (2, 3, 4), "timestep": (3, 4)}
 
@@ -40,12 +40,12 @@ def grad_cam_plus_plus(values: LayerValues, gradient: LayerValues, pool: Pool) -
     return (weights * values).sum(1)
 
 
-def hi_res_cam(values: LayerValues, gradient: LayerValues, pool: Pool) -> LayerMap:
+def hi_res_cam(values: LayerValues, gradient: LayerValues) -> LayerMap:
     """The values, each by its own gradient."""
     return (gradient * values).sum(1)
 
 
-def layer_cam(values: LayerValues, gradient: LayerValues, pool: Pool) -> LayerMap:
+def layer_cam(values: LayerValues, gradient: LayerValues) -> LayerMap:
     """The values, each by its own gradient where that is positive."""
     return (gradient.relu() * values).sum(1)
 

@@ -216,8 +216,8 @@ def _open(name: str, output: Tensor, fits: Sequence[_Fit]) -> OptionError:
         for fit in fits[:2]
     )
     return OptionError(
-        f"a layer {name!r} whose axes of time, height and width can be told apart by changing parts "
-        "of the clip",
+        f"a layer {name!r} whose axes of time, height and width can be told apart by changing "
+        "parts of the clip",
         f"shape {tuple(output.shape)} for {PROBED} clips, which could be {said}",
         "Name an earlier layer, that mixes fewer places, or explain a longer or larger clip.",
     )

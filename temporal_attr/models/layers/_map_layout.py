@@ -69,7 +69,8 @@ class MapLayout:
             if name not in names:
                 split = split.unsqueeze(-1)
                 names.append(name)
-        return split.permute(0, *(names.index(name) + 1 for name in ("c", "t", "h", "w")))
+        maps: Tensor = split.permute(0, *(names.index(name) + 1 for name in ("c", "t", "h", "w")))
+        return maps
 
     def others(self, output: Tensor, batch: int) -> Tensor | None:
         """The tokens that are no places, `(batch, entry, ...)`, flat; None if there are none."""
@@ -79,7 +80,8 @@ class MapLayout:
         split = split if self.rows == "clips" else split.transpose(0, 1)
         axis = self.names.index("n") + 1
         rest = split.narrow(axis, 0, self.extra)
-        return rest.movedim(self.names.index("c") + 1, -1).flatten(1, -2)
+        others: Tensor = rest.movedim(self.names.index("c") + 1, -1).flatten(1, -2)
+        return others
 
     @property
     def channels(self) -> Channels:
@@ -138,8 +140,8 @@ def layouts_of(
         size: Height and width of a clip; no map has more rows and columns.
 
     Example:
-        >>> [layout.told() for layout in layouts_of((4, 8, 2, 2), 2, 2, (16, 16))]
-        ['time, channels, height, width', 'time, channels, height, width']
+        >>> [layout.told() for layout in layouts_of((2, 5, 4, 2, 2), 2, 4, (16, 16))]
+        ['channels, time, height, width']
     """
     return tuple(_layouts(shape, batch, frames, size))
 

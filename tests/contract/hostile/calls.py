@@ -25,6 +25,12 @@ from temporal_attr._run import RunContext
 from tests.contract.hostile import values
 from tests.helpers.blocks import two_pathways
 
+ACTIVATIONS = [
+    getattr(ta, name)
+    for name in ("GradCAM", "GradCAMPlusPlus", "HiResCAM", "LayerCAM", "ScoreCAM")
+    if hasattr(ta, name)
+]
+
 ROOMS = {
     room.__name__.rpartition(".")[2]: room
     for room in (
@@ -38,6 +44,7 @@ LEFT_OUT = {
     "clips.Shuffling", "clips.FullShuffle", "clips.Reversal", "perturbations.FeatureMask",
     "perturbations.Pixels", "synthetic.Task", "attributions.Stored", "attributions.Result",
     "attributions.PixelResult", "attributions.VideoMethod", "models.VideoModel",
+    "attributions.ClassActivationMethod",
     "models.FramewiseModel", "relevance.Rule", "zoo.SteppedModel",
     # Names of types.
     "perturbations.Labels", "relevance.Handler", "clips.Sampling",
@@ -436,6 +443,7 @@ def _attributions():
         **_room(
             "attributions",
             LRP={"model": model},
+            **{kind.__name__: {"model": model} for kind in ACTIVATIONS},
             ContrastiveLRPTemporal={"model": model},
             FrameMaskingTSR={"method": model},
             ShuffleProbe={"model": model},
@@ -444,6 +452,7 @@ def _attributions():
             require_free={"where": values.folder() / "nothing", "overwrite": False},
         ),
         **_methods("attributions", ta.LRP(model, wide), attribute=explained, explain=explained),
+        **_each_activation(model, explained),
         **_methods("attributions", contrastive, attribute=explained, explain=explained),
         **_methods("attributions", tsr, attribute=explained, explain=explained),
         **_methods("attributions", gradient, attribute=explained, explain=explained),
@@ -453,9 +462,16 @@ def _attributions():
     }
 
 
+def _each_activation(model, explained):
+    found = {}
+    for kind in ACTIVATIONS:
+        found |= _methods("attributions", kind(model), attribute=explained, explain=explained)
+    return found
+
+
 def _results():
     found, made = {}, values.results()
-    for name in ("gradient", "lrp", "contrastive", "shuffles", "rescaled"):
+    for name in ("gradient", "lrp", "contrastive", "shuffles", "rescaled", "activation"):
         result = made[name]
         kind = type(result)
         found[f"attributions.{kind.__name__}"] = Call(kind, _fields(result))
