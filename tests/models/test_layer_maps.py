@@ -1,6 +1,8 @@
 """Where maps of space and time are in what layers give, of whatever layout."""
 
+import gc
 import threading
+import weakref
 
 import pytest
 import torch
@@ -213,6 +215,52 @@ def test_the_last_layer_of_large_families(name):
     wrapper, clip = family(name).build()[0], family(name).clip()
     (source,) = mapped_layers("last", wrapper, clip, ()).sources
     assert (source.name, source.layout.told()) == LAST_OF_TRANSFORMERS[name]
+
+
+class ReadsAToken(nn.Module):
+    """Places reach the logits by way of a class token, in the first of two blocks only."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Conv3d(3, 8, (1, 4, 4), (1, 4, 4))
+        self.token = nn.Parameter(torch.randn(1, 1, 8))
+        layers = [nn.TransformerEncoderLayer(8, 2, 16, batch_first=True) for _ in range(2)]
+        self.blocks = nn.ModuleList(layers)
+        self.fc = nn.Linear(8, CLASSES)
+
+    def forward(self, clip):
+        places = rearrange(self.embed(clip.transpose(1, 2)), "b c t h w -> b (t h w) c")
+        tokens = torch.cat([self.token.expand(len(clip), -1, -1), places], 1)
+        for block in self.blocks:
+            tokens = block(tokens)
+        return self.fc(tokens[:, 0])
+
+
+def test_a_layer_of_which_only_the_class_token_is_read_is_refused():
+    torch.manual_seed(1)
+    network = ReadsAToken().double().eval()
+    clip = clip_of(2, 3, 3, 12, 12)
+    with pytest.raises(OptionError, match=r"'blocks.1', with a gradient of 0 at every place"):
+        GradCAM(network, "blocks.1").attribute(clip, 1)
+    found = GradCAM(network, relu=False).explain(clip, 1)
+    assert found.layers == ("blocks.0",)
+    tokens = network.blocks[0](
+        torch.cat([network.token.expand(2, -1, -1), network.embed(clip.transpose(1, 2))
+        .flatten(2).transpose(1, 2)], 1)
+    ).detach().requires_grad_()  # fmt: skip
+    logits = network.fc(network.blocks[1](tokens)[:, 0])
+    (slope,) = torch.autograd.grad(logits[:, 1].sum(), tokens)
+    weighted = (slope[:, 1:].mean(1, keepdim=True) * tokens.detach()[:, 1:]).sum(2)
+    assert_near(found.maps["blocks.0"], weighted.reshape(2, 3, 3, 3), 1e-12)
+
+
+def test_what_is_known_of_a_model_goes_with_it():
+    network = rearranged("b c t h w")
+    GradCAM(network, "layer").attribute(clip_of(1, SIDE, 3, SIDE, SIDE), 1)
+    held = weakref.ref(network)
+    del network
+    gc.collect()
+    assert held() is None
 
 
 def test_a_model_without_a_map_has_no_last_layer():

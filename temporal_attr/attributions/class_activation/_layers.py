@@ -15,7 +15,7 @@ from temporal_attr._told import shown
 from temporal_attr._typing import ClipTensor
 from temporal_attr.gradients import isolated_autograd
 from temporal_attr.models import model_logits
-from temporal_attr.models.layers import MapSource, Tap, found_maps, last_maps
+from temporal_attr.models.layers import MapSource, Tap, found_maps, last_maps, require_read
 
 LayerName: TypeAlias = str | nn.Module
 LayerLike: TypeAlias = LayerName | tuple[LayerName, ...]
@@ -95,25 +95,36 @@ def _tap(layer: LayerName, model: object) -> Tap:
 
 
 def mapped_layers(
-    layer: LayerLike, model: Callable[..., Any], clip: ClipTensor, arguments: tuple[Any, ...]
+    layer: LayerLike,
+    model: Callable[..., Any],
+    clip: ClipTensor,
+    arguments: tuple[Any, ...] = (),
+    by_gradient: bool = True,
 ) -> MappedLayers:
     """The layers, and where their axes are, found on the first clip of a batch.
 
     They are found once for clips of a size, and again when a layer of the model was replaced.
 
+    Args:
+        layer: As given to a method.
+        model: A wrapper, or any function of clips.
+        clip: `(batch, time, channel, height, width)`.
+        arguments: Handed to the model after the clip.
+        by_gradient: Whether gradients are taken, which must not all be 0.
+
     Raises:
-        OptionError: If a layer gives no map of space and time.
+        OptionError: If a layer gives no map of space and time, or none of its places is read.
         ModelError: If it does not run.
     """
     named = layer if isinstance(layer, tuple) else (layer,)
     # The layer is held by what is known of it, so that no other can have its number.
     named_by = tuple(one if isinstance(one, str) else id(one) for one in named)
-    key = (named_by, tuple(clip.shape[1:]), clip.dtype, clip.device)
+    key = (named_by, by_gradient, tuple(clip.shape[1:]), clip.dtype, clip.device)
     with _lock:
         held = _remembered(model)
         known = held.get(key)
     if known is None or not _in_place(known, model):
-        known = _found(layer, model, clip, arguments)
+        known = _found(layer, model, clip, arguments, by_gradient)
         with _lock:
             held[key] = known
     return known
@@ -140,7 +151,11 @@ def _in_place(known: MappedLayers, model: Callable[..., Any]) -> bool:
 
 
 def _found(
-    layer: LayerLike, model: Callable[..., Any], clip: ClipTensor, arguments: tuple[Any, ...]
+    layer: LayerLike,
+    model: Callable[..., Any],
+    clip: ClipTensor,
+    arguments: tuple[Any, ...],
+    by_gradient: bool,
 ) -> MappedLayers:
     with isolated_autograd((clip[:1],)) as (first,):
 
@@ -154,6 +169,8 @@ def _found(
         else:
             taps = taps_of(layer, model)
             sources = found_maps(taps, model, run, first)
+            if by_gradient:
+                require_read(taps, sources, run, first)
     return MappedLayers(tuple(taps), tuple(sources))
 
 

@@ -130,5 +130,6 @@ class ClassActivationMethod(VideoMethod):
     ) -> ActivationRequest:
         """A call's arguments, checked."""
         clip, arguments = self._checked_single(inputs, additional_forward_args)
-        layers = mapped_layers(self.layer, self.model, clip, arguments)
+        by_gradient = "gradients" in self.traits.needs
+        layers = mapped_layers(self.layer, self.model, clip, arguments, by_gradient)
         return ActivationRequest(self.model, clip, target, arguments, layers, self.relu)

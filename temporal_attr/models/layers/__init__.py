@@ -2,7 +2,7 @@
 
 from temporal_attr.models.layers._copies import Network
 from temporal_attr.models.layers._framewise import FramewiseLayerTimesteps
-from temporal_attr.models.layers._last_map import last_maps
+from temporal_attr.models.layers._last_map import last_maps, require_read
 from temporal_attr.models.layers._maps import MapSource, found_maps, together
 from temporal_attr.models.layers._search import Layer
 from temporal_attr.models.layers._table import LayerTable, chosen_layers, layer_table
@@ -22,5 +22,6 @@ __all__ = [
     "found_maps",
     "last_maps",
     "layer_table",
+    "require_read",
     "together",
 ]

@@ -68,22 +68,31 @@ class _Pair:
         They are where they react to each map, and where they follow what the layers give, whichever
         clip it is of.
         """
-        tapped = TappedRun(taps, differentiate=True)
-        with tapped.running():
-            logits = self.run(self.clips.clone())
+        logits, calls, unread = self.read(taps, sources)
         if not logits.requires_grad:
             return "has no gradient"
-        weights = torch.linspace(1, 2, logits.shape[1]).to(logits)
-        gradients = tapped.gradients(logits * weights)
-        if not all(bool(one.of(gradients, 2).any()) for one in sources):
-            # Of transformers often a class token only.
+        if unread is not None:
             return "is read at no place"
-        swapped = _swapped(tapped.calls, sources)
+        swapped = _swapped(calls, sources)
         again = TappedRun(taps, replaced=lambda place, call, tensor: swapped[place][call][tensor])
         with again.running():
             other = self.run(self.clips.clone())
         apart = difference(other.flip(0), logits.detach())
         return None if apart <= tolerance(logits) else "is passed by"
+
+    def read(
+        self, taps: Sequence[Tap], sources: Sequence[MapSource]
+    ) -> tuple[Tensor, list[list[list[Tensor]]], MapSource | None]:
+        """The logits, what the layers give, and the first map of which no place is read."""
+        tapped = TappedRun(taps, differentiate=True)
+        with tapped.running():
+            logits = self.run(self.clips.clone())
+        if not logits.requires_grad:
+            return logits, tapped.calls, None
+        weights = torch.linspace(1, 2, logits.shape[1]).to(logits)
+        gradients = tapped.gradients(logits * weights)
+        unread = (one for one in sources if not bool(one.of(gradients, 2).any()))
+        return logits, tapped.calls, next(unread, None)
 
 
 def _swapped(
@@ -102,6 +111,29 @@ def _swapped(
             columns.append(flipped.split([len(call[number]) for call in layer]))
         found.append([[column[call] for column in columns] for call in range(len(layer))])
     return found
+
+
+def require_read(
+    taps: Sequence[Tap], sources: Sequence[MapSource], run: Run, clip: ClipTensor
+) -> None:
+    """Raise where no logit reacts to any place of a map: its map would be zero everywhere.
+
+    Args:
+        taps: The layers.
+        sources: Their maps.
+        run: The model.
+        clip: `(1, time, channel, height, width)`.
+
+    Raises:
+        OptionError: With the layer.
+    """
+    _, _, unread = _Pair(run, one_and_two(clip)[1]).read(taps, sources)
+    if unread is not None:
+        raise OptionError(
+            "a layer to whose places the logits react",
+            f"{unread.name!r}, with a gradient of 0 at every place",
+            "Name an earlier layer: where a class token is read, one before its last block.",
+        )
 
 
 def last_maps(model: nn.Module, run: Run, clip: ClipTensor) -> tuple[list[Tap], list[MapSource]]:

@@ -132,9 +132,10 @@ class _Longer:
                 with tapped.running():
                     self._run(torch.cat([self._clip, self._clip], 1))
                 self._calls = tapped.calls
-            except FITS_NOT as error:
+            except (MemoryError, *FITS_NOT) as error:
+                # Then the stride is told from this clip alone.
                 if is_out_of_memory(error):
-                    raise
+                    torch.cuda.empty_cache()
         return self._calls
 
 
