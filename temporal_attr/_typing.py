@@ -62,6 +62,12 @@ ShuffledLogits: TypeAlias = Float[Tensor, "batch shuffles classes"]
 Orders: TypeAlias = Int[Tensor, "orders time"]
 """Orders of frames: entry p of a row is the frame shown at place p."""
 
+LayerValues: TypeAlias = Float[Tensor, "batch feature steps rows columns"]
+"""What a layer gives, or its gradient, with its channels before time, height and width."""
+
+LayerMap: TypeAlias = Float[Tensor, "batch steps rows columns"]
+"""One number for each place and time of a layer."""
+
 Influence: TypeAlias = Float[Tensor, "batch rows time"]
 """One number for each pair of predicting timestep (row) and input frame (column).
 

@@ -11,6 +11,15 @@ from temporal_attr.attributions._result_files import require_free
 from temporal_attr.attributions._results import PixelResult, Result, ScoreResult
 from temporal_attr.attributions._storage import Stored, load_result
 from temporal_attr.attributions._traits import Traits
+from temporal_attr.attributions.class_activation import (
+    ClassActivationMethod,
+    ClassActivationResult,
+    GradCAM,
+    GradCAMPlusPlus,
+    HiResCAM,
+    LayerCAM,
+    ScoreCAM,
+)
 from temporal_attr.attributions.contrastive_lrp import (
     ContrastiveLRPTemporal,
     ContrastiveLRPTemporalResult,
@@ -36,6 +45,8 @@ __all__ = [
     "LRP",
     "METHODS",
     "RISE",
+    "ClassActivationMethod",
+    "ClassActivationResult",
     "ContrastiveLRPTemporal",
     "ContrastiveLRPTemporalResult",
     "DeletionCurve",
@@ -45,9 +56,13 @@ __all__ = [
     "FrameMaskingTSRResult",
     "FrameShapley",
     "FrameShapleyResult",
+    "GradCAM",
+    "GradCAMPlusPlus",
+    "HiResCAM",
     "KernelSHAP",
     "KernelSHAPResult",
     "LRPResult",
+    "LayerCAM",
     "Occlusion",
     "OcclusionResult",
     "PerturbingMethod",
@@ -56,6 +71,7 @@ __all__ = [
     "Result",
     "Run",
     "RunContext",
+    "ScoreCAM",
     "ScoreResult",
     "ShuffleCurve",
     "ShuffleProbe",

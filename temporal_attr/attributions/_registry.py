@@ -1,6 +1,13 @@
 """All methods, in the order in which a newcomer meets them. A new method adds its line here."""
 
 from temporal_attr.attributions._method import VideoMethod
+from temporal_attr.attributions.class_activation import (
+    GradCAM,
+    GradCAMPlusPlus,
+    HiResCAM,
+    LayerCAM,
+    ScoreCAM,
+)
 from temporal_attr.attributions.contrastive_lrp import ContrastiveLRPTemporal
 from temporal_attr.attributions.deletion_curve import DeletionCurve
 from temporal_attr.attributions.frame_masking_tsr import FrameMaskingTSR
@@ -27,5 +34,10 @@ METHODS: tuple[type[VideoMethod], ...] = (
     RISE,
     KernelSHAP,
     VideoLIME,
+    GradCAM,
+    GradCAMPlusPlus,
+    HiResCAM,
+    LayerCAM,
+    ScoreCAM,
 )
 """Every method of the library, by which the command line, the docs and the tests know them."""

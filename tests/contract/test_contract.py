@@ -176,7 +176,9 @@ class FailsLater(nn.Module):
 def test_model_and_clip_are_untouched_after_a_failure(method, backward, leaf, clip):
     if backward and not method.goes_back:
         pytest.skip("runs the model forward only")
-    encoder = nn.Sequential(nn.Flatten(), FailsLater(1, backward), nn.Linear(768, CLASSES)).eval()
+    encoder = nn.Sequential(
+        nn.Identity(), nn.Flatten(), FailsLater(1, backward), nn.Linear(768, CLASSES)
+    ).eval()
     wrapper = LateFusion(encoder).double()
     prepare_mixed_state(wrapper)
     clip = clip.requires_grad_(leaf)

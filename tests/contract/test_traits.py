@@ -9,6 +9,7 @@ from temporal_attr import (
     FrameLogitsError,
     FrameShapley,
     Normalization,
+    OptionError,
     ShuffleProbe,
     TemporalGradient,
     Tubes,
@@ -65,13 +66,21 @@ def test_the_sign_is_what_the_traits_say(method, model, clip):
 
 @on_all_methods
 @pytest.mark.usefixtures("as_user")
-def test_only_those_that_need_frame_logits_refuse_a_function(method, model, clip):
+def test_only_those_that_need_more_than_logits_refuse_a_function(method, model, clip):
     def function(pixels):
         return model(pixels)
 
     if "frame logits" in method.traits.needs:
         with pytest.raises(FrameLogitsError, match="Wrap the model"):
             made(method, function)
+        return
+    if "layers" in method.traits.needs:
+        with pytest.raises(OptionError, match="Or wrap the model"):
+            made(method, function)
+        of_layer = made(method, function, layer=model.encoder[4], relu=False)
+        expected = made(method, model, layer="encoder.4", relu=False).attribute(clip, target=1)
+        assert torch.equal(of_layer.attribute(clip, target=1), expected)
+        assert expected.any()
         return
     assert torch.isfinite(made(method, function).attribute(clip, target=1)).all()
 

@@ -13,8 +13,10 @@ from temporal_attr import (
     DeletionCurve,
     FrameMaskingTSR,
     FrameShapley,
+    GradCAM,
     KernelSHAP,
     Occlusion,
+    ScoreCAM,
     ShuffleProbe,
     SlidingFrames,
     TemporalGradient,
@@ -62,7 +64,14 @@ class Method:
     @property
     def takes_functions(self) -> bool:
         """Whether the method takes a function in place of a `VideoModel`."""
-        return not self.framewise_only and "frame logits" not in self.kind.traits.needs
+        return not self.framewise_only and not {"frame logits", "layers"} & {
+            *self.kind.traits.needs
+        }
+
+    @property
+    def finds_layers(self) -> bool:
+        """Whether it first finds a layer and its axes, once a model: no part of a run."""
+        return "layers" in self.kind.traits.needs
 
 
 METHODS = [
@@ -196,5 +205,18 @@ METHODS = [
         ),
         is_sensitivity=False,
         exact_cost=False,
+    ),
+    # Rectified, a map of so few channels would often be 0 everywhere.
+    Method(
+        "grad_cam",
+        GradCAM,
+        lambda model, chunk=None: GradCAM(model, relu=False),
+        is_sensitivity=False,
+    ),
+    Method(
+        "score_cam",
+        ScoreCAM,
+        lambda model, chunk=None: ScoreCAM(model, relu=False, perturbations_per_eval=chunk),
+        is_sensitivity=False,
     ),
 ]

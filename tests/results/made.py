@@ -13,6 +13,7 @@ from temporal_attr import (
     DeletionCurve,
     FrameMaskingTSR,
     FrameShapley,
+    GradCAM,
     KernelSHAP,
     Occlusion,
     ShuffleProbe,
@@ -77,6 +78,7 @@ EXPLAIN = {
     "kernel_shap": lambda model, clip: KernelSHAP(model, Tubes(2, 1, 2), 9).explain(clip, 1),
     "video_lime": lambda model, clip: VideoLIME(model, Tubes(2, 1, 2), 9).explain(clip, 1),
     "rescaled": lambda model, clip: FrameMaskingTSR(TemporalGradient(model)).explain(clip, 1),
+    "activation": lambda model, clip: GradCAM(model, relu=False).explain(clip, 1),
 }
 """From a model and two clips to a result, by what it is."""
 

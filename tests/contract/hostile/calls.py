@@ -25,6 +25,12 @@ from temporal_attr._run import RunContext
 from tests.contract.hostile import values
 from tests.helpers.blocks import two_pathways
 
+ACTIVATIONS = [
+    getattr(ta, name)
+    for name in ("GradCAM", "GradCAMPlusPlus", "HiResCAM", "LayerCAM", "ScoreCAM")
+    if hasattr(ta, name)
+]
+
 ROOMS = {
     room.__name__.rpartition(".")[2]: room
     for room in (
@@ -39,6 +45,7 @@ LEFT_OUT = {
     "perturbations.Pixels", "synthetic.Task", "attributions.Stored", "attributions.Result",
     "attributions.PixelResult", "attributions.VideoMethod", "attributions.PerturbingMethod",
     "models.VideoModel", "models.FramewiseModel", "relevance.Rule", "zoo.SteppedModel",
+    "attributions.ClassActivationMethod",
     # Names of types.
     "perturbations.Labels", "relevance.Handler", "clips.Sampling",
     "perturbations.FrameBaselines",
@@ -446,6 +453,7 @@ def _attributions():
         **_room(
             "attributions",
             LRP={"model": model},
+            **{kind.__name__: {"model": model} for kind in ACTIVATIONS},
             ContrastiveLRPTemporal={"model": model},
             FrameMaskingTSR={"method": model},
             FrameShapley={"model": model},
@@ -461,6 +469,7 @@ def _attributions():
             require_free={"where": values.folder() / "nothing", "overwrite": False},
         ),
         **_methods("attributions", ta.LRP(model, wide), attribute=explained, explain=explained),
+        **_each_activation(model, explained),
         **_methods("attributions", contrastive, attribute=explained, explain=explained),
         **_methods("attributions", tsr, attribute=explained, explain=explained),
         **_methods("attributions", gradient, attribute=explained, explain=explained),
@@ -471,6 +480,13 @@ def _attributions():
         **_methods("attributions", probe, attribute=explained, explain=explained, curve=explained),
         **_results(),
     }
+
+
+def _each_activation(model, explained):
+    found = {}
+    for kind in ACTIVATIONS:
+        found |= _methods("attributions", kind(model), attribute=explained, explain=explained)
+    return found
 
 
 def _results():
@@ -488,6 +504,7 @@ def _results():
         "rise",
         "kernel_shap",
         "video_lime",
+        "activation",
     ):
         result = made[name]
         kind = type(result)
