@@ -68,10 +68,14 @@ if TYPE_CHECKING:
     from temporal_attr import attributions, gradients, relevance, views
     from temporal_attr.attributions import (
         LRP,
+        AttentionRollout,
+        AttentionRolloutResult,
         ContrastiveLRPTemporal,
         ContrastiveLRPTemporalResult,
         FrameMaskingTSR,
         FrameMaskingTSRResult,
+        GradientAttention,
+        GradientAttentionResult,
         LRPResult,
         Result,
         ShuffleCurve,
@@ -87,6 +91,8 @@ __version__ = version("temporal-attr")
 
 __all__ = [
     "LRP",
+    "AttentionRollout",
+    "AttentionRolloutResult",
     "Blocks",
     "Clip",
     "ClipError",
@@ -105,6 +111,8 @@ __all__ = [
     "FrameSizeError",
     "FrameTransformer",
     "FramewiseModel",
+    "GradientAttention",
+    "GradientAttentionResult",
     "HalfPrecisionWarning",
     "LRPResult",
     "LateFusion",
@@ -165,10 +173,14 @@ __all__ = [
 _LATE_ROOMS = ("attributions", "gradients", "relevance", "views")
 _LATE_NAMES = (
     "LRP",
+    "AttentionRollout",
+    "AttentionRolloutResult",
     "ContrastiveLRPTemporal",
     "ContrastiveLRPTemporalResult",
     "FrameMaskingTSR",
     "FrameMaskingTSRResult",
+    "GradientAttention",
+    "GradientAttentionResult",
     "LRPResult",
     "Result",
     "ShuffleCurve",

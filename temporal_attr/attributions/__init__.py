@@ -2,6 +2,7 @@
 
 from temporal_attr._checked import check_calls
 from temporal_attr._run import Run, RunContext, started
+from temporal_attr.attributions._attention_result import AttentionResult
 from temporal_attr.attributions._estimate import Estimate
 from temporal_attr.attributions._method import VideoMethod
 from temporal_attr.attributions._notebook import register_painter
@@ -10,11 +11,16 @@ from temporal_attr.attributions._result_files import require_free
 from temporal_attr.attributions._results import PixelResult, Result
 from temporal_attr.attributions._storage import Stored, load_result
 from temporal_attr.attributions._traits import Traits
+from temporal_attr.attributions.attention_rollout import AttentionRollout, AttentionRolloutResult
 from temporal_attr.attributions.contrastive_lrp import (
     ContrastiveLRPTemporal,
     ContrastiveLRPTemporalResult,
 )
 from temporal_attr.attributions.frame_masking_tsr import FrameMaskingTSR, FrameMaskingTSRResult
+from temporal_attr.attributions.gradient_attention import (
+    GradientAttention,
+    GradientAttentionResult,
+)
 from temporal_attr.attributions.lrp import LRP, LRPResult
 from temporal_attr.attributions.shuffle_probe import (
     ShuffleCurve,
@@ -27,11 +33,16 @@ from temporal_attr.attributions.temporal_gradient import TemporalGradient, Tempo
 __all__ = [
     "LRP",
     "METHODS",
+    "AttentionResult",
+    "AttentionRollout",
+    "AttentionRolloutResult",
     "ContrastiveLRPTemporal",
     "ContrastiveLRPTemporalResult",
     "Estimate",
     "FrameMaskingTSR",
     "FrameMaskingTSRResult",
+    "GradientAttention",
+    "GradientAttentionResult",
     "LRPResult",
     "PixelResult",
     "Result",

@@ -1,8 +1,10 @@
 """All methods, in the order in which a newcomer meets them. A new method adds its line here."""
 
 from temporal_attr.attributions._method import VideoMethod
+from temporal_attr.attributions.attention_rollout import AttentionRollout
 from temporal_attr.attributions.contrastive_lrp import ContrastiveLRPTemporal
 from temporal_attr.attributions.frame_masking_tsr import FrameMaskingTSR
+from temporal_attr.attributions.gradient_attention import GradientAttention
 from temporal_attr.attributions.lrp import LRP
 from temporal_attr.attributions.shuffle_probe import ShuffleProbe
 from temporal_attr.attributions.temporal_gradient import TemporalGradient
@@ -13,5 +15,7 @@ METHODS: tuple[type[VideoMethod], ...] = (
     FrameMaskingTSR,
     LRP,
     ContrastiveLRPTemporal,
+    AttentionRollout,
+    GradientAttention,
 )
 """Every method of the library, by which the command line, the docs and the tests know them."""

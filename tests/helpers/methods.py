@@ -7,9 +7,11 @@ from captum.attr import Attribution
 
 from temporal_attr import (
     LRP,
+    AttentionRollout,
     Blocks,
     ContrastiveLRPTemporal,
     FrameMaskingTSR,
+    GradientAttention,
     ShuffleProbe,
     TemporalGradient,
     frame_scores,
@@ -18,6 +20,8 @@ from temporal_attr.attributions import VideoMethod
 from temporal_attr.clips import IDENTITY
 from temporal_attr.relevance import Box, Composite
 
+# Small families with attention.
+ATTENDING = ("frame_transformer", "zoo_tubelets")
 # The clips of the suite are no pixels, and noise is added to them.
 WIDE = Composite(input=Box(low=-9.0, high=9.0))
 
@@ -31,6 +35,8 @@ class Method:
         build: From a model to the method, with a chunk size or None.
         framewise_only: Whether it needs a `FramewiseModel`.
         is_sensitivity: Whether it says what a small change of the input would do to the logit.
+        models: The families that it is tried on, if not on all; the first where one is enough.
+        class_blind: Whether its attribution is the same for every class.
     """
 
     name: str
@@ -38,6 +44,13 @@ class Method:
     build: Callable[..., Attribution]
     framewise_only: bool = False
     is_sensitivity: bool = True
+    models: tuple[str, ...] = ()
+    class_blind: bool = False
+
+    @property
+    def model(self) -> str:
+        """The family that it is tried on where one is enough."""
+        return self.models[0] if self.models else "gru_mean"
 
     @property
     def input_shaped(self) -> bool:
@@ -116,5 +129,20 @@ METHODS = [
             TemporalGradient(model), "two", Blocks(8, 16), perturbations_per_eval=chunk
         ),
         is_sensitivity=False,
+    ),
+    Method(
+        "attention_rollout",
+        AttentionRollout,
+        lambda model, chunk=None: AttentionRollout(model),
+        is_sensitivity=False,
+        models=ATTENDING,
+        class_blind=True,
+    ),
+    Method(
+        "gradient_attention",
+        GradientAttention,
+        lambda model, chunk=None: GradientAttention(model),
+        is_sensitivity=False,
+        models=ATTENDING,
     ),
 ]
