@@ -128,14 +128,13 @@ def attention_over_time(
     _, time, _, height, width = clip.shape
     sizes = (time, height, width)
     indices = [_index(clip, axis, size) for axis, size in zip((1, 3, 4), sizes, strict=True)]
-    ones = torch.ones_like(clip)
-    means = token_means(found, flow.calls, [ones, indices[0], _index(clip, 0, len(clip))])
-    first_mass, *first = token_means(found, flow.calls[:1], [ones, *indices])
-    run.ran(backward=2 * frames)
-    grid = [len(_groups(_places(one[0], first_mass[0]))) for one in first]
+    fields = [torch.ones_like(clip), _index(clip, 0, len(clip)), *indices]
+    mass, examples, *places = token_means(found, flow.calls, fields)
+    run.ran(backward=frames)
+    grid = [len(_groups(_places(one[0], mass[0]))) for one in places]
     read = [
-        _between_times(call, mass, times, examples, len(clip))
-        for call, mass, times, examples in zip(flow.calls, *means, strict=True)
+        _between_times(call, _places(times, of_call), _places(owners, of_call).round(), len(clip))
+        for call, of_call, times, owners in zip(flow.calls, mass, places[0], examples, strict=True)
     ]
     usual = next((one.shape for one in read if one is not None), None)
     kept = [one is not None and one.shape == usual for one in read]
@@ -172,15 +171,21 @@ def _groups(places: Tensor) -> list[float]:
 
 
 def _between_times(
-    call: AttentionCall, mass: Tensor, times: Tensor, examples: Tensor, batch: int
+    call: AttentionCall, places: Tensor, owners: Tensor, batch: int
 ) -> Tensor | None:
     """What queries of each time give to keys of each time, mean over heads and queries.
 
-    `(batch, query_time, key_time)`.
-
     None where the queries are not the tokens that the values are of.
+
+    Args:
+        call: The call of attention.
+        places: The time of each value; NaN where it has none.
+        owners: The example that each value is of.
+        batch: How many examples there are.
+
+    Returns:
+        `(batch, query_time, key_time)`.
     """
-    places, owners = _places(times, mass), _places(examples, mass).round()
     starts = _groups(places)
     whole = call.product(call.weights, torch.ones_like(call.values).detach())
     if not starts or whole.shape != places.shape:

@@ -41,6 +41,6 @@ def rollout_work(request: AttentionRequest, over_time: bool) -> Work:
         rollout(request, first)
     plan.ran(forward=frames, backward=frames)
     if over_time:
-        plan.ran(forward=frames, backward=2 * frames)
-    seconds = whole.seconds * (3 if over_time else 1)
+        plan.ran(forward=frames, backward=frames)
+    seconds = whole.seconds * (2.5 if over_time else 1)
     return Work(plan, seconds, "a pass forward and back by these rules", graph_bytes=held.bytes)

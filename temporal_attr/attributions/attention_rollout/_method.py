@@ -59,7 +59,7 @@ class AttentionRollout(VideoMethod, GradientAttribution):  # type: ignore[misc]
         activation: What turns the model's outputs into the probabilities that a result shows; see
             `TemporalGradient`.
 
-    Costs: a forward pass, and a backward pass of mass; `explain` two more of each for the
+    Costs: a forward pass, and a backward pass of mass; `explain` one more of each for the
     attention over time.
 
     Example:
@@ -142,7 +142,7 @@ class AttentionRollout(VideoMethod, GradientAttribution):  # type: ignore[misc]
             target: As for `attribute`.
             additional_forward_args: As for `attribute`.
             temporal_attention: Also give the model's own attention between times, and the scores
-                of tokens; they take two more passes forward and back.
+                of tokens; they take one more pass forward and back.
 
         Raises:
             ClipError: And the others, as for `attribute`.

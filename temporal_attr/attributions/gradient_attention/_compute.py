@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from temporal_attr._run import RunContext
 from temporal_attr.attributions._attention import (
@@ -14,6 +14,7 @@ from temporal_attr.attributions._attention import (
 )
 from temporal_attr.attributions._estimate import Work, graph_size, stopwatch
 from temporal_attr.gradients import isolated_autograd, logit, resolve_target
+from temporal_attr.models import FramewiseModel
 from temporal_attr.relevance import AttentionFlow, attention_gradients
 
 
@@ -31,12 +32,26 @@ def gradient_attention(request: AttentionRequest, run: RunContext) -> AttentionM
     with isolated_autograd((request.clip,)) as (clip,):
         found = attention_gradients(request.logits, clip, target_logits, request.model)
         run.ran(forward=frames)
-        if found.weights:
-            run.ran(backward=frames)
         pairs = zip(found.weights, found.gradients, strict=True)
         positive = [(weights * gradient).clamp(min=0) for weights, gradient in pairs]
         flow = AttentionFlow("whole", positive, found.weights, request.model)
-        return attention_map(request, clip, flow, run)
+        mass = attention_map(request, clip, flow, run)
+        if _attends_by_frame(request.model, flow):
+            run.ran(backward=frames)
+        return mass
+
+
+def _attends_by_frame(model: object, flow: AttentionFlow) -> bool:
+    """Whether gradients by attention go back through what passes of a model are counted at.
+
+    Those of a head over time do not reach the encoder of single frames.
+    """
+    encoder = getattr(model, "encoder", None)
+    if not isinstance(model, FramewiseModel) or not isinstance(encoder, nn.Module):
+        return True
+    parts = set(encoder.modules())
+    inside = {f"module {name!r}" for name, part in model.named_modules() if part in parts}
+    return any(call.module in inside for call in flow.calls)
 
 
 def explained(
@@ -56,8 +71,10 @@ def attention_work(request: AttentionRequest, over_time: bool) -> Work:
     frames = request.clip.shape[0] * request.clip.shape[1]
     with graph_size(request.model) as held, stopwatch(request.clip) as whole:
         gradient_attention(request, first)
-    plan.ran(forward=2 * frames, backward=2 * frames)
+    tried = first.finished(frames)
+    forward, backward = tried.forward_passes or 0, tried.backward_passes or 0
+    plan.ran(forward=round(forward * frames), backward=round(backward * frames))
     if over_time:
-        plan.ran(forward=frames, backward=2 * frames)
-    seconds = whole.seconds * (2 if over_time else 1)
+        plan.ran(forward=frames, backward=frames)
+    seconds = whole.seconds * (1.75 if over_time else 1)
     return Work(plan, seconds, "two passes forward and back", graph_bytes=held.bytes)

@@ -63,7 +63,7 @@ class GradientAttention(VideoMethod, GradientAttribution):  # type: ignore[misc]
             `TemporalGradient`.
 
     Costs: two forward passes, a backward pass of gradients and one of mass; `explain` one more
-    forward and two more backward passes for the attention over time.
+    of each for the attention over time.
 
     Example:
         >>> import torch
@@ -146,7 +146,7 @@ class GradientAttention(VideoMethod, GradientAttribution):  # type: ignore[misc]
             target: As for `attribute`.
             additional_forward_args: As for `attribute`.
             temporal_attention: Also give the model's own attention between times, and the scores
-                of tokens; they take two more passes forward and back.
+                of tokens; they take one more pass forward and back.
 
         Raises:
             ClipError: And the others, as for `attribute`.
