@@ -6,9 +6,11 @@ import torch
 
 from temporal_attr import (
     LRP,
+    AttentionRollout,
     Clip,
     ContrastiveLRPTemporal,
     FrameMaskingTSR,
+    GradientAttention,
     ShuffleProbe,
     TemporalGradient,
 )
@@ -25,6 +27,15 @@ def model_of(dtype=torch.float32, names=NAMES):
     torch.manual_seed(3)
     model = build_model("tam2d", classes=4, widths=(4, 8)).to(dtype)
     model.class_names = names
+    return model
+
+
+def attending(dtype):
+    """A small model with attention between its tokens."""
+    sizes = {"frames": FRAMES, "size": 32, "patch": 16, "features": 8, "heads": 2, "depth": 2}
+    torch.manual_seed(3)
+    model = build_model("tubelet-transformer", classes=4, **sizes).to(dtype)
+    model.class_names = NAMES
     return model
 
 
@@ -58,6 +69,8 @@ EXPLAIN = {
         clip, 1, shufflings=[BlockShuffle(1), BlockShuffle(3)]
     ),
     "rescaled": lambda model, clip: FrameMaskingTSR(TemporalGradient(model)).explain(clip, 1),
+    "rollout": lambda model, clip: AttentionRollout(attending(clip.dtype)).explain(clip, 1),
+    "attention": lambda model, clip: GradientAttention(attending(clip.dtype)).explain(clip, 1),
 }
 """From a model and two clips to a result, by what it is."""
 

@@ -335,6 +335,7 @@ def _relevance():
     return _room(
         "relevance",
         Absolute={},
+        AttentionFlow={},
         Box={"low": -1.0, "high": 1.0},
         Composite={},
         Epsilon={},
@@ -342,6 +343,9 @@ def _relevance():
         Gamma={},
         WSquare={},
         ZPlus={},
+        attention_gradients={
+            "forward": values.attending(), "clip": values.clip(), "number": torch.sum,
+        },
         trace={
             "forward": values.model(), "clip": values.clip(), "bounds": None,
             "composite": relevance.Composite(input=relevance.Box(-9.0, 9.0)),
@@ -431,12 +435,17 @@ def _attributions():
     probe = ta.ShuffleProbe(values.stepped(), shuffles=2, normalization=free)
     contrastive = ta.ContrastiveLRPTemporal(values.stepped(), composite=wide)
     tsr = ta.FrameMaskingTSR(gradient)
+    rollout, attention = (
+        kind(values.attending()) for kind in (ta.AttentionRollout, ta.GradientAttention)
+    )
     saved = values.results()["lrp"].save(values.folder() / "result", overwrite=True)
     return {
         **_room(
             "attributions",
             LRP={"model": model},
+            AttentionRollout={"model": model},
             ContrastiveLRPTemporal={"model": model},
+            GradientAttention={"model": model},
             FrameMaskingTSR={"method": model},
             ShuffleProbe={"model": model},
             TemporalGradient={"model": model},
@@ -445,6 +454,8 @@ def _attributions():
         ),
         **_methods("attributions", ta.LRP(model, wide), attribute=explained, explain=explained),
         **_methods("attributions", contrastive, attribute=explained, explain=explained),
+        **_methods("attributions", rollout, attribute=explained, explain=explained),
+        **_methods("attributions", attention, attribute=explained, explain=explained),
         **_methods("attributions", tsr, attribute=explained, explain=explained),
         **_methods("attributions", gradient, attribute=explained, explain=explained),
         **_methods("attributions", gradient, kind="VideoMethod", estimate=explained),
@@ -455,7 +466,7 @@ def _attributions():
 
 def _results():
     found, made = {}, values.results()
-    for name in ("gradient", "lrp", "contrastive", "shuffles", "rescaled"):
+    for name in ("gradient", "lrp", "contrastive", "shuffles", "rescaled", "rollout", "attention"):
         result = made[name]
         kind = type(result)
         found[f"attributions.{kind.__name__}"] = Call(kind, _fields(result))
@@ -499,6 +510,7 @@ def _views():
     probed = {"result": made["shuffles"], "clip": clip}
     return _room(
         "views",
+        attention_over_time={"attention": made["rollout"]},
         average_heatmap={"averages": values.averages()},
         clip_overview={"clips": whole},
         flow_profile=probed,
