@@ -32,7 +32,8 @@ from temporal_attr.relevance._rules import Flat
 Sums: TypeAlias = Literal["half", "whole", "skip"]
 """What each term of a sum gets where one of them comes through attention and the other past it.
 
-Half of the mass, all of it, or all for the one that comes past.
+Half of the mass, all of it, or all for the one that comes past: with "skip" nothing goes through
+attention, also where it has no skip connection.
 """
 
 
@@ -167,6 +168,10 @@ class AttentionFlow:
         like = torch.zeros((), dtype=values.dtype, device=values.device).expand(values.shape)
         _, transposed = recorded(lambda x, _: mixed(shares, x))(like, None)
         self._terms[f"attention {number}"] = (1 << number, 0)
+        if self._sums == "skip":
+            return Handled(
+                output, (values,), lambda mass: (like.clone(),), rule=f"attention {number}"
+            )
         return Handled(
             output, (values,), lambda mass: (transposed(mass),), rule=f"attention {number}"
         )

@@ -145,4 +145,11 @@ METHODS = [
         is_sensitivity=False,
         models=ATTENDING,
     ),
+    Method(
+        "gradient_attention_alone",
+        GradientAttention,
+        lambda model, chunk=None: GradientAttention(model, identity=False),
+        is_sensitivity=False,
+        models=ATTENDING[:1],
+    ),
 ]

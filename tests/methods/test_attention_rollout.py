@@ -86,6 +86,12 @@ def test_joint_attention_by_its_gradients(class_token):
     row = read_row(matrix, network).detach()
     expected = reference.on_pixels(row, clip.shape[1:], network.tube, class_token)
     assert_near(GradientAttention(network).attribute(clip, target=2)[0], expected, 1e-12)
+    without = GradientAttention(network, identity=False).explain(clip, target=2)
+    size = matrix.shape[0]
+    row = read_row(matrix - torch.eye(size), network).detach()
+    bare = reference.on_pixels(row, clip.shape[1:], network.tube, class_token)
+    assert_near(without.attribution[0], bare, 1e-12)
+    assert_near(without.frame_scores[0], bare.sum((1, 2, 3)), 1e-12)
     other = GradientAttention(network).attribute(clip, target=1)[0]
     assert (other - expected).abs().max() > 1e-3 * expected.abs().max()
 
@@ -343,3 +349,22 @@ def test_shifted_windows_reach_as_far_as_they_overlap():
     for step in range(4):
         result = AttentionRollout(model).explain(clip, target=(step, 0))
         assert_near(result.frame_scores[0], expected[step].repeat_interleave(2) / 2, 1e-12)
+
+
+def test_attention_without_a_skip_connection_leaves_nothing_past_it():
+    network = mixed(lambda query, key, value: weighed(query, key) @ value)
+    clip = drawn((1, 2, 3, 8, 8))
+    result, without = (
+        GradientAttention(network, identity=identity).explain(clip, target=0)
+        for identity in (True, False)
+    )
+    assert result.attribution.any()
+    assert torch.equal(result.attribution, without.attribution)
+
+
+def test_tokens_that_attention_has_mixed_have_no_time():
+    def twice(query, key, value):
+        return weighed(query, key) @ (weighed(query, key) @ value)
+
+    result = AttentionRollout(mixed(twice)).explain(drawn((1, 2, 3, 8, 8)), target=0)
+    assert result.temporal_attention.shape[1] == len(result.layers) == len(result.left_out) == 1

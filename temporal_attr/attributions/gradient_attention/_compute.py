@@ -18,10 +18,11 @@ from temporal_attr.models import FramewiseModel
 from temporal_attr.relevance import AttentionFlow, attention_gradients
 
 
-def gradient_attention(request: AttentionRequest, run: RunContext) -> AttentionMap:
+def gradient_attention(request: AttentionRequest, identity: bool, run: RunContext) -> AttentionMap:
     """The mass of each output on the pixels, all past and all through each attention.
 
     Attention moves it by the positive part of weights times their gradients, mean over heads.
+    Without the identity, what has come past all attention is taken off.
     """
     frames = request.clip.shape[0] * request.clip.shape[1]
 
@@ -38,7 +39,16 @@ def gradient_attention(request: AttentionRequest, run: RunContext) -> AttentionM
         mass = attention_map(request, clip, flow, run)
         if _attends_by_frame(request.model, flow):
             run.ran(backward=frames)
-        return mass
+        if identity:
+            return mass
+        past = attention_map(request, clip, AttentionFlow("skip", model=request.model), run)
+        # The difference of two sums: rounding can make it less than nothing.
+        return AttentionMap(
+            (mass.attribution - past.attribution).clamp(min=0),
+            (mass.frame_scores - past.frame_scores).clamp(min=0),
+            mass.logits,
+            mass.target,
+        )
 
 
 def _attends_by_frame(model: object, flow: AttentionFlow) -> bool:
@@ -55,22 +65,22 @@ def _attends_by_frame(model: object, flow: AttentionFlow) -> bool:
 
 
 def explained(
-    request: AttentionRequest, over_time: bool, run: RunContext
+    request: AttentionRequest, identity: bool, over_time: bool, run: RunContext
 ) -> tuple[AttentionMap, AttentionOverTime | None]:
     """The same, and the model's attention over time if it is asked for."""
-    found = gradient_attention(request, run)
+    found = gradient_attention(request, identity, run)
     if not over_time:
         return found, None
     with isolated_autograd((request.clip,)) as (clip,):
         return found, attention_over_time(request, clip, found.attribution, run)
 
 
-def attention_work(request: AttentionRequest, over_time: bool) -> Work:
+def attention_work(request: AttentionRequest, identity: bool, over_time: bool) -> Work:
     """What the two take, told from both passes forward and back."""
     plan, first = RunContext(), RunContext()
     frames = request.clip.shape[0] * request.clip.shape[1]
     with graph_size(request.model) as held, stopwatch(request.clip) as whole:
-        gradient_attention(request, first)
+        gradient_attention(request, identity, first)
     tried = first.finished(frames)
     forward, backward = tried.forward_passes or 0, tried.backward_passes or 0
     plan.ran(forward=round(forward * frames), backward=round(backward * frames))

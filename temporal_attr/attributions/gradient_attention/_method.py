@@ -47,8 +47,9 @@ class GradientAttention(VideoMethod, GradientAttribution):  # type: ignore[misc]
 
     - R is not normalised. (The authors' code for the earlier method divides its rows by their
       sums; their formulas do not.)
-    - The identity is part of it. In a model whose classifier reads the mean over tokens it gives
-      every token the same mass, beside which attention adds little where gradients are small.
+    - The identity is part of it: the mass that comes past all attention. Of a class token that
+      lies on no pixel; in a model whose classifier reads the mean over tokens every token gets the
+      same of it, which hides what attention adds. `identity=False` takes it off.
     - Attention whose queries are learned, as in a pooling head, has no skip connection from the
       clip: there R is :math:`\bar A` times what the keys hold. (The paper normalises between
       modalities first; there is one here.)
@@ -59,11 +60,12 @@ class GradientAttention(VideoMethod, GradientAttribution):  # type: ignore[misc]
         model: A `VideoModel` (see `temporal_attr.wrap`), or a function of clips
             `(batch, time, channel, height, width)` that returns logits `(batch, classes)`. It must
             have softmax attention that can be seen into.
+        identity: Keep the mass that comes past all attention, as published.
         activation: What turns the model's outputs into the probabilities that a result shows; see
             `TemporalGradient`.
 
     Costs: two forward passes, a backward pass of gradients and one of mass; `explain` one more
-    of each for the attention over time.
+    of each for the attention over time, and `identity=False` one more of each.
 
     Example:
         >>> import torch
@@ -93,9 +95,11 @@ class GradientAttention(VideoMethod, GradientAttribution):  # type: ignore[misc]
     def __init__(
         self,
         model: VideoModel | Callable[..., Any],
+        identity: bool = True,
         activation: Activation | None = None,
     ) -> None:
         super().__init__(model, activation)
+        self.identity = identity
 
     @log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]
     @by_timestep
@@ -127,7 +131,7 @@ class GradientAttention(VideoMethod, GradientAttribution):  # type: ignore[misc]
         """
         request = self._request(inputs, target, additional_forward_args)
         with started() as run:
-            found = gradient_attention(request, run)
+            found = gradient_attention(request, self.identity, run)
         return found.attribution if isinstance(inputs, torch.Tensor) else (found.attribution,)
 
     @by_timestep
@@ -153,7 +157,7 @@ class GradientAttention(VideoMethod, GradientAttribution):  # type: ignore[misc]
         """
         request = self._request(inputs, target, additional_forward_args)
         with started() as run:
-            found, over_time = explained(request, temporal_attention, run)
+            found, over_time = explained(request, self.identity, temporal_attention, run)
         return GradientAttentionResult(
             logits=found.logits,
             target=found.target,
@@ -166,6 +170,7 @@ class GradientAttention(VideoMethod, GradientAttribution):  # type: ignore[misc]
             temporal_attention=over_time.weights if over_time else None,
             layers=over_time.layers if over_time else (),
             left_out=over_time.left_out if over_time else (),
+            identity=self.identity,
         )
 
     def _work(
@@ -178,7 +183,7 @@ class GradientAttention(VideoMethod, GradientAttribution):  # type: ignore[misc]
     ) -> Work:
         """Of `attribute`, or of `explain` with or without the attention over time."""
         request = self._request(inputs, target, arguments)
-        return attention_work(request, of == "explain" and temporal_attention)
+        return attention_work(request, self.identity, of == "explain" and temporal_attention)
 
     def _request(
         self,

@@ -12,6 +12,9 @@ from temporal_attr.attributions._attention_result import AttentionResult
 class GradientAttentionResult(AttentionResult):
     """What `GradientAttention.explain` found; it has the fields of `AttentionResult`.
 
+    Attributes:
+        identity: Whether the mass that comes past all attention is part of it.
+
     Masses are no shares: they grow with the gradients, and compare within one clip only.
 
     Example:
@@ -23,6 +26,8 @@ class GradientAttentionResult(AttentionResult):
         >>> tuple(result.token_scores.shape), bool((result.frame_scores >= 0).all())
         ((1, 2, 2, 2), True)
     """
+
+    identity: bool = True
 
     @property
     def meaning(self) -> str:
