@@ -73,6 +73,12 @@ Influence: TypeAlias = Float[Tensor, "batch rows time"]
 
 The rows may be some of the timesteps only."""
 
+TokenScores: TypeAlias = Float[Tensor, "batch token_time token_height token_width"]
+"""One number for each token of a clip, on the grid of the patches that tokens are made of."""
+
+TokenAttention: TypeAlias = Float[Tensor, "batch layer query_time key_time"]
+"""What tokens of one time give to those of another, for each layer with attention."""
+
 PerExample: TypeAlias = Float[Tensor, "batch"]
 """One number for each example."""
 

@@ -2,6 +2,7 @@
 
 from temporal_attr._checked import check_calls
 from temporal_attr._run import Run, RunContext, started
+from temporal_attr.attributions._attention_result import AttentionResult
 from temporal_attr.attributions._estimate import Estimate
 from temporal_attr.attributions._method import VideoMethod
 from temporal_attr.attributions._notebook import register_painter
@@ -11,6 +12,7 @@ from temporal_attr.attributions._result_files import require_free
 from temporal_attr.attributions._results import PixelResult, Result, ScoreResult
 from temporal_attr.attributions._storage import Stored, load_result
 from temporal_attr.attributions._traits import Traits
+from temporal_attr.attributions.attention_rollout import AttentionRollout, AttentionRolloutResult
 from temporal_attr.attributions.class_activation import (
     ClassActivationMethod,
     ClassActivationResult,
@@ -27,6 +29,10 @@ from temporal_attr.attributions.contrastive_lrp import (
 from temporal_attr.attributions.deletion_curve import DeletionCurve, DeletionCurveResult
 from temporal_attr.attributions.frame_masking_tsr import FrameMaskingTSR, FrameMaskingTSRResult
 from temporal_attr.attributions.frame_shapley import FrameShapley, FrameShapleyResult
+from temporal_attr.attributions.gradient_attention import (
+    GradientAttention,
+    GradientAttentionResult,
+)
 from temporal_attr.attributions.kernel_shap import KernelSHAP, KernelSHAPResult
 from temporal_attr.attributions.lrp import LRP, LRPResult
 from temporal_attr.attributions.occlusion import Occlusion, OcclusionResult
@@ -45,6 +51,9 @@ __all__ = [
     "LRP",
     "METHODS",
     "RISE",
+    "AttentionResult",
+    "AttentionRollout",
+    "AttentionRolloutResult",
     "ClassActivationMethod",
     "ClassActivationResult",
     "ContrastiveLRPTemporal",
@@ -58,6 +67,8 @@ __all__ = [
     "FrameShapleyResult",
     "GradCAM",
     "GradCAMPlusPlus",
+    "GradientAttention",
+    "GradientAttentionResult",
     "HiResCAM",
     "KernelSHAP",
     "KernelSHAPResult",

@@ -1,6 +1,7 @@
 """All methods, in the order in which a newcomer meets them. A new method adds its line here."""
 
 from temporal_attr.attributions._method import VideoMethod
+from temporal_attr.attributions.attention_rollout import AttentionRollout
 from temporal_attr.attributions.class_activation import (
     GradCAM,
     GradCAMPlusPlus,
@@ -12,6 +13,7 @@ from temporal_attr.attributions.contrastive_lrp import ContrastiveLRPTemporal
 from temporal_attr.attributions.deletion_curve import DeletionCurve
 from temporal_attr.attributions.frame_masking_tsr import FrameMaskingTSR
 from temporal_attr.attributions.frame_shapley import FrameShapley
+from temporal_attr.attributions.gradient_attention import GradientAttention
 from temporal_attr.attributions.kernel_shap import KernelSHAP
 from temporal_attr.attributions.lrp import LRP
 from temporal_attr.attributions.occlusion import Occlusion
@@ -39,5 +41,7 @@ METHODS: tuple[type[VideoMethod], ...] = (
     HiResCAM,
     LayerCAM,
     ScoreCAM,
+    AttentionRollout,
+    GradientAttention,
 )
 """Every method of the library, by which the command line, the docs and the tests know them."""

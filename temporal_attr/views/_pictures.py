@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from temporal_attr._errors import OptionError
 from temporal_attr.attributions import (
+    AttentionResult,
     ContrastiveLRPTemporalResult,
     FrameMaskingTSRResult,
     PixelResult,
@@ -20,6 +21,7 @@ from temporal_attr.attributions import (
     TemporalGradientResult,
 )
 from temporal_attr.clips import Clip
+from temporal_attr.views._attention import attention_over_time
 from temporal_attr.views._common import by_keyword
 from temporal_attr.views._flow_saliency import flow_saliency
 from temporal_attr.views._influence import influence_map
@@ -91,6 +93,14 @@ def _of_gradient(result: TemporalGradientResult, clip: Clip) -> Pictures:
     found = _of_pixels(result, clip)
     if result.influence is not None:
         found["influence_map.png"] = lambda: influence_map(result)
+    return found
+
+
+@pictures.register(AttentionResult)
+def _of_attention(result: AttentionResult, clip: Clip) -> Pictures:
+    found = _of_pixels(result, clip)
+    if result.temporal_attention is not None:
+        found["attention_over_time.png"] = lambda: attention_over_time(result)
     return found
 
 

@@ -33,9 +33,11 @@ def pairs():
     """Every method on a framewise model and on one of whole clips, and the others in turn."""
     for place, method in enumerate(METHODS):
         quick = {*MODELS[:2], MODELS[2 + place % (len(MODELS) - 2)]}
-        for name in MODELS + ON_DEMAND:
+        names = (*method.models, *TRANSFORMERS) if method.models else (*MODELS, *ON_DEMAND)
+        for name in names:
             if name in FRAMEWISE or not method.framewise_only:
-                marks = [] if name in quick else [pytest.mark.simulation]
+                fast = name in (method.models or quick)
+                marks = [] if fast else [pytest.mark.simulation]
                 yield pytest.param(method, name, id=f"{method.name}-{name}", marks=marks)
 
 
@@ -52,15 +54,23 @@ def on_a_table(names, rows, smoke=0):
 
 
 @pytest.fixture
-def model():
-    """A framewise model, its clip, and one target an example."""
-    wrapper, _ = family("gru_mean").build()
+def model(method):
+    """A framewise model that the method can explain."""
+    wrapper, _ = family(method.model).build()
     return wrapper.double()
 
 
 @pytest.fixture
 def clip():
     return family("gru_mean").clip(torch.float64)
+
+
+class Attend(nn.Module):
+    """Attention among parts of a row of features, for methods that ask for some."""
+
+    def forward(self, x):
+        parts = x.unflatten(1, (16, -1))
+        return (parts + (parts @ parts.mT / 64).softmax(-1) @ parts).flatten(1)
 
 
 def assert_near_or_undefined(found, expected, tolerance=1e-12):
@@ -176,9 +186,9 @@ class FailsLater(nn.Module):
 def test_model_and_clip_are_untouched_after_a_failure(method, backward, leaf, clip):
     if backward and not method.goes_back:
         pytest.skip("runs the model forward only")
-    encoder = nn.Sequential(
-        nn.Identity(), nn.Flatten(), FailsLater(1, backward), nn.Linear(768, CLASSES)
-    ).eval()
+    fails = FailsLater(1, backward)
+    layers = nn.Identity(), nn.Flatten(), fails, Attend(), nn.Linear(768, CLASSES)
+    encoder = nn.Sequential(*layers).eval()
     wrapper = LateFusion(encoder).double()
     prepare_mixed_state(wrapper)
     clip = clip.requires_grad_(leaf)
@@ -195,7 +205,7 @@ def test_model_and_clip_are_untouched_after_a_failure(method, backward, leaf, cl
 @on_one_model
 def test_a_model_that_works_in_place_does_not_reach_the_clip(method, clip):
     in_place = nn.ReLU(inplace=True)
-    encoder = nn.Sequential(in_place, nn.Flatten(), nn.Linear(768, CLASSES)).eval()
+    encoder = nn.Sequential(in_place, nn.Flatten(), Attend(), nn.Linear(768, CLASSES)).eval()
     wrapper, kept = LateFusion(encoder).double(), clip.clone()
     found = method.build(wrapper).attribute(clip, target=0)
     assert torch.equal(clip, kept)
@@ -229,12 +239,13 @@ def test_every_form_of_target(method, target, model, clip):
 def test_one_target_for_each_example(method, model, clip):
     both = method.build(model).attribute(clip, target=[2, 3])
     assert_near_or_undefined(both[1:], method.build(model).attribute(clip, target=3)[1:])
-    assert not torch.allclose(both[1:], method.build(model).attribute(clip, target=2)[1:])
+    other = method.build(model).attribute(clip, target=2)
+    assert torch.equal(both[1:], other[1:]) == method.class_blind
 
 
 @on_one_model
 def test_no_target_where_there_is_one_class(method, model, clip):
-    model.classifier = nn.Linear(7, 1).double().eval()
+    model.classifier = nn.Linear(model.classifier.in_features, 1).double().eval()
     found, expected = (method.build(model).attribute(clip, target=t) for t in (None, 0))
     assert torch.equal(found, expected)
 
@@ -424,7 +435,7 @@ def test_sensitivity(method, model, clip):
     )
     before, after = (instance.attribute(one, target=1).flatten(1) for one in (clip, clip + change))
     expected = (after - before).norm(dim=1) / before.norm(dim=1)
-    assert (expected > 1e-4).all()
+    assert (expected > 1e-6).all()
     torch.testing.assert_close(found, expected.to(found), rtol=1e-6, atol=0)
 
 

@@ -23,7 +23,7 @@ from temporal_attr.attributions import Estimate, VideoMethod
 from temporal_attr.clips import IDENTITY
 from temporal_attr.models import FramewiseModel
 from temporal_attr.relevance import Composite
-from tests.helpers.families import SMALL, family
+from tests.helpers.families import ATTENDING, SMALL, family
 from tests.helpers.methods import METHODS
 
 # Checks of shapes in every small function take as long as the functions; the contract has them.
@@ -62,14 +62,18 @@ QUICK = ("late_fusion_max", "conv3d_windows", "gru_mean")
 
 
 @pytest.mark.parametrize(
-    "case",
+    ("method", "case"),
     [
-        pytest.param(case, marks=[] if case.name in QUICK else [pytest.mark.simulation])
-        for case in SMALL
+        pytest.param(
+            method,
+            case,
+            id=f"{method.name}-{case.name}",
+            marks=[] if case.name in (method.models or QUICK) else [pytest.mark.simulation],
+        )
+        for method in METHODS
+        for case in SMALL + ATTENDING
     ],
-    ids=lambda case: case.name,
 )
-@on_every_method
 def test_counts_are_those_of_the_run(method, case, monkeypatch):
     wrapper, _ = case.build()
     if method.framewise_only and not isinstance(wrapper, FramewiseModel):
@@ -96,7 +100,7 @@ def test_counts_are_those_of_the_run(method, case, monkeypatch):
 
 @on_every_method
 def test_an_estimate_changes_nothing(method):
-    wrapper, _ = family("gru_mean").build()
+    wrapper, _ = family(method.model).build()
     clip = family("gru_mean").clip()
     made = method.build(wrapper, None)
     made.estimate(clip, TARGET)
@@ -133,7 +137,7 @@ class Counter:
 @pytest.mark.usefixtures("without_trials")
 @on_every_method
 def test_it_takes_a_few_passes(method):
-    wrapper, _ = family("gru_mean").build()
+    wrapper, _ = family(method.model).build()
     clip = torch.randn(1, 30, 3, 16, 16)
     made = method.build(wrapper, None)
     if method.finds_layers:

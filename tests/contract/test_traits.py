@@ -16,6 +16,7 @@ from temporal_attr import (
 )
 from temporal_attr.attributions import METHODS
 from tests.helpers.families import family
+from tests.helpers.methods import METHODS as KINDS
 from tests.helpers.methods import WIDE
 
 on_all_methods = pytest.mark.parametrize("method", METHODS, ids=lambda method: method.__name__)
@@ -39,8 +40,9 @@ def made(method, model, **options):
 
 
 @pytest.fixture
-def model():
-    wrapper, _ = family("gru_mean").build()
+def model(method):
+    name = next(one.model for one in KINDS if one.kind is method)
+    wrapper, _ = family(name).build()
     return wrapper.double()
 
 

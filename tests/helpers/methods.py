@@ -8,12 +8,14 @@ from captum.attr import Attribution
 from temporal_attr import (
     LRP,
     RISE,
+    AttentionRollout,
     Blocks,
     ContrastiveLRPTemporal,
     DeletionCurve,
     FrameMaskingTSR,
     FrameShapley,
     GradCAM,
+    GradientAttention,
     KernelSHAP,
     Occlusion,
     ScoreCAM,
@@ -28,6 +30,8 @@ from temporal_attr.attributions import VideoMethod
 from temporal_attr.clips import IDENTITY
 from temporal_attr.relevance import Box, Composite
 
+# Small families with attention.
+ATTENDING = ("frame_transformer", "zoo_tubelets")
 # The clips of the suite are no pixels, and noise is added to them.
 WIDE = Composite(input=Box(low=-9.0, high=9.0))
 
@@ -42,6 +46,8 @@ class Method:
         framewise_only: Whether it needs a `FramewiseModel`.
         is_sensitivity: Whether it says what a small change of the input would do to the logit.
         exact_cost: Whether its estimate knows the passes exactly, of models that are not framewise.
+        models: The families that it is tried on, if not on all; the first where one is enough.
+        class_blind: Whether its attribution is the same for every class.
     """
 
     name: str
@@ -55,6 +61,14 @@ class Method:
     def goes_back(self) -> bool:
         """Whether it runs the model backwards."""
         return self.kind.traits.needs != ("forward passes",)
+
+    models: tuple[str, ...] = ()
+    class_blind: bool = False
+
+    @property
+    def model(self) -> str:
+        """The family that it is tried on where one is enough."""
+        return self.models[0] if self.models else "gru_mean"
 
     @property
     def input_shaped(self) -> bool:
@@ -218,5 +232,27 @@ METHODS = [
         ScoreCAM,
         lambda model, chunk=None: ScoreCAM(model, relu=False, perturbations_per_eval=chunk),
         is_sensitivity=False,
+    ),
+    Method(
+        "attention_rollout",
+        AttentionRollout,
+        lambda model, chunk=None: AttentionRollout(model),
+        is_sensitivity=False,
+        models=ATTENDING,
+        class_blind=True,
+    ),
+    Method(
+        "gradient_attention",
+        GradientAttention,
+        lambda model, chunk=None: GradientAttention(model),
+        is_sensitivity=False,
+        models=ATTENDING,
+    ),
+    Method(
+        "gradient_attention_alone",
+        GradientAttention,
+        lambda model, chunk=None: GradientAttention(model, identity=False),
+        is_sensitivity=False,
+        models=ATTENDING[:1],
     ),
 ]

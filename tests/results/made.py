@@ -7,6 +7,7 @@ import torch
 from temporal_attr import (
     LRP,
     RISE,
+    AttentionRollout,
     Blocks,
     Clip,
     ContrastiveLRPTemporal,
@@ -14,6 +15,7 @@ from temporal_attr import (
     FrameMaskingTSR,
     FrameShapley,
     GradCAM,
+    GradientAttention,
     KernelSHAP,
     Occlusion,
     ShuffleProbe,
@@ -35,6 +37,15 @@ def model_of(dtype=torch.float32, names=NAMES):
     torch.manual_seed(3)
     model = build_model("tam2d", classes=4, widths=(4, 8)).to(dtype)
     model.class_names = names
+    return model
+
+
+def attending(dtype):
+    """A small model with attention between its tokens."""
+    sizes = {"frames": FRAMES, "size": 32, "patch": 16, "features": 8, "heads": 2, "depth": 2}
+    torch.manual_seed(3)
+    model = build_model("tubelet-transformer", classes=4, **sizes).to(dtype)
+    model.class_names = NAMES
     return model
 
 
@@ -79,6 +90,8 @@ EXPLAIN = {
     "video_lime": lambda model, clip: VideoLIME(model, Tubes(2, 1, 2), 9).explain(clip, 1),
     "rescaled": lambda model, clip: FrameMaskingTSR(TemporalGradient(model)).explain(clip, 1),
     "activation": lambda model, clip: GradCAM(model, relu=False).explain(clip, 1),
+    "rollout": lambda model, clip: AttentionRollout(attending(clip.dtype)).explain(clip, 1),
+    "attention": lambda model, clip: GradientAttention(attending(clip.dtype)).explain(clip, 1),
 }
 """From a model and two clips to a result, by what it is."""
 

@@ -320,6 +320,8 @@ PICTURES = {
     "contrastive": ["relevance_heatmap.png"],
     "shuffles": ["shuffle_profile.png", "ratio_distribution.png", "flow_profile.png"],
     "rescaled": ["keyframe_strip.png", "overlay_grid.png", "flow_saliency.png"],
+    "rollout": ["frame_strip.png", "overlay_grid.png", "attention_over_time.png"],
+    "attention": ["frame_strip.png", "overlay_grid.png", "attention_over_time.png"],
 }
 
 

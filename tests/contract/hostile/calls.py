@@ -352,6 +352,7 @@ def _relevance():
     return _room(
         "relevance",
         Absolute={},
+        AttentionFlow={},
         Box={"low": -1.0, "high": 1.0},
         Composite={},
         Epsilon={},
@@ -359,6 +360,9 @@ def _relevance():
         Gamma={},
         WSquare={},
         ZPlus={},
+        attention_gradients={
+            "forward": values.attending(), "clip": values.clip(), "number": torch.sum,
+        },
         trace={
             "forward": values.model(), "clip": values.clip(), "bounds": None,
             "composite": relevance.Composite(input=relevance.Box(-9.0, 9.0)),
@@ -448,13 +452,18 @@ def _attributions():
     probe = ta.ShuffleProbe(values.stepped(), shuffles=2, normalization=free)
     contrastive = ta.ContrastiveLRPTemporal(values.stepped(), composite=wide)
     tsr = ta.FrameMaskingTSR(gradient)
+    rollout, attention = (
+        kind(values.attending()) for kind in (ta.AttentionRollout, ta.GradientAttention)
+    )
     saved = values.results()["lrp"].save(values.folder() / "result", overwrite=True)
     return {
         **_room(
             "attributions",
             LRP={"model": model},
             **{kind.__name__: {"model": model} for kind in ACTIVATIONS},
+            AttentionRollout={"model": model},
             ContrastiveLRPTemporal={"model": model},
+            GradientAttention={"model": model},
             FrameMaskingTSR={"method": model},
             FrameShapley={"model": model},
             DeletionCurve={"model": model},
@@ -471,6 +480,8 @@ def _attributions():
         **_methods("attributions", ta.LRP(model, wide), attribute=explained, explain=explained),
         **_each_activation(model, explained),
         **_methods("attributions", contrastive, attribute=explained, explain=explained),
+        **_methods("attributions", rollout, attribute=explained, explain=explained),
+        **_methods("attributions", attention, attribute=explained, explain=explained),
         **_methods("attributions", tsr, attribute=explained, explain=explained),
         **_methods("attributions", gradient, attribute=explained, explain=explained),
         **_methods("attributions", ta.FrameShapley(model), attribute=explained, explain=explained),
@@ -505,6 +516,8 @@ def _results():
         "kernel_shap",
         "video_lime",
         "activation",
+        "rollout",
+        "attention",
     ):
         result = made[name]
         kind = type(result)
@@ -549,6 +562,7 @@ def _views():
     probed = {"result": made["shuffles"], "clip": clip}
     return _room(
         "views",
+        attention_over_time={"attention": made["rollout"]},
         average_heatmap={"averages": values.averages()},
         clip_overview={"clips": whole},
         flow_profile=probed,
