@@ -15,6 +15,10 @@ from temporal_attr.attributions.contrastive_lrp import (
     ContrastiveLRPTemporalResult,
 )
 from temporal_attr.attributions.frame_masking_tsr import FrameMaskingTSR, FrameMaskingTSRResult
+from temporal_attr.attributions.integrated_gradients import (
+    IntegratedGradients,
+    IntegratedGradientsResult,
+)
 from temporal_attr.attributions.lrp import LRP, LRPResult
 from temporal_attr.attributions.shuffle_probe import (
     ShuffleCurve,
@@ -32,6 +36,8 @@ __all__ = [
     "Estimate",
     "FrameMaskingTSR",
     "FrameMaskingTSRResult",
+    "IntegratedGradients",
+    "IntegratedGradientsResult",
     "LRPResult",
     "PixelResult",
     "Result",

@@ -3,6 +3,7 @@
 from temporal_attr.attributions._method import VideoMethod
 from temporal_attr.attributions.contrastive_lrp import ContrastiveLRPTemporal
 from temporal_attr.attributions.frame_masking_tsr import FrameMaskingTSR
+from temporal_attr.attributions.integrated_gradients import IntegratedGradients
 from temporal_attr.attributions.lrp import LRP
 from temporal_attr.attributions.shuffle_probe import ShuffleProbe
 from temporal_attr.attributions.temporal_gradient import TemporalGradient
@@ -13,5 +14,6 @@ METHODS: tuple[type[VideoMethod], ...] = (
     FrameMaskingTSR,
     LRP,
     ContrastiveLRPTemporal,
+    IntegratedGradients,
 )
 """Every method of the library, by which the command line, the docs and the tests know them."""

@@ -12,7 +12,6 @@ from captum.attr import (
     Attribution,
     GradientShap,
     InputXGradient,
-    IntegratedGradients,
     Saliency,
 )
 from torch import Tensor, nn
@@ -23,9 +22,6 @@ from temporal_attr.cli._print import say
 from temporal_attr.clips import Clip
 from temporal_attr.models import VideoModel
 
-FRAMES_AT_A_TIME = 16
-"""What goes through a model at a time where nothing says how much."""
-
 
 @dataclass(frozen=True)
 class Base:
@@ -34,25 +30,17 @@ class Base:
     Attributes:
         make: From a model to the method.
         random: Whether it draws random numbers.
-        arguments: What its `attribute` needs beside clip and target: from the clip, and the number
-            of clips that go through the model at a time.
+        arguments: What its `attribute` needs beside clip and target, from the clip.
     """
 
     make: Callable[[nn.Module], Attribution]
     random: bool = False
-    arguments: Callable[[Tensor, int], dict[str, Any]] = lambda clip, clips: {}
+    arguments: Callable[[Tensor], dict[str, Any]] = lambda clip: {}
 
 
 CAPTUM = {
-    "gradient-shap": Base(
-        GradientShap, True, lambda clip, clips: {"baselines": torch.zeros_like(clip)}
-    ),
+    "gradient-shap": Base(GradientShap, True, lambda clip: {"baselines": torch.zeros_like(clip)}),
     "input-x-gradient": Base(InputXGradient),
-    "integrated-gradients": Base(
-        IntegratedGradients,
-        # Captum would send all 50 steps of a clip through the model at once.
-        arguments=lambda clip, clips: {"internal_batch_size": clips},
-    ),
     "saliency": Base(Saliency),
 }
 """Captum's methods for `--base`, and what is to be known of each."""
@@ -139,11 +127,6 @@ class Chosen:
             given["seed"] = self.seed
         if base is None:
             return self.method(model, **given)
-        if arguments := base.arguments(clip.tensor, self._clips_at_a_time(clip)):
+        if arguments := base.arguments(clip.tensor):
             given["method_arguments"] = arguments
         return self.method(base.make(model), **given)
-
-    def _clips_at_a_time(self, clip: Clip) -> int:
-        clips = self.constructor.get("perturbations_per_eval")
-        frames = self.constructor.get("chunk_size") or FRAMES_AT_A_TIME
-        return max(1, clips or frames // clip.tensor.shape[1])

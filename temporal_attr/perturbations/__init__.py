@@ -9,6 +9,12 @@ from temporal_attr.perturbations._baselines import (
     check_baselines,
     neighbour_of,
 )
+from temporal_attr.perturbations._clip_baselines import (
+    ClipBaselineName,
+    ClipBaselines,
+    check_clip_baselines,
+    clip_baseline_of,
+)
 from temporal_attr.perturbations._effects import (
     ChunkEffects,
     Effects,
@@ -42,6 +48,8 @@ __all__ = [
     "Baselines",
     "Blocks",
     "ChunkEffects",
+    "ClipBaselineName",
+    "ClipBaselines",
     "Effects",
     "EffectsSoFar",
     "FeatureMask",
@@ -56,6 +64,8 @@ __all__ = [
     "at_least_single",
     "baseline_of",
     "check_baselines",
+    "check_clip_baselines",
+    "clip_baseline_of",
     "feature_masks",
     "frame_masks",
     "masked_clips",

@@ -6,10 +6,17 @@ import re
 import cv2
 import pytest
 import torch
-from captum.attr import GradientShap, InputXGradient, IntegratedGradients, Saliency
+from captum.attr import GradientShap, InputXGradient, Saliency
 from safetensors.torch import load_file
 
-from temporal_attr import LRP, FrameMaskingTSR, TemporalGradient, synthetic, views
+from temporal_attr import (
+    LRP,
+    FrameMaskingTSR,
+    IntegratedGradients,
+    TemporalGradient,
+    synthetic,
+    views,
+)
 from temporal_attr.cli import main
 from temporal_attr.cli._methods import base_names
 from temporal_attr.clips import IDENTITY, Preprocessing

@@ -10,6 +10,7 @@ from temporal_attr import (
     Blocks,
     ContrastiveLRPTemporal,
     FrameMaskingTSR,
+    IntegratedGradients,
     ShuffleProbe,
     TemporalGradient,
     frame_scores,
@@ -115,6 +116,12 @@ METHODS = [
         lambda model, chunk=None: FrameMaskingTSR(
             TemporalGradient(model), "two", Blocks(8, 16), perturbations_per_eval=chunk
         ),
+        is_sensitivity=False,
+    ),
+    Method(
+        "integrated_gradients",
+        IntegratedGradients,
+        lambda model, chunk=None: IntegratedGradients(model, n_steps=2, internal_batch_size=chunk),
         is_sensitivity=False,
     ),
 ]

@@ -9,6 +9,7 @@ from temporal_attr import (
     Clip,
     ContrastiveLRPTemporal,
     FrameMaskingTSR,
+    IntegratedGradients,
     ShuffleProbe,
     TemporalGradient,
 )
@@ -57,6 +58,7 @@ EXPLAIN = {
     "shuffle_curve": lambda model, clip: ShuffleProbe(model, shuffles=3).curve(
         clip, 1, shufflings=[BlockShuffle(1), BlockShuffle(3)]
     ),
+    "integrated": lambda model, clip: IntegratedGradients(model, "mean_frame", 4).explain(clip, 1),
     "rescaled": lambda model, clip: FrameMaskingTSR(TemporalGradient(model)).explain(clip, 1),
 }
 """From a model and two clips to a result, by what it is."""

@@ -304,6 +304,8 @@ def _perturbations():
             at_least_single={"dtype": torch.float16},
             baseline_of={"clip": clip, "baselines": 0.0},
             check_baselines={"baselines": 0.0},
+            check_clip_baselines={"baselines": 0.0},
+            clip_baseline_of={"clip": clip, "baselines": 0.0},
             feature_masks={"labels": blocks.labels(clip), "example": 0, "frame": 1},
             frame_masks={"batch": 2, "frames": 4, "window": 1},
             masked_clips={"clip": clip, "masks": masks, "baseline": torch.zeros_like(clip)},
@@ -431,6 +433,7 @@ def _attributions():
     probe = ta.ShuffleProbe(values.stepped(), shuffles=2, normalization=free)
     contrastive = ta.ContrastiveLRPTemporal(values.stepped(), composite=wide)
     tsr = ta.FrameMaskingTSR(gradient)
+    integrated = ta.IntegratedGradients(model, n_steps=2)
     saved = values.results()["lrp"].save(values.folder() / "result", overwrite=True)
     return {
         **_room(
@@ -438,6 +441,7 @@ def _attributions():
             LRP={"model": model},
             ContrastiveLRPTemporal={"model": model},
             FrameMaskingTSR={"method": model},
+            IntegratedGradients={"model": model},
             ShuffleProbe={"model": model},
             TemporalGradient={"model": model},
             load_result={"folder": saved},
@@ -446,6 +450,18 @@ def _attributions():
         **_methods("attributions", ta.LRP(model, wide), attribute=explained, explain=explained),
         **_methods("attributions", contrastive, attribute=explained, explain=explained),
         **_methods("attributions", tsr, attribute=explained, explain=explained),
+        **_methods(
+            "attributions",
+            integrated,
+            attribute=explained,
+            explain=explained,
+            compute_convergence_delta={
+                "attributions": clip,
+                "start_point": clip,
+                "end_point": clip,
+                "target": 1,
+            },
+        ),
         **_methods("attributions", gradient, attribute=explained, explain=explained),
         **_methods("attributions", gradient, kind="VideoMethod", estimate=explained),
         **_methods("attributions", probe, attribute=explained, explain=explained, curve=explained),
@@ -455,7 +471,7 @@ def _attributions():
 
 def _results():
     found, made = {}, values.results()
-    for name in ("gradient", "lrp", "contrastive", "shuffles", "rescaled"):
+    for name in ("gradient", "lrp", "contrastive", "shuffles", "rescaled", "integrated"):
         result = made[name]
         kind = type(result)
         found[f"attributions.{kind.__name__}"] = Call(kind, _fields(result))
