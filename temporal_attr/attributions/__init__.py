@@ -14,6 +14,10 @@ from temporal_attr.attributions.contrastive_lrp import (
     ContrastiveLRPTemporal,
     ContrastiveLRPTemporalResult,
 )
+from temporal_attr.attributions.expected_gradients import (
+    ExpectedGradients,
+    ExpectedGradientsResult,
+)
 from temporal_attr.attributions.frame_masking_tsr import FrameMaskingTSR, FrameMaskingTSRResult
 from temporal_attr.attributions.integrated_gradients import (
     IntegratedGradients,
@@ -34,6 +38,8 @@ __all__ = [
     "ContrastiveLRPTemporal",
     "ContrastiveLRPTemporalResult",
     "Estimate",
+    "ExpectedGradients",
+    "ExpectedGradientsResult",
     "FrameMaskingTSR",
     "FrameMaskingTSRResult",
     "IntegratedGradients",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from temporal_attr._errors import ClipError
@@ -54,7 +55,9 @@ class Explained:
     memory: Memory
     at_a_time: int | None
 
-    def value(self, logits: Logits, target: Target) -> PerExample:
+    def value(
+        self, logits: Float[Tensor, "rows classes"], target: Int[Tensor, "rows"]
+    ) -> Float[Tensor, "rows"]:
         """The objective, of half precision in single."""
         return self.objective(logits.to(at_least_single(logits.dtype)), target)
 
@@ -132,10 +135,11 @@ def _gradients(
 
 
 def _query(explained: Explained, target: Target) -> GradientQuery:
-    def scalars(logits: Tensor) -> Tensor:
-        return explained.objective(logits, target).unsqueeze(1)
-
-    return GradientQuery(explained.model, scalars, arguments=explained.arguments)
+    return GradientQuery(
+        explained.model,
+        lambda logits: explained.objective(logits, target).unsqueeze(1),
+        arguments=explained.arguments,
+    )
 
 
 def logits_at(
@@ -144,10 +148,10 @@ def logits_at(
     rows: Sequence[Row],
     point: Callable[[int, int], Tensor],
     run: RunContext,
-) -> Logits:
+) -> Float[Tensor, "rows classes"]:
     """The logits of many clips, one row each, a few at a time; see `gradients_at`."""
 
-    def attempt(size: int) -> Logits:
+    def attempt(size: int) -> Tensor:
         found = []
         for start in range(0, len(rows), size):
             clips = torch.stack([point(*row) for row in rows[start : start + size]])
@@ -226,3 +230,8 @@ def require_like(attribution: Tensor, clip: ClipTensor) -> None:
 def name_of(objective: ObjectiveName | Objective) -> str:
     """What an objective is called in a result."""
     return getattr(objective, "__name__", "objective") if callable(objective) else objective
+
+
+def in_precision_of(values: Tensor, clip: ClipTensor) -> Tensor:
+    """Values in the precision of a clip, and of half precision in single."""
+    return values.to(at_least_single(clip.dtype))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, get_type_hints
 
 import torch
@@ -28,20 +29,24 @@ class Base:
     """A method that another one can be given.
 
     Attributes:
-        make: From a model to the method.
-        random: Whether it draws random numbers.
+        make: From a model and a seed to the method.
+        random: Whether it draws random numbers from the global streams.
         arguments: What its `attribute` needs beside clip and target, from the clip.
     """
 
-    make: Callable[[nn.Module], Attribution]
+    make: Callable[[nn.Module, int], Attribution]
     random: bool = False
     arguments: Callable[[Tensor], dict[str, Any]] = lambda clip: {}
 
 
 CAPTUM = {
-    "gradient-shap": Base(GradientShap, True, lambda clip: {"baselines": torch.zeros_like(clip)}),
-    "input-x-gradient": Base(InputXGradient),
-    "saliency": Base(Saliency),
+    "gradient-shap": Base(
+        lambda model, seed: GradientShap(model),
+        True,
+        lambda clip: {"baselines": torch.zeros_like(clip)},
+    ),
+    "input-x-gradient": Base(lambda model, seed: InputXGradient(model)),
+    "saliency": Base(lambda model, seed: Saliency(model)),
 }
 """Captum's methods for `--base`, and what is to be known of each."""
 
@@ -59,11 +64,18 @@ def gathers(method: type[VideoMethod]) -> bool:
 def bases() -> dict[str, Base]:
     """The methods for `--base`: their attribution has the shape of the clip."""
     own = {
-        slug: Base(method, method.traits.random)
+        slug: Base(partial(_own, method, method.traits.random))
         for slug, method in methods().items()
         if method.traits.input_shaped
     }
     return dict(sorted({**CAPTUM, **own}.items()))
+
+
+def _own(
+    method: Callable[..., VideoMethod], random: bool, model: nn.Module, seed: int
+) -> VideoMethod:
+    """A method of the library, which draws from a seed of its own if it draws at all."""
+    return method(model, seed=seed) if random else method(model)
 
 
 def base_names() -> tuple[str, ...]:
@@ -129,4 +141,4 @@ class Chosen:
             return self.method(model, **given)
         if arguments := base.arguments(clip.tensor):
             given["method_arguments"] = arguments
-        return self.method(base.make(model), **given)
+        return self.method(base.make(model, self.seed), **given)

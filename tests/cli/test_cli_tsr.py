@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from temporal_attr import (
     LRP,
+    ExpectedGradients,
     FrameMaskingTSR,
     IntegratedGradients,
     TemporalGradient,
@@ -175,6 +176,7 @@ def test_two_steps_mask_pixels_where_no_feature_mask_is_given(folder, tmp_path):
 def base_of(name, model, clip):
     """The method and what is handed to it, as a user would write them."""
     made = {
+        "expected-gradients": (ExpectedGradients(model, seed=3), {}),
         "frame-masking-tsr": (FrameMaskingTSR(model), {}),
         "gradient-shap": (GradientShap(model), {"baselines": torch.zeros_like(clip)}),
         "input-x-gradient": (InputXGradient(model), {}),
@@ -186,7 +188,7 @@ def base_of(name, model, clip):
     return made[name]
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("undrawn", "as_user")
 @pytest.mark.parametrize("name", base_names())
 def test_every_base(name, folder, tmp_path):
     options = [f"--model={CURVED}", f"--base={name}", "--seed=3"]

@@ -18,6 +18,10 @@ def made(method, model, **options):
     if method is ShuffleProbe:
         # Optical flow needs pixel values.
         options["normalization"] = Normalization((0.5,) * 3, (0.25,) * 3)
+    for name in ("n_steps", "n_samples"):
+        # What they say of themselves does not depend on how many points there are.
+        if name in inspect.signature(method).parameters:
+            options[name] = 2
     if "relevance rules" in method.traits.needs:
         # The model has no normalization, from which the rule at the input would know its bounds.
         options["composite"] = WIDE

@@ -9,6 +9,7 @@ from temporal_attr import (
     LRP,
     Blocks,
     ContrastiveLRPTemporal,
+    ExpectedGradients,
     FrameMaskingTSR,
     IntegratedGradients,
     ShuffleProbe,
@@ -122,6 +123,12 @@ METHODS = [
         "integrated_gradients",
         IntegratedGradients,
         lambda model, chunk=None: IntegratedGradients(model, n_steps=2, internal_batch_size=chunk),
+        is_sensitivity=False,
+    ),
+    Method(
+        "expected_gradients",
+        ExpectedGradients,
+        lambda model, chunk=None: ExpectedGradients(model, n_samples=2, internal_batch_size=chunk),
         is_sensitivity=False,
     ),
 ]

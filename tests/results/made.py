@@ -8,6 +8,7 @@ from temporal_attr import (
     LRP,
     Clip,
     ContrastiveLRPTemporal,
+    ExpectedGradients,
     FrameMaskingTSR,
     IntegratedGradients,
     ShuffleProbe,
@@ -59,6 +60,7 @@ EXPLAIN = {
         clip, 1, shufflings=[BlockShuffle(1), BlockShuffle(3)]
     ),
     "integrated": lambda model, clip: IntegratedGradients(model, "mean_frame", 4).explain(clip, 1),
+    "expected": lambda model, clip: ExpectedGradients(model, n_samples=4).explain(clip, 1),
     "rescaled": lambda model, clip: FrameMaskingTSR(TemporalGradient(model)).explain(clip, 1),
 }
 """From a model and two clips to a result, by what it is."""

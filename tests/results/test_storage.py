@@ -91,7 +91,7 @@ def everything():
     )
 
 
-METHODS = ("gradient", "lrp", "contrastive", "shuffles", "rescaled", "integrated")
+METHODS = ("gradient", "lrp", "contrastive", "shuffles", "rescaled", "integrated", "expected")
 
 RECORDS = {
     **{

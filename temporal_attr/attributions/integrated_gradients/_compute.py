@@ -31,7 +31,7 @@ from temporal_attr.attributions._path_gradients import (
 )
 from temporal_attr.clips import Normalization
 from temporal_attr.gradients import isolated_autograd, resolve_target
-from temporal_attr.perturbations import ClipBaselines, at_least_single, clip_baseline_of
+from temporal_attr.perturbations import ClipBaselines, clip_baseline_of
 
 
 @dataclass(frozen=True)
@@ -286,8 +286,3 @@ def warn_of_gaps(request: IntegralRequest, unmet: Tensor, stacklevel: int) -> No
             ToleranceWarning,
             stacklevel=stacklevel,
         )
-
-
-def in_precision_of(values: Tensor, clip: ClipTensor) -> Tensor:
-    """Values in the precision of a clip, and of half precision in single."""
-    return values.to(at_least_single(clip.dtype))

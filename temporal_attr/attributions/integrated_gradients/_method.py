@@ -22,6 +22,7 @@ from temporal_attr.attributions._nested import known_normalization
 from temporal_attr.attributions._path_gradients import (
     Explained,
     explained_values,
+    in_precision_of,
     name_of,
     require_like,
 )
@@ -29,7 +30,6 @@ from temporal_attr.attributions._traits import CLIP_AXES, Traits
 from temporal_attr.attributions.integrated_gradients._compute import (
     Ends,
     IntegralRequest,
-    in_precision_of,
     integral_work,
     integrated,
     warn_of_gaps,

@@ -433,6 +433,7 @@ def _attributions():
     probe = ta.ShuffleProbe(values.stepped(), shuffles=2, normalization=free)
     contrastive = ta.ContrastiveLRPTemporal(values.stepped(), composite=wide)
     tsr = ta.FrameMaskingTSR(gradient)
+    expected = ta.ExpectedGradients(model, n_samples=2)
     integrated = ta.IntegratedGradients(model, n_steps=2)
     saved = values.results()["lrp"].save(values.folder() / "result", overwrite=True)
     return {
@@ -440,6 +441,7 @@ def _attributions():
             "attributions",
             LRP={"model": model},
             ContrastiveLRPTemporal={"model": model},
+            ExpectedGradients={"model": model},
             FrameMaskingTSR={"method": model},
             IntegratedGradients={"model": model},
             ShuffleProbe={"model": model},
@@ -450,6 +452,7 @@ def _attributions():
         **_methods("attributions", ta.LRP(model, wide), attribute=explained, explain=explained),
         **_methods("attributions", contrastive, attribute=explained, explain=explained),
         **_methods("attributions", tsr, attribute=explained, explain=explained),
+        **_methods("attributions", expected, attribute=explained, explain=explained),
         **_methods(
             "attributions",
             integrated,
@@ -471,7 +474,8 @@ def _attributions():
 
 def _results():
     found, made = {}, values.results()
-    for name in ("gradient", "lrp", "contrastive", "shuffles", "rescaled", "integrated"):
+    names = "gradient lrp contrastive shuffles rescaled integrated expected"
+    for name in names.split():
         result = made[name]
         kind = type(result)
         found[f"attributions.{kind.__name__}"] = Call(kind, _fields(result))
