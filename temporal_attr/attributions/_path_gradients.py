@@ -15,14 +15,13 @@ from temporal_attr._errors import ClipError
 from temporal_attr._run import RunContext
 from temporal_attr._typing import ClipTensor, Logits, PerExample, Target, TargetLike
 from temporal_attr.attributions._estimate import TIMED, Certainty, Work, timed_passes
+from temporal_attr.attributions._rows import AtOnce, Row, at_once, by_rows
 from temporal_attr.gradients import (
-    DEFAULT_CHUNK,
     GradientQuery,
     Memory,
     Objective,
     ObjectiveName,
     gradients_of,
-    halving,
     isolated_autograd,
     resolve_target,
 )
@@ -32,9 +31,6 @@ from temporal_attr.perturbations import at_least_single
 
 ALONG = "along the path"
 """What the run calls it, beside how many clips went through the model at a time."""
-
-Row = tuple[int, int]
-"""A point and the example whose point it is."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +57,9 @@ class Explained:
         """The objective, of half precision in single."""
         return self.objective(logits.to(at_least_single(logits.dtype)), target)
 
-    def size(self, clip: ClipTensor, rows: int) -> int:
+    def at_once(self, clip: ClipTensor, rows: int) -> AtOnce:
         """How many of so many clips like these go through the model at a time."""
-        if self.arguments:
-            return len(clip)
-        asked = self.at_a_time
-        return min(rows, max(1, DEFAULT_CHUNK // clip.shape[1]) if asked is None else asked)
+        return at_once(clip, rows, self.at_a_time, bool(self.arguments))
 
 
 class Sums(ABC):
@@ -102,22 +95,14 @@ def gradients_at(
         run: Counts the passes.
     """
 
-    def attempt(size: int) -> S:
-        taken = sums()
-        with run.progress(len(rows), "gradients along paths") as bar:
-            for start in range(0, len(rows), size):
-                chunk = rows[start : start + size]
-                clips = torch.stack([point(*row) for row in chunk])
-                found = _gradients(explained, target[[row[1] for row in chunk]], clips, run)
-                for row, gradient in zip(chunk, found, strict=True):
-                    taken.add(*row, gradient)
-                bar.update(len(chunk))
-        return taken
+    def each(taken: S, chunk: Sequence[Row], clips: ClipTensor) -> None:
+        found = _gradients(explained, target[[row[1] for row in chunk]], clips, run)
+        for row, gradient in zip(chunk, found, strict=True):
+            taken.add(*row, gradient)
 
-    fixed = explained.at_a_time is not None or bool(explained.arguments)
-    size = explained.size(like, len(rows))
-    found, size = halving(attempt, size, fixed, run, ALONG, "clips")
-    run.took(ALONG, size)
+    size = explained.at_once(like, len(rows))
+    found, taken = by_rows(rows, point, sums, each, size, run, ALONG, "gradients along paths")
+    run.took(ALONG, taken)
     return found
 
 
@@ -151,18 +136,14 @@ def logits_at(
 ) -> Float[Tensor, "rows classes"]:
     """The logits of many clips, one row each, a few at a time; see `gradients_at`."""
 
-    def attempt(size: int) -> Tensor:
-        found = []
-        for start in range(0, len(rows), size):
-            clips = torch.stack([point(*row) for row in rows[start : start + size]])
-            with torch.no_grad():
-                found.append(model_logits(explained.model, (clips,), explained.arguments))
-            run.ran(forward=clips.shape[0] * clips.shape[1])
-        return torch.cat(found).detach()
+    def each(found: list[Tensor], chunk: Sequence[Row], clips: ClipTensor) -> None:
+        with torch.no_grad():
+            found.append(model_logits(explained.model, (clips,), explained.arguments))
+        run.ran(forward=clips.shape[0] * clips.shape[1])
 
-    fixed = explained.at_a_time is not None or bool(explained.arguments)
-    found, _ = halving(attempt, explained.size(like, len(rows)), fixed, run, "logits", "clips")
-    return found.to(like.dtype)
+    size = explained.at_once(like, len(rows))
+    found, _ = by_rows(rows, point, list[Tensor], each, size, run, "logits")
+    return torch.cat(found).detach().to(like.dtype)
 
 
 def logits_of(explained: Explained, clips: ClipTensor, run: RunContext) -> Logits:

@@ -102,6 +102,8 @@ class ExpectedGradients(VideoMethod, GradientAttribution):  # type: ignore[misc]
         random=True,
     )
 
+    _together = True
+
     def __init__(
         self,
         model: VideoModel | Callable[..., Any],

@@ -139,6 +139,8 @@ class IntegratedGradients(VideoMethod, GradientAttribution):  # type: ignore[mis
         source="sundararajan2017",
     )
 
+    _together = True
+
     def __init__(
         self,
         model: VideoModel | Callable[..., Any],
