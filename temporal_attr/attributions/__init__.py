@@ -24,6 +24,10 @@ from temporal_attr.attributions.integrated_gradients import (
     IntegratedGradientsResult,
 )
 from temporal_attr.attributions.lrp import LRP, LRPResult
+from temporal_attr.attributions.selective_relevance import (
+    SelectiveRelevance,
+    SelectiveRelevanceResult,
+)
 from temporal_attr.attributions.shuffle_probe import (
     ShuffleCurve,
     ShuffleProbe,
@@ -49,6 +53,8 @@ __all__ = [
     "Result",
     "Run",
     "RunContext",
+    "SelectiveRelevance",
+    "SelectiveRelevanceResult",
     "ShuffleCurve",
     "ShuffleProbe",
     "ShuffleProbeResult",

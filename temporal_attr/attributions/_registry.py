@@ -6,6 +6,7 @@ from temporal_attr.attributions.expected_gradients import ExpectedGradients
 from temporal_attr.attributions.frame_masking_tsr import FrameMaskingTSR
 from temporal_attr.attributions.integrated_gradients import IntegratedGradients
 from temporal_attr.attributions.lrp import LRP
+from temporal_attr.attributions.selective_relevance import SelectiveRelevance
 from temporal_attr.attributions.shuffle_probe import ShuffleProbe
 from temporal_attr.attributions.temporal_gradient import TemporalGradient
 
@@ -17,5 +18,6 @@ METHODS: tuple[type[VideoMethod], ...] = (
     ContrastiveLRPTemporal,
     IntegratedGradients,
     ExpectedGradients,
+    SelectiveRelevance,
 )
 """Every method of the library, by which the command line, the docs and the tests know them."""

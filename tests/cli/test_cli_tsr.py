@@ -14,6 +14,7 @@ from temporal_attr import (
     ExpectedGradients,
     FrameMaskingTSR,
     IntegratedGradients,
+    SelectiveRelevance,
     TemporalGradient,
     synthetic,
     views,
@@ -183,6 +184,7 @@ def base_of(name, model, clip):
         "integrated-gradients": (IntegratedGradients(model), {}),
         "lrp": (LRP(model), {}),
         "saliency": (Saliency(model), {}),
+        "selective-relevance": (SelectiveRelevance(model), {}),
         "temporal-gradient": (TemporalGradient(model), {}),
     }
     return made[name]

@@ -4,8 +4,16 @@ import inspect
 
 import pytest
 import torch
+from captum.attr import Attribution
 
-from temporal_attr import FrameLogitsError, Normalization, ShuffleProbe, TemporalGradient
+from temporal_attr import (
+    LRP,
+    FrameLogitsError,
+    Normalization,
+    SelectiveRelevance,
+    ShuffleProbe,
+    TemporalGradient,
+)
 from temporal_attr.attributions import METHODS
 from tests.helpers.families import family
 from tests.helpers.methods import WIDE
@@ -22,7 +30,9 @@ def made(method, model, **options):
         # What they say of themselves does not depend on how many points there are.
         if name in inspect.signature(method).parameters:
             options[name] = 2
-    if "relevance rules" in method.traits.needs:
+    if method is SelectiveRelevance and not isinstance(model, Attribution):
+        return method(LRP(model, WIDE), **options)
+    if "composite" in inspect.signature(method).parameters:
         # The model has no normalization, from which the rule at the input would know its bounds.
         options["composite"] = WIDE
     return method(model, **options)

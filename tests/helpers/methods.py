@@ -12,6 +12,7 @@ from temporal_attr import (
     ExpectedGradients,
     FrameMaskingTSR,
     IntegratedGradients,
+    SelectiveRelevance,
     ShuffleProbe,
     TemporalGradient,
     frame_scores,
@@ -129,6 +130,14 @@ METHODS = [
         "expected_gradients",
         ExpectedGradients,
         lambda model, chunk=None: ExpectedGradients(model, n_samples=2, internal_batch_size=chunk),
+        is_sensitivity=False,
+    ),
+    Method(
+        "selective_relevance",
+        SelectiveRelevance,
+        lambda model, chunk=None: SelectiveRelevance(
+            TemporalGradient(model), perturbations_per_eval=chunk
+        ),
         is_sensitivity=False,
     ),
 ]

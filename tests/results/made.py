@@ -11,6 +11,7 @@ from temporal_attr import (
     ExpectedGradients,
     FrameMaskingTSR,
     IntegratedGradients,
+    SelectiveRelevance,
     ShuffleProbe,
     TemporalGradient,
 )
@@ -61,6 +62,7 @@ EXPLAIN = {
     ),
     "integrated": lambda model, clip: IntegratedGradients(model, "mean_frame", 4).explain(clip, 1),
     "expected": lambda model, clip: ExpectedGradients(model, n_samples=4).explain(clip, 1),
+    "selective": lambda model, clip: SelectiveRelevance(model, "frozen").explain(clip, 1),
     "rescaled": lambda model, clip: FrameMaskingTSR(TemporalGradient(model)).explain(clip, 1),
 }
 """From a model and two clips to a result, by what it is."""

@@ -433,6 +433,7 @@ def _attributions():
     probe = ta.ShuffleProbe(values.stepped(), shuffles=2, normalization=free)
     contrastive = ta.ContrastiveLRPTemporal(values.stepped(), composite=wide)
     tsr = ta.FrameMaskingTSR(gradient)
+    selective = ta.SelectiveRelevance(gradient, "frozen")
     expected = ta.ExpectedGradients(model, n_samples=2)
     integrated = ta.IntegratedGradients(model, n_steps=2)
     saved = values.results()["lrp"].save(values.folder() / "result", overwrite=True)
@@ -444,6 +445,7 @@ def _attributions():
             ExpectedGradients={"model": model},
             FrameMaskingTSR={"method": model},
             IntegratedGradients={"model": model},
+            SelectiveRelevance={"method": model},
             ShuffleProbe={"model": model},
             TemporalGradient={"model": model},
             load_result={"folder": saved},
@@ -452,6 +454,7 @@ def _attributions():
         **_methods("attributions", ta.LRP(model, wide), attribute=explained, explain=explained),
         **_methods("attributions", contrastive, attribute=explained, explain=explained),
         **_methods("attributions", tsr, attribute=explained, explain=explained),
+        **_methods("attributions", selective, attribute=explained, explain=explained),
         **_methods("attributions", expected, attribute=explained, explain=explained),
         **_methods(
             "attributions",
@@ -474,7 +477,7 @@ def _attributions():
 
 def _results():
     found, made = {}, values.results()
-    names = "gradient lrp contrastive shuffles rescaled integrated expected"
+    names = "gradient lrp contrastive shuffles rescaled integrated expected selective"
     for name in names.split():
         result = made[name]
         kind = type(result)
