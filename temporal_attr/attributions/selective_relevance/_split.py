@@ -69,6 +69,7 @@ def changes(attribution: ClipTensor, sigma: float) -> Bool[Tensor, "batch time h
         sigma: How many standard deviations of the derivative over the whole clip.
 
     Example:
+        >>> import torch
         >>> attribution = torch.zeros(1, 4, 1, 5, 5)
         >>> attribution[0, 2:, 0, 2, 2] = 1.0  # comes between frames 1 and 2
         >>> changes(attribution, 1.0)[0, :, 2, 2]
@@ -91,6 +92,7 @@ def motion_share(motion: ClipTensor, appearance: ClipTensor) -> PerExample:
     """The magnitude of the motion part, as a share of both magnitudes; NaN where both are 0.
 
     Example:
+        >>> import torch
         >>> ones = torch.ones(1, 2, 3, 4, 4)
         >>> motion_share(ones, -3 * ones)
         tensor([0.2500])
