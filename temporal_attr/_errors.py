@@ -98,6 +98,10 @@ class ResultError(TemporalAttrError):
     """A folder does not hold a result as it should, or a result cannot be written to it."""
 
 
+class ToleranceWarning(UserWarning):
+    """An integral was not approximated as closely as was asked."""
+
+
 class WeightsWarning(UserWarning):
     """Weights were loaded, but not by the names that the file has for them."""
 

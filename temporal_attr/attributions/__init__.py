@@ -27,16 +27,28 @@ from temporal_attr.attributions.contrastive_lrp import (
     ContrastiveLRPTemporalResult,
 )
 from temporal_attr.attributions.deletion_curve import DeletionCurve, DeletionCurveResult
+from temporal_attr.attributions.expected_gradients import (
+    ExpectedGradients,
+    ExpectedGradientsResult,
+)
 from temporal_attr.attributions.frame_masking_tsr import FrameMaskingTSR, FrameMaskingTSRResult
 from temporal_attr.attributions.frame_shapley import FrameShapley, FrameShapleyResult
 from temporal_attr.attributions.gradient_attention import (
     GradientAttention,
     GradientAttentionResult,
 )
+from temporal_attr.attributions.integrated_gradients import (
+    IntegratedGradients,
+    IntegratedGradientsResult,
+)
 from temporal_attr.attributions.kernel_shap import KernelSHAP, KernelSHAPResult
 from temporal_attr.attributions.lrp import LRP, LRPResult
 from temporal_attr.attributions.occlusion import Occlusion, OcclusionResult
 from temporal_attr.attributions.rise import RISE, RISEResult
+from temporal_attr.attributions.selective_relevance import (
+    SelectiveRelevance,
+    SelectiveRelevanceResult,
+)
 from temporal_attr.attributions.shuffle_probe import (
     ShuffleCurve,
     ShuffleProbe,
@@ -61,6 +73,8 @@ __all__ = [
     "DeletionCurve",
     "DeletionCurveResult",
     "Estimate",
+    "ExpectedGradients",
+    "ExpectedGradientsResult",
     "FrameMaskingTSR",
     "FrameMaskingTSRResult",
     "FrameShapley",
@@ -70,6 +84,8 @@ __all__ = [
     "GradientAttention",
     "GradientAttentionResult",
     "HiResCAM",
+    "IntegratedGradients",
+    "IntegratedGradientsResult",
     "KernelSHAP",
     "KernelSHAPResult",
     "LRPResult",
@@ -84,6 +100,8 @@ __all__ = [
     "RunContext",
     "ScoreCAM",
     "ScoreResult",
+    "SelectiveRelevance",
+    "SelectiveRelevanceResult",
     "ShuffleCurve",
     "ShuffleProbe",
     "ShuffleProbeResult",

@@ -51,6 +51,8 @@ class VideoMethod(ABC, Attribution):  # type: ignore[misc]  # Captum has no type
 
     name: ClassVar[str]
     traits: ClassVar[Traits]
+    _together: ClassVar[bool] = False
+    """Whether several clips made of one go through the model together, as perturbed ones do."""
 
     def __init__(
         self, model: VideoModel | Callable[..., Any], activation: Activation | None = None
@@ -156,7 +158,7 @@ class VideoMethod(ABC, Attribution):  # type: ignore[misc]  # Captum has no type
         """The clips and what the model takes after them; the model is tried on them once."""
         clips = self._checked_clips(inputs)
         arguments = self._checked_arguments(additional_forward_args)
-        together = isinstance(self, PerturbationAttribution)
+        together = self._together or isinstance(self, PerturbationAttribution)
         require_as_assumed(Trial(self.model, clips, arguments, self._draws, together))
         return clips, arguments
 

@@ -10,9 +10,10 @@ from typing import Any
 
 import torch
 from captum.attr import Attribution
+from torch import Tensor
 
 from temporal_attr._activation import Activation
-from temporal_attr._errors import OptionError
+from temporal_attr._errors import ModelError, OptionError
 from temporal_attr._run import RunContext
 from temporal_attr._typing import ClipTensor, Logits, Target
 from temporal_attr.attributions._method import require_model
@@ -22,8 +23,11 @@ from temporal_attr.gradients import OBJECTIVES, isolated_autograd, reliable_back
 from temporal_attr.models import FramewiseModel, VideoModel, model_logits
 
 
-def as_method(model: Any) -> Attribution:  # noqa: ANN401 - a model or a method
-    """A method as it is, and for a model its `TemporalGradient`.
+def as_method(
+    model: Any,  # noqa: ANN401 - a model or a method
+    default: Callable[[Any], Attribution] = TemporalGradient,
+) -> Attribution:
+    """A method as it is, and for a model its default method, by default `TemporalGradient`.
 
     Raises:
         ModelError: If it is neither.
@@ -35,7 +39,7 @@ def as_method(model: Any) -> Attribution:  # noqa: ANN401 - a model or a method
         "a model or an attribution method",
         "Pass a model, or make a method of it first, such as TemporalGradient(model).",
     )
-    return TemporalGradient(model)
+    return default(model)
 
 
 def model_of(method: Attribution) -> VideoModel | Callable[..., Any]:
@@ -172,3 +176,31 @@ def known_normalization(
             "Give temporal_attr.Normalization(mean, std).",
         )
     return given
+
+
+def require_shaped(found: Any, clips: ClipTensor) -> ClipTensor:  # noqa: ANN401 - the method's
+    """The attribution itself, if it is one finite number for each value of the clips."""
+    if not isinstance(found, Tensor) or found.shape != clips.shape:
+        came = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        raise ModelError(
+            f"an attribution shaped like the clips, {tuple(clips.shape)}",
+            f"{came}",
+            "Use a method that attributes to pixels, such as TemporalGradient, LRP or Saliency.",
+        )
+    return require_finite(found).detach()
+
+
+def require_finite(attribution: Tensor) -> Tensor:
+    """The attribution itself.
+
+    Raises:
+        ModelError: If it is not finite.
+    """
+    bad = int((~attribution.isfinite()).sum())
+    if bad:
+        raise ModelError(
+            "a finite attribution",
+            f"{bad} of {attribution.numel()} that are NaN or infinite",
+            "Look at the method's attribution of this clip, or take other baselines.",
+        )
+    return attribution

@@ -11,13 +11,16 @@ from temporal_attr.attributions.class_activation import (
 )
 from temporal_attr.attributions.contrastive_lrp import ContrastiveLRPTemporal
 from temporal_attr.attributions.deletion_curve import DeletionCurve
+from temporal_attr.attributions.expected_gradients import ExpectedGradients
 from temporal_attr.attributions.frame_masking_tsr import FrameMaskingTSR
 from temporal_attr.attributions.frame_shapley import FrameShapley
 from temporal_attr.attributions.gradient_attention import GradientAttention
+from temporal_attr.attributions.integrated_gradients import IntegratedGradients
 from temporal_attr.attributions.kernel_shap import KernelSHAP
 from temporal_attr.attributions.lrp import LRP
 from temporal_attr.attributions.occlusion import Occlusion
 from temporal_attr.attributions.rise import RISE
+from temporal_attr.attributions.selective_relevance import SelectiveRelevance
 from temporal_attr.attributions.shuffle_probe import ShuffleProbe
 from temporal_attr.attributions.sliding_frames import SlidingFrames
 from temporal_attr.attributions.temporal_gradient import TemporalGradient
@@ -43,5 +46,8 @@ METHODS: tuple[type[VideoMethod], ...] = (
     ScoreCAM,
     AttentionRollout,
     GradientAttention,
+    IntegratedGradients,
+    ExpectedGradients,
+    SelectiveRelevance,
 )
 """Every method of the library, by which the command line, the docs and the tests know them."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, get_type_hints
 
 import torch
@@ -12,7 +13,6 @@ from captum.attr import (
     Attribution,
     GradientShap,
     InputXGradient,
-    IntegratedGradients,
     Saliency,
 )
 from torch import Tensor, nn
@@ -23,37 +23,30 @@ from temporal_attr.cli._print import say
 from temporal_attr.clips import Clip
 from temporal_attr.models import VideoModel
 
-FRAMES_AT_A_TIME = 16
-"""What goes through a model at a time where nothing says how much."""
-
 
 @dataclass(frozen=True)
 class Base:
     """A method that another one can be given.
 
     Attributes:
-        make: From a model to the method.
-        random: Whether it draws random numbers.
-        arguments: What its `attribute` needs beside clip and target: from the clip, and the number
-            of clips that go through the model at a time.
+        make: From a model and a seed to the method.
+        random: Whether it draws random numbers from the global streams.
+        arguments: What its `attribute` needs beside clip and target, from the clip.
     """
 
-    make: Callable[[nn.Module], Attribution]
+    make: Callable[[nn.Module, int], Attribution]
     random: bool = False
-    arguments: Callable[[Tensor, int], dict[str, Any]] = lambda clip, clips: {}
+    arguments: Callable[[Tensor], dict[str, Any]] = lambda clip: {}
 
 
 CAPTUM = {
     "gradient-shap": Base(
-        GradientShap, True, lambda clip, clips: {"baselines": torch.zeros_like(clip)}
+        lambda model, seed: GradientShap(model),
+        True,
+        lambda clip: {"baselines": torch.zeros_like(clip)},
     ),
-    "input-x-gradient": Base(InputXGradient),
-    "integrated-gradients": Base(
-        IntegratedGradients,
-        # Captum would send all 50 steps of a clip through the model at once.
-        arguments=lambda clip, clips: {"internal_batch_size": clips},
-    ),
-    "saliency": Base(Saliency),
+    "input-x-gradient": Base(lambda model, seed: InputXGradient(model)),
+    "saliency": Base(lambda model, seed: Saliency(model)),
 }
 """Captum's methods for `--base`, and what is to be known of each."""
 
@@ -71,11 +64,18 @@ def gathers(method: type[VideoMethod]) -> bool:
 def bases() -> dict[str, Base]:
     """The methods for `--base`: their attribution has the shape of the clip."""
     own = {
-        slug: Base(method, method.traits.random)
+        slug: Base(partial(_own, method, method.traits.random))
         for slug, method in methods().items()
         if method.traits.input_shaped
     }
     return dict(sorted({**CAPTUM, **own}.items()))
+
+
+def _own(
+    method: Callable[..., VideoMethod], random: bool, model: nn.Module, seed: int
+) -> VideoMethod:
+    """A method of the library, which draws from a seed of its own if it draws at all."""
+    return method(model, seed=seed) if random else method(model)
 
 
 def base_names() -> tuple[str, ...]:
@@ -139,11 +139,6 @@ class Chosen:
             given["seed"] = self.seed
         if base is None:
             return self.method(model, **given)
-        if arguments := base.arguments(clip.tensor, self._clips_at_a_time(clip)):
+        if arguments := base.arguments(clip.tensor):
             given["method_arguments"] = arguments
-        return self.method(base.make(model), **given)
-
-    def _clips_at_a_time(self, clip: Clip) -> int:
-        clips = self.constructor.get("perturbations_per_eval")
-        frames = self.constructor.get("chunk_size") or FRAMES_AT_A_TIME
-        return max(1, clips or frames // clip.tensor.shape[1])
+        return self.method(base.make(model, self.seed), **given)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_type_hints
 
 from temporal_attr._errors import OptionError
-from temporal_attr.attributions import VideoMethod
+from temporal_attr.attributions import TemporalGradient, VideoMethod
 from temporal_attr.cli._docs import argument_texts
 from temporal_attr.cli._methods import base_names
 from temporal_attr.cli._values import Kind, kind_of
@@ -79,7 +79,7 @@ def options_of(method: type[VideoMethod]) -> dict[str, Option]:
         **_of_part("explain", explain, method.explain, method.explain.__doc__),
     }
     if method.traits.takes_methods:
-        found["base"] = _base()
+        found["base"] = _base(getattr(method, "default_method", TemporalGradient).traits.slug)
     return dict(sorted(found.items()))
 
 
@@ -102,15 +102,14 @@ def _of_part(
     }
 
 
-def _base() -> Option:
+def _base(default: str) -> Option:
     names = base_names()
     text = (
         "The method whose attribution is used; those that start from a baseline start from a clip "
-        "of zeros, and those that draw random numbers do so by --seed."
+        "of zeros (expected-gradients: from its own frames standing still), and those that draw "
+        "random numbers do so by --seed."
     )
-    return Option(
-        "base", Kind(names, names, _base_name, names[-1]), "temporal-gradient", text, "base"
-    )
+    return Option("base", Kind(names, names, _base_name, names[-1]), default, text, "base")
 
 
 def _base_name(text: str) -> str:

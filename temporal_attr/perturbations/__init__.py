@@ -15,6 +15,12 @@ from temporal_attr.perturbations._baselines import (
     check_baselines,
     neighbour_of,
 )
+from temporal_attr.perturbations._clip_baselines import (
+    ClipBaselineName,
+    ClipBaselines,
+    check_clip_baselines,
+    clip_baseline_of,
+)
 from temporal_attr.perturbations._composed import (
     BlendedFrames,
     ComposedClips,
@@ -61,6 +67,8 @@ __all__ = [
     "BlendedFrames",
     "Blocks",
     "ChunkEffects",
+    "ClipBaselineName",
+    "ClipBaselines",
     "ComposedClips",
     "Effects",
     "EffectsSoFar",
@@ -82,7 +90,9 @@ __all__ = [
     "at_least_single",
     "baseline_of",
     "check_baselines",
+    "check_clip_baselines",
     "check_frame_baselines",
+    "clip_baseline_of",
     "feature_masks",
     "frame_masks",
     "is_relational",

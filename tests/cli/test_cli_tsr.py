@@ -6,10 +6,19 @@ import re
 import cv2
 import pytest
 import torch
-from captum.attr import GradientShap, InputXGradient, IntegratedGradients, Saliency
+from captum.attr import GradientShap, InputXGradient, Saliency
 from safetensors.torch import load_file
 
-from temporal_attr import LRP, FrameMaskingTSR, TemporalGradient, synthetic, views
+from temporal_attr import (
+    LRP,
+    ExpectedGradients,
+    FrameMaskingTSR,
+    IntegratedGradients,
+    SelectiveRelevance,
+    TemporalGradient,
+    synthetic,
+    views,
+)
 from temporal_attr.cli import main
 from temporal_attr.cli._methods import base_names
 from temporal_attr.clips import IDENTITY, Preprocessing
@@ -168,18 +177,20 @@ def test_two_steps_mask_pixels_where_no_feature_mask_is_given(folder, tmp_path):
 def base_of(name, model, clip):
     """The method and what is handed to it, as a user would write them."""
     made = {
+        "expected-gradients": (ExpectedGradients(model, seed=3), {}),
         "frame-masking-tsr": (FrameMaskingTSR(model), {}),
         "gradient-shap": (GradientShap(model), {"baselines": torch.zeros_like(clip)}),
         "input-x-gradient": (InputXGradient(model), {}),
         "integrated-gradients": (IntegratedGradients(model), {}),
         "lrp": (LRP(model), {}),
         "saliency": (Saliency(model), {}),
+        "selective-relevance": (SelectiveRelevance(model), {}),
         "temporal-gradient": (TemporalGradient(model), {}),
     }
     return made[name]
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("undrawn", "as_user")
 @pytest.mark.parametrize("name", base_names())
 def test_every_base(name, folder, tmp_path):
     options = [f"--model={CURVED}", f"--base={name}", "--seed=3"]

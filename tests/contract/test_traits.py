@@ -4,12 +4,15 @@ import inspect
 
 import pytest
 import torch
+from captum.attr import Attribution
 
 from temporal_attr import (
+    LRP,
     FrameLogitsError,
     FrameShapley,
     Normalization,
     OptionError,
+    SelectiveRelevance,
     ShuffleProbe,
     TemporalGradient,
     Tubes,
@@ -33,7 +36,11 @@ def made(method, model, **options):
         options["n_samples"] = 2 if method is FrameShapley else 40
         if "feature_mask" in parameters and method is not FrameShapley:
             options["feature_mask"] = Tubes(2, 2, 2)
-    if "relevance rules" in method.traits.needs:
+    if "n_steps" in parameters:
+        options["n_steps"] = 2
+    if method is SelectiveRelevance and not isinstance(model, Attribution):
+        return method(LRP(model, WIDE), **options)
+    if "composite" in parameters:
         # The model has no normalization, from which the rule at the input would know its bounds.
         options["composite"] = WIDE
     return method(model, **options)

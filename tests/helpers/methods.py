@@ -12,13 +12,16 @@ from temporal_attr import (
     Blocks,
     ContrastiveLRPTemporal,
     DeletionCurve,
+    ExpectedGradients,
     FrameMaskingTSR,
     FrameShapley,
     GradCAM,
     GradientAttention,
+    IntegratedGradients,
     KernelSHAP,
     Occlusion,
     ScoreCAM,
+    SelectiveRelevance,
     ShuffleProbe,
     SlidingFrames,
     TemporalGradient,
@@ -254,5 +257,25 @@ METHODS = [
         lambda model, chunk=None: GradientAttention(model, identity=False),
         is_sensitivity=False,
         models=ATTENDING[:1],
+    ),
+    Method(
+        "integrated_gradients",
+        IntegratedGradients,
+        lambda model, chunk=None: IntegratedGradients(model, n_steps=2, internal_batch_size=chunk),
+        is_sensitivity=False,
+    ),
+    Method(
+        "expected_gradients",
+        ExpectedGradients,
+        lambda model, chunk=None: ExpectedGradients(model, n_samples=2, internal_batch_size=chunk),
+        is_sensitivity=False,
+    ),
+    Method(
+        "selective_relevance",
+        SelectiveRelevance,
+        lambda model, chunk=None: SelectiveRelevance(
+            TemporalGradient(model), perturbations_per_eval=chunk
+        ),
+        is_sensitivity=False,
     ),
 ]

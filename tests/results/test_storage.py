@@ -91,7 +91,16 @@ def everything():
     )
 
 
-METHODS = ("gradient", "lrp", "contrastive", "shuffles", "rescaled")
+METHODS = (
+    "gradient",
+    "lrp",
+    "contrastive",
+    "shuffles",
+    "rescaled",
+    "integrated",
+    "expected",
+    "selective",
+)
 
 RECORDS = {
     **{

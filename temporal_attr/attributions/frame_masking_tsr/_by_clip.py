@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from temporal_attr._errors import ModelError
 from temporal_attr._run import RunContext
 from temporal_attr._typing import ClipTensor, Logits, Target
-from temporal_attr.attributions._nested import NestedMethod
+from temporal_attr.attributions._nested import NestedMethod, require_shaped
 from temporal_attr.gradients import halving
 from temporal_attr.perturbations import (
     ChunkEffects,
@@ -151,7 +150,7 @@ def _attribution(request: ClipRequest, copies: Copies, rows: Rows, run: RunConte
     fewer = len(copies) > 1 and not request.fixed and not request.nested.arguments
     with seeded(request.seed):
         found = request.nested.attribute(clips, target, run, spare=fewer)
-    return _require_shaped(found, clips)[places]
+    return require_shaped(found, clips)[places]
 
 
 def _logits(
@@ -190,31 +189,3 @@ def _in_chunks(
 
     found, _ = halving(attempt, min(at_a_time, batch), fixed, run, path, "clips")
     return found
-
-
-def _require_shaped(found: Any, clips: ClipTensor) -> ClipTensor:  # noqa: ANN401 - the method's
-    """The attribution itself, if it is one finite number for each value of the clips."""
-    if not isinstance(found, Tensor) or found.shape != clips.shape:
-        came = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-        raise ModelError(
-            f"an attribution shaped like the clips, {tuple(clips.shape)}",
-            f"{came}",
-            "Use a method that attributes to pixels, such as TemporalGradient, LRP or Saliency.",
-        )
-    return require_finite(found).detach()
-
-
-def require_finite(attribution: Tensor) -> Tensor:
-    """The attribution itself.
-
-    Raises:
-        ModelError: If it is not finite.
-    """
-    bad = int((~attribution.isfinite()).sum())
-    if bad:
-        raise ModelError(
-            "a finite attribution",
-            f"{bad} of {attribution.numel()} that are NaN or infinite",
-            "Look at the method's attribution of this clip, or take other baselines.",
-        )
-    return attribution

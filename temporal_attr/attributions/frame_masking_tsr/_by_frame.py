@@ -16,7 +16,7 @@ from torch import Tensor
 
 from temporal_attr._run import RunContext
 from temporal_attr._typing import ClipTensor, Target
-from temporal_attr.attributions.frame_masking_tsr._by_clip import require_finite
+from temporal_attr.attributions._nested import require_finite
 from temporal_attr.attributions.frame_masking_tsr._frame_gradient import FrameGradient
 from temporal_attr.attributions.frame_masking_tsr._operations import OperationCount
 from temporal_attr.attributions.frame_masking_tsr._unmasked_frames import (

@@ -320,6 +320,8 @@ def _perturbations():
             check_baselines={"baselines": 0.0},
             check_frame_baselines={"baselines": 0.0},
             is_relational={"baselines": "removal"},
+            check_clip_baselines={"baselines": 0.0},
+            clip_baseline_of={"clip": clip, "baselines": 0.0},
             feature_masks={"labels": blocks.labels(clip), "example": 0, "frame": 1},
             frame_masks={"batch": 2, "frames": 4, "window": 1},
             masked_clips={"clip": clip, "masks": masks, "baseline": torch.zeros_like(clip)},
@@ -455,6 +457,9 @@ def _attributions():
     rollout, attention = (
         kind(values.attending()) for kind in (ta.AttentionRollout, ta.GradientAttention)
     )
+    selective = ta.SelectiveRelevance(gradient, "frozen")
+    expected = ta.ExpectedGradients(model, n_samples=2)
+    integrated = ta.IntegratedGradients(model, n_steps=2)
     saved = values.results()["lrp"].save(values.folder() / "result", overwrite=True)
     return {
         **_room(
@@ -472,6 +477,9 @@ def _attributions():
             RISE={"model": model},
             SlidingFrames={"model": model},
             VideoLIME={"model": model},
+            ExpectedGradients={"model": model},
+            IntegratedGradients={"model": model},
+            SelectiveRelevance={"method": model},
             ShuffleProbe={"model": model},
             TemporalGradient={"model": model},
             load_result={"folder": saved},
@@ -483,6 +491,20 @@ def _attributions():
         **_methods("attributions", rollout, attribute=explained, explain=explained),
         **_methods("attributions", attention, attribute=explained, explain=explained),
         **_methods("attributions", tsr, attribute=explained, explain=explained),
+        **_methods("attributions", selective, attribute=explained, explain=explained),
+        **_methods("attributions", expected, attribute=explained, explain=explained),
+        **_methods(
+            "attributions",
+            integrated,
+            attribute=explained,
+            explain=explained,
+            compute_convergence_delta={
+                "attributions": clip,
+                "start_point": clip,
+                "end_point": clip,
+                "target": 1,
+            },
+        ),
         **_methods("attributions", gradient, attribute=explained, explain=explained),
         **_methods("attributions", ta.FrameShapley(model), attribute=explained, explain=explained),
         **_methods("attributions", ta.DeletionCurve(model), attribute=explained, explain=explained),
@@ -502,23 +524,11 @@ def _each_activation(model, explained):
 
 def _results():
     found, made = {}, values.results()
-    for name in (
-        "gradient",
-        "lrp",
-        "contrastive",
-        "shuffles",
-        "rescaled",
-        "shapley",
-        "curve",
-        "sliding",
-        "occlusion",
-        "rise",
-        "kernel_shap",
-        "video_lime",
-        "activation",
-        "rollout",
-        "attention",
-    ):
+    names = (
+        "gradient lrp contrastive shuffles rescaled shapley curve sliding occlusion rise "
+        "kernel_shap video_lime activation rollout attention integrated expected selective"
+    )
+    for name in names.split():
         result = made[name]
         kind = type(result)
         found[f"attributions.{kind.__name__}"] = Call(kind, _fields(result))
