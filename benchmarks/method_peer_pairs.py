@@ -37,7 +37,7 @@ from temporal_attr.models import VideoModel
 
 TARGET, AT_A_TIME, SEED = 1, 4, 0
 """The class, perturbed clips in a forward pass, and the seed of what is drawn."""
-COALITIONS, PERMUTATIONS, STEPS, WIDTH = 64, 8, 16, 0.25
+COALITIONS, PERMUTATIONS, STEPS, WIDTH = 32, 4, 8, 0.25
 
 Explain = Callable[[], Tensor]
 

@@ -98,28 +98,34 @@ class Counter:
     def _count(self, _: nn.Module, given: tuple[Tensor, ...]) -> None:
         self.seen += len(given[0])
 
-    def of(self, explain: Explain) -> tuple[Tensor, int]:
-        """What is found, and how many it took."""
-        self.seen = 0
-        found = explain()
-        return found.detach(), self.seen
-
 
 def first_of(network: nn.Module, kind: type[nn.Module]) -> nn.Module:
     """The first convolution."""
     return next(part for part in network.modules() if isinstance(part, kind))
 
 
-def times_of(explains: list[Explain], rounds: int) -> list[float]:
-    """Median seconds of the process, taken in turns."""
-    times: list[list[float]] = [[] for _ in explains]
+@dataclass(frozen=True)
+class Taken:
+    """What an explanation found, the clips or frames it took, and the median of its seconds."""
+
+    found: Tensor
+    seen: int
+    seconds: float
+
+
+def in_turns(explains: list[Explain], counter: Counter, rounds: int) -> list[Taken]:
+    """Each so many times, one after another."""
+    times: dict[int, list[float]] = {place: [] for place in range(len(explains))}
+    found: dict[int, tuple[Tensor, int]] = {}
     for number in range(rounds):
         order = list(enumerate(explains))
         for place, explain in order if number % 2 == 0 else reversed(order):
+            counter.seen = 0
             begin = time.process_time()
-            explain()
+            result = explain()
             times[place].append(time.process_time() - begin)
-    return [statistics.median(own) for own in times]
+            found[place] = result.detach(), counter.seen
+    return [Taken(*found[place], statistics.median(own)) for place, own in times.items()]
 
 
 def apart(found: Tensor, other: Tensor) -> float:
@@ -164,13 +170,11 @@ def peers_table(rounds: int) -> Iterator[str]:
         for pair in tqdm(list(pairs_of(setting)), setting.name, mininterval=10):
             # Once before: a model is tried out when a method first meets it.
             pair.run()
-            ours, seen = counter.of(pair.run)
-            theirs, peer_seen = counter.of(pair.peer_run)
-            own, other = times_of([pair.run, pair.peer_run], rounds)
+            ours, theirs = in_turns([pair.run, pair.peer_run], counter, rounds)
             yield (
-                f"| {setting.name} | {pair.ours} | {pair.peer} | {seen} | {peer_seen} "
-                f"| {agreement(pair, ours, theirs)} | {own:.3g} | {other:.3g} "
-                f"| {own / other:.2f} |"
+                f"| {setting.name} | {pair.ours} | {pair.peer} | {ours.seen} | {theirs.seen} "
+                f"| {agreement(pair, ours.found, theirs.found)} | {ours.seconds:.3g} "
+                f"| {theirs.seconds:.3g} | {ours.seconds / theirs.seconds:.2f} |"
             )
 
 
@@ -209,13 +213,12 @@ def cache_table(rounds: int) -> Iterator[str]:
             lambda one=one: one.explain(clip, TARGET).frame_scores  # type: ignore[misc]
             for one in (known[name], plain[name])
         ]
-        for explain in both:
-            explain()
-        (found, encoded), (looped, by_loop) = map(counter.of, both)
-        own, loop = times_of(both, rounds)
+        both[0]()
+        own, loop = in_turns(both, counter, rounds)
         yield (
-            f"| {name} | {encoded} | {by_loop} | {by_loop / encoded:.1f} "
-            f"| {apart(found, looped):.1e} | {own:.3g} | {loop:.3g} | {loop / own:.1f} |"
+            f"| {name} | {own.seen} | {loop.seen} | {loop.seen / own.seen:.1f} "
+            f"| {apart(own.found, loop.found):.1e} | {own.seconds:.3g} | {loop.seconds:.3g} "
+            f"| {loop.seconds / own.seconds:.1f} |"
         )
 
 
@@ -259,9 +262,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    text = "\n".join(page(options.rounds)) + "\n"
-    (RESULTS / "method_peers.md").write_text(text, encoding="utf-8")
-    print(text)
+    lines = []
+    for line in page(options.rounds):
+        print(line, flush=True)
+        lines.append(line)
+        # Line by line, as a run that is stopped has measured something.
+        text = "\n".join(lines) + "\n"
+        (RESULTS / "method_peers.md").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
