@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import import_module
 from typing import Any
 
@@ -127,40 +127,57 @@ def drops(setting: Setting) -> Iterator[Pair]:
     )
 
 
-def shapley_values(setting: Setting) -> Iterator[Pair]:
-    """Estimates of the Shapley values of frames."""
+def estimates(
+    setting: Setting, coalitions: int = 64, permutations: int = 8
+) -> dict[str, Callable[[int], Tensor]]:
+    """From a seed to an estimate `(time,)` of the Shapley values of frames, ours and Captum's."""
     model, clip = setting.model, setting.clip
     tubes = Tubes(clip.shape[1], 1, 1)
-    kernel = KernelSHAP(model, tubes, COALITIONS - 1, 0.0, perturbations_per_eval=AT_A_TIME)
-    frames = FrameShapley(model, 0.0, PERMUTATIONS, perturbations_per_eval=AT_A_TIME)
-    given: dict[str, Any] = {
-        "baselines": 0.0,
-        "target": TARGET,
-        "feature_mask": setting.by_frame,
-        "perturbations_per_eval": AT_A_TIME,
+
+    def captums(method: Any, samples: int) -> Callable[[int], Tensor]:  # noqa: ANN401
+        def estimate(seed: int) -> Tensor:
+            torch.manual_seed(seed)
+            found = method.attribute(
+                clip,
+                baselines=0.0,
+                target=TARGET,
+                feature_mask=setting.by_frame,
+                n_samples=samples,
+                perturbations_per_eval=AT_A_TIME,
+            )
+            return per_frame(found)
+
+        return estimate
+
+    def kernel(seed: int) -> Tensor:
+        method = KernelSHAP(
+            model, tubes, coalitions - 1, 0.0, perturbations_per_eval=AT_A_TIME, seed=seed
+        )
+        return per_frame(method.explain(clip, TARGET).attribution)
+
+    def drawn(seed: int) -> Tensor:
+        method = FrameShapley(model, 0.0, permutations, perturbations_per_eval=AT_A_TIME, seed=seed)
+        return method.explain(clip, TARGET).frame_scores[0]
+
+    return {
+        "KernelSHAP": kernel,
+        "Captum KernelShap": captums(KernelShap(model), coalitions),
+        "FrameShapley": drawn,
+        "Captum ShapleyValueSampling": captums(ShapleyValueSampling(model), permutations),
     }
 
-    def seeded(method: Any, samples: int) -> Tensor:  # noqa: ANN401 - either of Captum's
-        torch.manual_seed(SEED)
-        return per_frame(method.attribute(clip, n_samples=samples, **given))
 
-    drawn = "both draw coalitions; ours each with its complement"
-    yield Pair(
-        "KernelSHAP",
-        "Captum KernelShap",
-        lambda: per_frame(kernel.attribute(clip, TARGET)),
-        lambda: seeded(KernelShap(model), COALITIONS),
-        setting.exact,
-        drawn,
+def shapley_values(setting: Setting) -> Iterator[Pair]:
+    """Estimates of the Shapley values of frames, one draw of each."""
+    kernel, captum_kernel, frames, captum_sampling = (
+        (name, partial(estimate, SEED))
+        for name, estimate in estimates(setting, COALITIONS, PERMUTATIONS).items()
     )
-    yield Pair(
-        "FrameShapley",
-        "Captum ShapleyValueSampling",
-        lambda: frames.attribute(clip, TARGET)[0],
-        lambda: seeded(ShapleyValueSampling(model), PERMUTATIONS),
-        setting.exact,
-        "both draw permutations; ours each with its reverse",
-    )
+    for (ours, run), (peer, peer_run), drawn in (
+        (kernel, captum_kernel, "coalitions; ours each with its complement"),
+        (frames, captum_sampling, "permutations; ours each with its reverse"),
+    ):
+        yield Pair(ours, peer, run, peer_run, setting.exact, f"both draw {drawn}")
 
 
 def captum_lime(setting: Setting, labels: Tensor) -> Callable[[], Tensor]:

@@ -7,7 +7,7 @@ from functools import cached_property
 from itertools import chain
 
 import numpy as np
-from planted_budgets import ASKED, Asked, Row, path_of, rows_of
+from planted_budgets import ASKED, BUDGETS, Asked, Row, path_of, rows_of
 from planted_models import FOLDER, FRAMES, MODELS, SEED, SIZE
 from train_zoo import finished, wilson
 from transformer_rows import cell, clip_mean, mean_of
@@ -151,17 +151,21 @@ class Table:
             lines.append("")
         return lines
 
-    def missing(self) -> str:
-        """What was asked for and is not there."""
-        said = []
+    def there(self) -> list[str]:
+        """How many clips there are at each budget, of all methods or of fewest and most."""
+        lines = ["| clips of | " + " | ".join(f"at {budget:,}" for budget in BUDGETS) + " |"]
+        lines.append("|---" * (1 + len(BUDGETS)) + "|")
         for family in self.families:
-            asked = [one for one in ASKED if not one.only or family.name in one.only]
-            none = [f"{one.name} at {one.budget:,}" for one in asked if not family.of(one.key)]
-            counts = {len(family.of(one.key)) for one in asked if family.of(one.key)}
-            clips = f"{min(counts)} to {max(counts)} clips" if counts else "no clip"
-            said.append(f"{family.name}: {clips}{'; not ' + ', '.join(none) if none else ''}")
-        said += [f"{name}: not trained" for name in MODELS if name not in self.cards]
-        return ". ".join(said) + "."
+            cells = []
+            for budget in BUDGETS:
+                asked = [one for one in ASKED if not one.only or family.name in one.only]
+                counts = {len(family.of(one.key)) for one in asked if one.budget == budget}
+                cells.append(
+                    " to ".join(str(count) for count in sorted({min(counts), max(counts)}))
+                )
+            lines.append(f"| {family.name} | {' | '.join(cells)} |")
+        lines += [f"| {name}, not trained |" for name in MODELS if name not in self.cards]
+        return lines
 
 
 def means(rows: Sequence[Row]) -> list[str]:
@@ -191,8 +195,9 @@ other work beside it: the first digit counts. *Random numbers* are the floor, wi
 Options are the defaults, but: FrameShapley takes 6 permutations at 50, and all 256 coalitions at
 500, beyond which there is nothing to sample. KernelSHAP and VideoLIME mask tubes of 2 frames of
 16 x 16 pixels at 50, and of 1 frame of 8 x 8 beyond. Occlusion takes windows of 2 frames of 16 x 16
-at 50. Paths have 16 and 160 points. FrameMaskingTSR rescales TemporalGradient, and
-SelectiveRelevance splits LRP.
+at 50. Paths have 16 and 160 points. FrameMaskingTSR rescales TemporalGradient.
+SelectiveRelevance splits LRP and keeps what comes from motion, which is another question: the shape
+that decides stands still.
 
 Means with 95 % intervals: by family, clips are drawn again; of all families, families as well (the
 bootstraps of `temporal_attr.measures`). Differences are clip by clip, on the clips that both
@@ -208,7 +213,8 @@ def page() -> str:
         INTRODUCTION.format(frames=FRAMES, size=SIZE, seed=SEED),
         "\n".join(table.models()),
         MEASURES,
-        f"**What there is.** {table.missing()}",
+        "**What there is**, of the 100 clips that are asked for:",
+        "\n".join(table.there()),
         "## All families",
         "Methods that all families can be asked.",
         "\n".join(table.over_all()),
