@@ -90,5 +90,13 @@ class SelectiveRelevanceResult(PixelResult):
     @property
     def _taken(self) -> str:
         if self.sigma is None:
-            return f"beside {self.static}"
+            return f"beside {_STILL[self.static]}"
         return f"where it changes by more than {self.sigma:g} standard deviations"
+
+
+_STILL = {
+    "frame": "each frame standing still",
+    "frozen": "the first frame standing still",
+    "mean_frame": "the mean frame standing still",
+}
+"""What was taken for standing still, in words."""
