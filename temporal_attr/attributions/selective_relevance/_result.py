@@ -9,6 +9,7 @@ from temporal_attr._activation import output_name
 from temporal_attr._require import require_within
 from temporal_attr._typing import ClipTensor, FrameScores, Logits, PerExample
 from temporal_attr.attributions._results import PixelResult
+from temporal_attr.attributions.selective_relevance._split import Static
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +52,7 @@ class SelectiveRelevanceResult(PixelResult):
     still_logits: Logits | None
     appearance_logit: PerExample | None
     motion_logit: PerExample | None
-    static: str
+    static: Static
     sigma: float | None
     method_name: str
 
