@@ -11,7 +11,9 @@ from torch import nn
 
 from temporal_attr import (
     ClipError,
+    ExpectedGradients,
     IntegratedGradients,
+    ModelError,
     Normalization,
     OptionError,
     ToleranceWarning,
@@ -428,3 +430,14 @@ def test_a_baseline_that_does_not_fit(model, clip):
     assert_refused(ClipError, r"baselines that fit \(2, 5, 3, 2, 2\)", method.attribute, clip, 1)
     infinite = torch.full((1,), float("inf"))
     assert_refused(ClipError, "finite baselines", IntegratedGradients, model, infinite)
+
+
+@pytest.mark.parametrize("kind", [IntegratedGradients, ExpectedGradients])
+def test_a_model_whose_clips_see_each_other_is_refused(kind, model, clip):
+    """Points of one path go through together, and must not change each other's gradients."""
+
+    def mixing(clips):
+        return model(clips - clips.mean(0))
+
+    text = "a model that predicts each clip of a batch by itself"
+    assert_refused(ModelError, text, kind(mixing).attribute, clip[:1], 1)

@@ -61,19 +61,17 @@ class IntegratedGradients(VideoMethod, GradientAttribution):  # type: ignore[mis
     result has as its `convergence_delta`. What the baseline shows as well gets nothing: the
     baseline says which question is answered.
 
-    ============== ====================================== ========================================
-    baselines      shows                                  the attribution says
-    ============== ====================================== ========================================
-    a number,      nothing                                what the objective owes to all of the
-    `"black"`                                             clip
-    `"mean"`       the mean colour                        the same, but for the colour
-    `"blur"`       coarse shapes                          what detail brings
-    `"mean_frame"` the mean over time of each pixel       what motion brings
-    `"frozen"`     the first frame, standing still        what motion brings after the first frame,
-                                                          which gets 0
-    `"shuffled"`   the same frames in another order       what the order of frames brings
-    a tensor       another clip                           what makes this clip another
-    ============== ====================================== ========================================
+    ============== ================================ ==============================================
+    baselines      shows                            the attribution says
+    ============== ================================ ==============================================
+    `"black"`, 0.0 nothing                          what the objective owes to all of the clip
+    `"mean"`       the mean colour                  the same, but for the colour
+    `"blur"`       coarse shapes                    what detail brings
+    `"mean_frame"` the mean over time of each pixel what motion brings
+    `"frozen"`     the first frame, standing still  what motion brings after the first, which gets 0
+    `"shuffled"`   the same frames in another order what the order of frames brings
+    a tensor       another clip                     what makes this clip another
+    ============== ================================ ==============================================
 
     The path `"straight"` blends both clips. Its points are double exposures, which no network was
     trained on. The path `"frames"` goes through the clip at a growing speed, from its first frame
