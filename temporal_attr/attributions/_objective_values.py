@@ -18,13 +18,13 @@ from temporal_attr._run import RunContext
 from temporal_attr._told import shown
 from temporal_attr._typing import ClipTensor, Logits, PerExample, Target, TargetLike
 from temporal_attr.attributions._estimate import Stopwatch, Work, stopwatch
+from temporal_attr.attributions._predictions import Predictions
 from temporal_attr.gradients import Objective, resolve_target
 from temporal_attr.models import VideoModel
 from temporal_attr.perturbations import (
     Baselines,
     ComposedClips,
     OnStop,
-    Predictions,
     baseline_of,
     check_baselines,
     stopping,

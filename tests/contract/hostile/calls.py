@@ -57,7 +57,6 @@ LEFT_OUT = {
     "attributions.register_painter", "attributions.Run", "relevance.NoRuleError",
     "gradients.is_out_of_memory", "perturbations.ComposedClips", "perturbations.FrameTable",
     "perturbations.MaskedFrames", "perturbations.BlendedFrames", "perturbations.StoredFrames",
-    "perturbations.Predictions",
     "perturbations.masked_compositions", "perturbations.whole_clips", "attributions.ScoreResult",
 }  # fmt: skip
 
@@ -308,6 +307,7 @@ def _perturbations():
             Blocks={"height": 4, "width": 8},
             Superpixels={"n_segments": 4},
             Tubes={"time": 2},
+            FlowSegments={"n_segments": 4},
             Supervoxels={"n_segments": 4},
             ChunkEffects={"change": numbers, "logits": None},
             Effects={"change": numbers, "logits": None, "done": torch.ones(3, dtype=torch.bool)},

@@ -23,7 +23,7 @@ from temporal_attr.models import (
     named_misfit,
     predicts_by_frame,
 )
-from temporal_attr.perturbations._composed import ComposedClips, FrameTable, whole_clips
+from temporal_attr.perturbations import ComposedClips, FrameTable, whole_clips
 
 BY_FRAME = "by frame"
 BY_CLIP = "by clip"
@@ -52,7 +52,7 @@ class Predictions:
             many as have 16 frames, and fewer where memory is short.
 
     Example:
-        >>> from temporal_attr.perturbations._composed import StoredFrames
+        >>> from temporal_attr.perturbations import StoredFrames
         >>> from temporal_attr.zoo import build_model
         >>> model = build_model("gru", classes=4, widths=(4, 8)).eval()
         >>> run, clip = RunContext(), torch.rand(1, 5, 3, 16, 16)
