@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from temporal_attr._errors import OptionError
 from temporal_attr.attributions import (
+    ClassActivationResult,
     ContrastiveLRPTemporalResult,
     FrameMaskingTSRResult,
     PixelResult,
@@ -76,6 +77,15 @@ def _of_pixels(result: PixelResult, clip: Clip) -> Pictures:
     return {
         "frame_strip.png": lambda: frame_strip(result, clip),
         "overlay_grid.png": lambda: overlay_grid(result, clip),
+    }
+
+
+@pictures.register(ClassActivationResult)
+def _of_map(result: ClassActivationResult, clip: Clip) -> Pictures:
+    # The sum over channels is the map.
+    return {
+        "frame_strip.png": lambda: frame_strip(result, clip),
+        "overlay_grid.png": lambda: overlay_grid(result, clip, sign="signed"),
     }
 
 

@@ -59,7 +59,7 @@ class ClassActivationResult(PixelResult):
             f"{name!r} ({' x '.join(str(size) for size in found.shape[1:])})"
             for name, found in self.maps.items()
         ]
-        lines = [f"maps of the layer {' and '.join(sizes)} (steps x rows x columns)"]
+        lines = [f"{self.method_name} of the layer {' and '.join(sizes)} (steps x rows x columns)"]
         if not self.frame_scores[example].any():
             lines.append("the map is zero everywhere: nothing in it supports the target")
             return lines
