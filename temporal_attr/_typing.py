@@ -62,10 +62,22 @@ ShuffledLogits: TypeAlias = Float[Tensor, "batch shuffles classes"]
 Orders: TypeAlias = Int[Tensor, "orders time"]
 """Orders of frames: entry p of a row is the frame shown at place p."""
 
+LayerValues: TypeAlias = Float[Tensor, "batch feature steps rows columns"]
+"""What a layer gives, or its gradient, with its channels before time, height and width."""
+
+LayerMap: TypeAlias = Float[Tensor, "batch steps rows columns"]
+"""One number for each place and time of a layer."""
+
 Influence: TypeAlias = Float[Tensor, "batch rows time"]
 """One number for each pair of predicting timestep (row) and input frame (column).
 
 The rows may be some of the timesteps only."""
+
+TokenScores: TypeAlias = Float[Tensor, "batch token_time token_height token_width"]
+"""One number for each token of a clip, on the grid of the patches that tokens are made of."""
+
+TokenAttention: TypeAlias = Float[Tensor, "batch layer query_time key_time"]
+"""What tokens of one time give to those of another, for each layer with attention."""
 
 PerExample: TypeAlias = Float[Tensor, "batch"]
 """One number for each example."""

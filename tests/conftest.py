@@ -31,6 +31,14 @@ def pytest_configure(config):
         raise pytest.UsageError("--note-simulations notes what one process measured: add -n 0")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    listed = (Path(__file__).parent / "on_demand.txt").read_text("utf-8").splitlines()
+    for item in items:
+        if item.nodeid in listed:
+            item.add_marker(pytest.mark.simulation)
+
+
 def pytest_sessionfinish(session):
     file = session.config.getoption("--note-simulations")
     if file and session.config.stash[MEASURED]:
@@ -80,6 +88,9 @@ def shapes_checked(as_user):
 def without_trials(monkeypatch):
     """What a model does in runs only, without what it is tried on once, before the first."""
     monkeypatch.setattr("temporal_attr.attributions._method.require_as_assumed", lambda trial: None)
+    monkeypatch.setattr(
+        "temporal_attr.attributions._predictions.predicts_by_frame", lambda model, clip: True
+    )
 
 
 @pytest.fixture

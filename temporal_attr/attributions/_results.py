@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, ClassVar
 
+from jaxtyping import Float
 from torch import Tensor
 
 from temporal_attr._activation import (
@@ -232,6 +233,8 @@ class PixelResult(Result):
 
     large: ClassVar[tuple[str, ...]] = ("attribution",)
     main_table: ClassVar[str] = "frames"
+    of_places: ClassVar[bool] = False
+    """Whether a number is that of a place, and stands in each of its channels."""
 
     attribution: ClipTensor
     frame_scores: FrameScores
@@ -247,15 +250,50 @@ class PixelResult(Result):
         raise NotImplementedError(f"{type(self).__name__} must say what it scores")
 
     def _top_frames(self, example: int) -> str:
-        """The three frames with the largest scores, and their shares of the sum of magnitudes.
+        return top_frames(self.frame_scores[example])
 
-        A share has the sign of the score. Of the sum itself, which scores of either sign can cancel
-        to next to nothing, it could be any number.
-        """
-        scores = self.frame_scores[example].double()
-        order = scores.abs().argsort(descending=True, stable=True)[:3].tolist()
-        total = scores.abs().sum().item()
-        return ", ".join(f"{frame} ({scores[frame].item() / total:.0%})" for frame in order)
+
+@dataclass(frozen=True, eq=False)
+class ScoreResult(Result):
+    """Base of the results of methods that score whole frames, and no pixels.
+
+    Attributes:
+        frame_scores: `(batch, time)`, one number for each frame.
+    """
+
+    main_table: ClassVar[str] = "frames"
+
+    frame_scores: FrameScores
+
+    @property
+    def frame_meaning(self) -> str:
+        """What a frame's score is, for an axis."""
+        raise NotImplementedError(f"{type(self).__name__} must say what it scores")
+
+    @property
+    def frame_error(self) -> FrameScores | None:
+        """`(batch, time)`, the standard error of each score; None where there is none."""
+        return None
+
+    def _top_frames(self, example: int) -> str:
+        return top_frames(self.frame_scores[example])
+
+
+def top_frames(frame_scores: Float[Tensor, "time"]) -> str:
+    """The three frames with the largest scores, and their shares of the sum of magnitudes.
+
+    A share has the sign of the score. Of the sum itself, which scores of either sign can cancel to
+    next to nothing, it could be any number.
+
+    Example:
+        >>> import torch
+        >>> top_frames(torch.tensor([1.0, -2.0, 1.0]))
+        '1 (-50%), 0 (25%), 2 (25%)'
+    """
+    scores = frame_scores.double()
+    order = scores.abs().argsort(descending=True, stable=True)[:3].tolist()
+    total = scores.abs().sum().item()
+    return ", ".join(f"{frame} ({scores[frame].item() / total:.0%})" for frame in order)
 
 
 def contribution_lines(exactness: str | None) -> list[str]:

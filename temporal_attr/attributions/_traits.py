@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-Need: TypeAlias = Literal["gradients", "forward passes", "frame logits", "relevance rules"]
+Need: TypeAlias = Literal[
+    "gradients", "forward passes", "frame logits", "layers", "relevance rules"
+]
 """What a method must be able to get from a model."""
 
 Sign: TypeAlias = Literal["signed", "non-negative"]

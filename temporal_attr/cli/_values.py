@@ -66,8 +66,8 @@ SWITCH = Kind((), (), bool, "", switch=True)
 def kind_of(annotation: object, default: object = None) -> Kind | None:
     """What an option of a type takes; None for what cannot be written as text.
 
-    Whole numbers, numbers, switches, names (`Literal`), rows of whole numbers, the records above,
-    and unions of these. `none` stands for None where that is not the default.
+    Whole numbers, numbers, switches, names (`Literal`), text, rows of whole numbers, the records
+    above, and unions of these. `none` stands for None where that is not the default.
 
     Args:
         annotation: A type, resolved.
@@ -82,6 +82,7 @@ def kind_of(annotation: object, default: object = None) -> Kind | None:
         *_numbers(parts),
         *(_NONE for part in parts if part is type(None) and default is not None),
         *(_names(get_args(part)) for part in parts if get_origin(part) is Literal),
+        *([_TEXT] if str in parts else []),
     ]
     if not kinds:
         return None
@@ -112,6 +113,7 @@ _NUMBERS: dict[object, Kind] = {
     int: Kind(("N",), ("a whole number",), int, "1"),
     Sequence[int]: Kind(("N,N,...",), ("whole numbers with commas",), _whole_numbers, "0,1"),
 }
+_TEXT = Kind(("TEXT",), ("text",), str, "text")
 _NONE = Kind(("none",), ("none",), _none, "none")
 
 

@@ -30,6 +30,7 @@ from temporal_attr.models.outputs._derived import Derived, DerivedFunction
 from temporal_attr.models.outputs._layer_features import layer_features
 from temporal_attr.models.outputs._linear import linear_outputs, similarity_to
 from temporal_attr.models.outputs._network_outputs import ReducedOutput, StepOutputs
+from temporal_attr.models.trials._by_frame import predicts_by_frame
 from temporal_attr.models.trials._evaluation_mode import require_evaluation_mode
 from temporal_attr.models.trials._fits import check_fits, check_weights_of_gradients
 from temporal_attr.models.trials._trials import Trial, require_as_assumed, require_framewise
@@ -68,6 +69,7 @@ __all__ = [
     "load_transformers",
     "model_logits",
     "named_misfit",
+    "predicts_by_frame",
     "rather_than",
     "require_as_assumed",
     "require_evaluation_mode",

@@ -2,6 +2,12 @@
 
 from temporal_attr._checked import check_calls
 from temporal_attr._seeding import seeded
+from temporal_attr.perturbations._absent_frames import (
+    AbsentFrames,
+    FrameBaselines,
+    check_frame_baselines,
+    is_relational,
+)
 from temporal_attr.perturbations._baselines import (
     BaselineName,
     Baselines,
@@ -14,6 +20,15 @@ from temporal_attr.perturbations._clip_baselines import (
     ClipBaselines,
     check_clip_baselines,
     clip_baseline_of,
+)
+from temporal_attr.perturbations._composed import (
+    BlendedFrames,
+    ComposedClips,
+    FrameTable,
+    MaskedFrames,
+    StoredFrames,
+    masked_compositions,
+    whole_clips,
 )
 from temporal_attr.perturbations._effects import (
     ChunkEffects,
@@ -30,8 +45,7 @@ from temporal_attr.perturbations._feature_mask import (
     FeatureMask,
     Labels,
     Pixels,
-    Superpixels,
-    Supervoxels,
+    Tubes,
     as_feature_mask,
 )
 from temporal_attr.perturbations._masks import (
@@ -42,39 +56,53 @@ from temporal_attr.perturbations._masks import (
     masked_frames,
     mean_over_windows,
 )
+from temporal_attr.perturbations._segments import FlowSegments, Superpixels, Supervoxels
 
 __all__ = [
+    "AbsentFrames",
     "BaselineName",
     "Baselines",
+    "BlendedFrames",
     "Blocks",
     "ChunkEffects",
     "ClipBaselineName",
     "ClipBaselines",
+    "ComposedClips",
     "Effects",
     "EffectsSoFar",
     "FeatureMask",
+    "FlowSegments",
+    "FrameBaselines",
+    "FrameTable",
     "Labels",
     "Mask",
     "MaskQuery",
+    "MaskedFrames",
     "OnStop",
     "Pixels",
+    "StoredFrames",
     "Superpixels",
     "Supervoxels",
+    "Tubes",
     "as_feature_mask",
     "at_least_single",
     "baseline_of",
     "check_baselines",
     "check_clip_baselines",
+    "check_frame_baselines",
     "clip_baseline_of",
     "feature_masks",
     "frame_masks",
+    "is_relational",
     "masked_clips",
+    "masked_compositions",
     "masked_frames",
     "mean_over_windows",
     "neighbour_of",
     "require_on_stop",
     "seeded",
     "stopping",
+    "whole_clips",
 ]
 
 check_calls(__name__)

@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
 
-import numpy as np
 import torch
 from jaxtyping import Integer
 from torch import Tensor
@@ -14,7 +13,7 @@ from torch import Tensor
 from temporal_attr._errors import ClipError, ModelError, OptionError
 from temporal_attr._require import require_count
 from temporal_attr._typing import ClipTensor
-from temporal_attr.clips import Normalization, check_finite, check_layout
+from temporal_attr.clips import Normalization
 
 Labels: TypeAlias = Integer[Tensor, "batch time height width"]
 """The number of the feature that each pixel belongs to; a feature is of one frame only."""
@@ -118,69 +117,46 @@ class Blocks(FeatureMask):
 
 
 @dataclass(frozen=True)
-class _Segments(FeatureMask):
-    """Regions that look alike, found in pixels."""
+class Tubes(FeatureMask):
+    """A clip cut into so many parts along each axis: tubes of pixels that last for some frames.
 
-    needs_pixels: ClassVar[bool] = True
+    Parts differ by one frame or pixel where they do not divide the clip; of an axis that is
+    shorter there are as many as it has places.
 
-    n_segments: int = 100
+    Args:
+        time: Parts along time.
+        height: Parts along the height.
+        width: Parts along the width.
+
+    Example:
+        >>> Tubes(time=2, height=1, width=2).labels(torch.rand(1, 3, 3, 1, 4))[0, :, 0]
+        tensor([[0, 0, 1, 1],
+                [0, 0, 1, 1],
+                [2, 2, 3, 3]])
+    """
+
+    time: int = 4
+    height: int = 4
+    width: int = 4
 
     def __post_init__(self) -> None:
-        require_count("n_segments", self.n_segments, 1)
-
-
-@dataclass(frozen=True)
-class Superpixels(_Segments):
-    """Regions of one frame that look alike (SLIC) are features. Needs scikit-image.
-
-    Args:
-        n_segments: About how many a frame has.
-
-    Example:
-        >>> from temporal_attr.clips import IDENTITY
-        >>> labels = Superpixels(n_segments=4).labels(torch.rand(1, 2, 3, 16, 16), IDENTITY)
-        >>> tuple(labels.shape)
-        (1, 2, 16, 16)
-    """
+        for name in ("time", "height", "width"):
+            require_count(f"tubes along {name}", getattr(self, name), 1)
 
     def labels(self, clip: ClipTensor, normalization: Normalization | None = None) -> Labels:
-        """Superpixels of each frame, found without the others."""
-        from skimage.segmentation import slic  # noqa: PLC0415 - an extra
-
-        def of_clip(frames: np.ndarray) -> np.ndarray:
-            found = [slic(one, self.n_segments, channel_axis=-1, start_label=0) for one in frames]
-            return np.stack(found)
-
-        pixels = _pixels(self, clip, normalization)
-        return torch.stack([torch.from_numpy(of_clip(one)) for one in pixels]).to(clip.device)
-
-
-@dataclass(frozen=True)
-class Supervoxels(_Segments):
-    """Regions of a clip that look alike (SLIC) are features, masked frame by frame.
-
-    Needs scikit-image.
-
-    Args:
-        n_segments: About how many a frame has.
-
-    Example:
-        >>> from temporal_attr.clips import IDENTITY
-        >>> labels = Supervoxels(n_segments=4).labels(torch.rand(1, 2, 3, 16, 16), IDENTITY)
-        >>> tuple(labels.shape)
-        (1, 2, 16, 16)
-    """
-
-    def labels(self, clip: ClipTensor, normalization: Normalization | None = None) -> Labels:
-        """Supervoxels of each clip; the frames of one have the same number."""
-        from skimage.segmentation import slic  # noqa: PLC0415 - an extra
-
-        segments = self.n_segments * clip.shape[1]
-        found = [
-            torch.from_numpy(slic(frames, segments, channel_axis=-1, start_label=0))
-            for frames in _pixels(self, clip, normalization)
+        """Tubes numbered along width, then height, then time."""
+        batch, time, _, height, width = clip.shape
+        parts = zip((time, height, width), (self.time, self.height, self.width), strict=True)
+        along = [
+            torch.arange(size, device=clip.device) * min(count, size) // size
+            for size, count in parts
         ]
-        return torch.stack(found).to(clip.device)
+        rows, columns = (int(part[-1]) + 1 for part in along[1:])
+        times, down, across = (
+            part.view([-1 if axis == place else 1 for axis in range(3)])
+            for place, part in enumerate(along)
+        )
+        return ((times * rows + down) * columns + across).expand(batch, time, height, width)
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,35 +202,26 @@ class TensorMask(FeatureMask):
             ) from None
 
 
-def as_feature_mask(feature_mask: object) -> FeatureMask:
-    """A feature mask from what a method takes: one of the kinds, a tensor, or None for pixels.
+def as_feature_mask(feature_mask: object, otherwise: FeatureMask | None = None) -> FeatureMask:
+    """A feature mask from what a method takes: one of the kinds, a tensor, or None.
+
+    Args:
+        feature_mask: What it takes.
+        otherwise: What None stands for; by default pixels.
 
     Raises:
         OptionError: If it is something else.
         ClipError: If it is a tensor that numbers no features.
     """
     if feature_mask is None:
-        return Pixels()
+        return Pixels() if otherwise is None else otherwise
     if isinstance(feature_mask, FeatureMask):
         return feature_mask
     if isinstance(feature_mask, Tensor):
         return TensorMask(feature_mask)
     raise OptionError(
-        "feature_mask to be Pixels(), Blocks(height, width), Superpixels(), Supervoxels() or a "
-        "tensor of whole numbers",
+        "feature_mask to be Pixels(), Blocks(height, width), Tubes(), Superpixels(), "
+        "Supervoxels(), FlowSegments() or a tensor of whole numbers",
         repr(feature_mask),
         "Choose one of them, such as Blocks(10, 10).",
     )
-
-
-def _pixels(
-    feature_mask: FeatureMask, clip: ClipTensor, normalization: Normalization | None
-) -> np.ndarray:
-    """Pixels `(batch, time, height, width, channel)` from 0 to 1."""
-    feature_mask.require_pixels(normalization)
-    check_layout(clip)
-    check_finite(clip)
-    assert normalization is not None
-    pixels = normalization.invert(clip.detach()).clamp(0, 1).cpu().double()
-    array: np.ndarray = pixels.permute(0, 1, 3, 4, 2).numpy()
-    return array

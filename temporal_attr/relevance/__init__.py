@@ -7,10 +7,15 @@ arguments, and lets `_structural` move it, `_recurrence` unroll it, or one of `_
 the `_composite`. `_decompositions` computes in parts what is several operations in one call.
 `_maps` and `_convolution` compute a rule of `_rules` for a linear map; `_backward` holds the nodes
 that the backward pass goes through, and `_sinks` what it brings elsewhere than to the clip.
+`_attention_flow` has other rules, by which attention alone decides where mass goes (with
+`_attention_refusals` for what has no such rule), `_attention_gradients` the weights of these that
+depend on a class, and `_token_means` the places of tokens.
 """
 
 from temporal_attr._checked import check_calls
 from temporal_attr.relevance import composites
+from temporal_attr.relevance._attention_flow import AttentionCall, AttentionFlow
+from temporal_attr.relevance._attention_gradients import AttentionGradients, attention_gradients
 from temporal_attr.relevance._audit import AuditedCall, AuditLog
 from temporal_attr.relevance._calls import Call, Handled, NoRuleError, Sink
 from temporal_attr.relevance._composite import Composite, Handler
@@ -25,10 +30,14 @@ from temporal_attr.relevance._rules import (
     WSquare,
     ZPlus,
 )
+from temporal_attr.relevance._token_means import token_means
 from temporal_attr.relevance._trace import Trace, trace
 
 __all__ = [
     "Absolute",
+    "AttentionCall",
+    "AttentionFlow",
+    "AttentionGradients",
     "AuditLog",
     "AuditedCall",
     "Box",
@@ -46,7 +55,9 @@ __all__ = [
     "Trace",
     "WSquare",
     "ZPlus",
+    "attention_gradients",
     "composites",
+    "token_means",
     "trace",
 ]
 

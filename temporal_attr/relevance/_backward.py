@@ -29,6 +29,7 @@ class Propagation(torch.autograd.Function):
         """The output as it is."""
         ctx.split, ctx.opposed = node.handled.split, node.handled.opposed
         ctx.sinks, ctx.leaves, ctx.audited = node.handled.sinks, node.leaves, node.audited
+        ctx.rule = node.handled.rule
         output = node.handled.output
         ctx.single = isinstance(output, Tensor)
         # Dropout in evaluation mode returns its input, of which autograd would make a view.

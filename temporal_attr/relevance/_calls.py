@@ -32,6 +32,7 @@ class Call:
         bounds: The smallest and largest values of its input, if that is made of pixels as they are.
         held: Those of its other tensors that do depend on the clip, but are held constant, such as
             attention weights.
+        held_by: For each of these, the function after which it is held.
         origin: The call of a convolution or `linear` whose output this one reads, as it was.
 
     Example:
@@ -51,6 +52,7 @@ class Call:
     gates: tuple[Tensor, ...] = ()
     bounds: Bounds | None = None
     held: tuple[Tensor, ...] = ()
+    held_by: tuple[str, ...] = ()
     origin: Call | None = None
 
     def argument(self, place: int, name: str, default: Any = None) -> Any:  # noqa: ANN401

@@ -190,6 +190,7 @@ class RelevanceMode(TorchFunctionMode):
     def _call(self, met: Intercepted, data: tuple[Tensor, ...]) -> Call:
         """The call for a handler, with what is known of its tensors."""
         func, kwargs = met.out_of_place()
+        held = self._table.held_among(met.tensors)
         return Call(
             met.name,
             func,
@@ -198,7 +199,8 @@ class RelevanceMode(TorchFunctionMode):
             data,
             gates=self._table.gates_among(data),
             bounds=self._table.bounds(data[0]),
-            held=self._table.held_among(met.tensors),
+            held=held,
+            held_by=tuple([self._table.held_by(tensor) or "" for tensor in held]),
             origin=self._table.layer(data[0]) if met.name == "batch_norm" else None,
         )
 

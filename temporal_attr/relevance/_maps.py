@@ -182,7 +182,10 @@ def recorded(apply: Callable[[Tensor, Tensor | None], Tensor]) -> LinearMap:
             output = apply(leaf, weight)
 
         def transposed(values: Tensor) -> Tensor:
-            (product,) = torch.autograd.grad(output, leaf, values, retain_graph=True)
+            # Under a graph of the backward pass itself, this map is part of it.
+            (product,) = torch.autograd.grad(
+                output, leaf, values, retain_graph=True, create_graph=torch.is_grad_enabled()
+            )
             return product
 
         return output.detach(), transposed

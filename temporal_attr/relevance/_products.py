@@ -32,7 +32,7 @@ def contracted(call: Call, composite: Composite) -> Handled:
         return _of_two(call, composite, places[0], places[1])
     (place,) = data
     (other,) = (at for at in places if at != place)
-    product = _with_operands(call, place, other)
+    product = with_operands(call, place, other)
 
     def apply(x: Tensor, weight: Tensor | None) -> Tensor:
         assert weight is not None
@@ -45,7 +45,7 @@ def contracted(call: Call, composite: Composite) -> Handled:
     return layer.handled(call, source)
 
 
-def _with_operands(call: Call, first: int, second: int) -> BilinearMap:
+def with_operands(call: Call, first: int, second: int) -> BilinearMap:
     """The function of what stands at two places, the rest as it was called."""
     function, options = call.func, call.kwargs
     constants = [None if at in (first, second) else entry for at, entry in enumerate(call.args)]
@@ -64,7 +64,7 @@ def _of_two(call: Call, composite: Composite, first: int, second: int) -> Handle
 
     :cite:t:`achtibat2024`, proposition 3.3.
     """
-    product = _with_operands(call, first, second)
+    product = with_operands(call, first, second)
     a, b = call.args[first], call.args[second]
     copies, epsilon = (a.detach().clone(), b.detach().clone()), composite.sum_epsilon
     split = Deferred(lambda: product_split(product, *copies, epsilon))

@@ -1,6 +1,7 @@
 """Pictures of results and of bare attributions; figures are returned, not shown."""
 
 from temporal_attr._checked import check_calls
+from temporal_attr.views._attention import attention_over_time
 from temporal_attr.views._average import average_heatmap
 from temporal_attr.views._flow_saliency import flow_saliency
 from temporal_attr.views._glance import glance
@@ -18,6 +19,7 @@ from temporal_attr.views._tsr import keyframe_strip
 from temporal_attr.views._window_accuracy import window_accuracy
 
 __all__ = [
+    "attention_over_time",
     "average_heatmap",
     "clip_overview",
     "flow_profile",

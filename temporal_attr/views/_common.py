@@ -19,7 +19,7 @@ from torch import Tensor
 
 from temporal_attr._errors import ClipError, OptionError
 from temporal_attr._typing import ClipTensor, FrameScores
-from temporal_attr.attributions import PixelResult, Result
+from temporal_attr.attributions import PixelResult, Result, ScoreResult
 from temporal_attr.clips import Clip
 from temporal_attr.measures import frame_scores
 
@@ -85,8 +85,10 @@ class Drawable:
     """One clip's attribution and what is said about it, whether it came in a result or bare.
 
     Attributes:
-        pixels: `(time, channel, height, width)`; None where only frames have scores.
+        pixels: `(time, channel, height, width)`, with one channel where a place has one number;
+            None where only frames have scores.
         scores: `(time,)`, one for each frame.
+        error: `(time,)`, the standard error of each; None where there is none.
         subject: What is explained, to begin a title with.
         label: What the attribution of a value is.
         frame_label: What a frame's score is.
@@ -98,6 +100,7 @@ class Drawable:
 
     pixels: Float[Tensor, "time channel height width"] | None
     scores: Float[Tensor, "time"]
+    error: Float[Tensor, "time"] | None
     subject: str
     label: str
     frame_label: str
@@ -136,7 +139,7 @@ class Drawable:
 
 
 def drawable(
-    attribution: PixelResult | ClipTensor | FrameScores,
+    attribution: PixelResult | ScoreResult | ClipTensor | FrameScores,
     clip: Clip | None,
     example: int,
     title: str | None = None,
@@ -157,9 +160,17 @@ def drawable(
             neither an attribution of pixels nor of frames, or is not finite.
         OptionError: If there is no such example.
     """
+    error: Tensor | None = None
+    pixels: Tensor | None = None
     if isinstance(attribution, PixelResult):
-        pixels: Tensor | None = attribution.attribution
-        scores, names = attribution.frame_scores, (attribution.meaning, attribution.frame_meaning)
+        pixels, scores = attribution.attribution, attribution.frame_scores
+        if attribution.of_places:
+            # The number of a place is not to be added up over its channels.
+            pixels = pixels[:, :, :1]
+        names = (attribution.meaning, attribution.frame_meaning)
+    elif isinstance(attribution, ScoreResult):
+        scores, error = attribution.frame_scores, attribution.frame_error
+        names = (attribution.frame_meaning, attribution.frame_meaning)
     else:
         pixels, scores = _bare(attribution)
         names = ("attribution", "attribution" if pixels is None else "attribution,\nL2 norm")
@@ -174,6 +185,7 @@ def drawable(
     return Drawable(
         pixels=None if pixels is None else pixels[example].detach(),
         scores=scores[example].detach(),
+        error=None if error is None else error[example].detach(),
         subject=subject(attribution, example),
         label=names[0],
         frame_label=names[1],

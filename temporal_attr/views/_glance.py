@@ -15,6 +15,7 @@ from temporal_attr._errors import OptionError
 from temporal_attr.attributions import (
     ContrastiveLRPTemporalResult,
     PixelResult,
+    ScoreResult,
     ShuffleCurve,
     ShuffleProbeResult,
     ShuffleSet,
@@ -26,7 +27,7 @@ from temporal_attr.views._shuffle import shuffle_profile
 from temporal_attr.views._shuffle_range import range_curve
 from temporal_attr.views._shuffle_sets import clip_overview
 from temporal_attr.views._side_by_side import draw_influence
-from temporal_attr.views._strip import draw_scores
+from temporal_attr.views._strip import as_array, draw_scores
 
 
 @by_keyword
@@ -69,7 +70,8 @@ def glance(result: Any, *, example: int = 0) -> Figure:  # noqa: ANN401 - result
 
 
 @glance.register(PixelResult)
-def _of_pixels(result: PixelResult, *, example: int = 0) -> Figure:
+@glance.register(ScoreResult)
+def _of_scores(result: PixelResult | ScoreResult, *, example: int = 0) -> Figure:
     return _bars(drawable(result, None, example))
 
 
@@ -99,7 +101,7 @@ def _bars(drawn: Drawable) -> Figure:
     figure = Picture(figsize=(6.0, 2.4 * rows), layout="constrained")
     axes, *more = figure.subplots(rows, 1, squeeze=False)[:, 0]
     scores: Float[np.ndarray, "time"] = drawn.scores.cpu().float().numpy()
-    draw_scores(axes, np.arange(len(scores)), 0.8, scores)
+    draw_scores(axes, np.arange(len(scores)), 0.8, scores, as_array(drawn.error))
     axes.set_xlim(-0.5, len(scores) - 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel(drawn.frame_label, fontsize=8)

@@ -10,16 +10,19 @@ from matplotlib.figure import Figure
 
 from temporal_attr._errors import OptionError
 from temporal_attr.attributions import (
+    AttentionResult,
     ContrastiveLRPTemporalResult,
     FrameMaskingTSRResult,
     PixelResult,
     Result,
+    ScoreResult,
     ShuffleProbeResult,
     ShuffleSet,
     TemporalGradientResult,
 )
 from temporal_attr.clips import Clip
-from temporal_attr.views._common import by_keyword
+from temporal_attr.views._attention import attention_over_time
+from temporal_attr.views._common import Sign, by_keyword
 from temporal_attr.views._flow_saliency import flow_saliency
 from temporal_attr.views._influence import influence_map
 from temporal_attr.views._overlay import overlay_grid
@@ -39,7 +42,8 @@ def pictures(result: Result, clip: Clip) -> Pictures:
     """All pictures of a result of one clip, each drawn when it is called.
 
     For a result of your own, `pictures.register(MyResult)` takes a function that gives its
-    pictures; one that derives from `PixelResult` has those of pixels without.
+    pictures; one that derives from `ScoreResult` or `PixelResult` has those of frames, or pixels,
+    without.
 
     Args:
         result: Of `explain`, of one clip.
@@ -71,11 +75,18 @@ def pictures(result: Result, clip: Clip) -> Pictures:
     )
 
 
+@pictures.register(ScoreResult)
+def _of_scores(result: ScoreResult, clip: Clip) -> Pictures:
+    return {"frame_strip.png": lambda: frame_strip(result, clip)}
+
+
 @pictures.register(PixelResult)
 def _of_pixels(result: PixelResult, clip: Clip) -> Pictures:
+    # The number of a place supports or opposes; of channels of a pixel that may cancel.
+    sign: Sign = "signed" if result.of_places else "absolute"
     return {
         "frame_strip.png": lambda: frame_strip(result, clip),
-        "overlay_grid.png": lambda: overlay_grid(result, clip),
+        "overlay_grid.png": lambda: overlay_grid(result, clip, sign=sign),
     }
 
 
@@ -84,6 +95,14 @@ def _of_gradient(result: TemporalGradientResult, clip: Clip) -> Pictures:
     found = _of_pixels(result, clip)
     if result.influence is not None:
         found["influence_map.png"] = lambda: influence_map(result)
+    return found
+
+
+@pictures.register(AttentionResult)
+def _of_attention(result: AttentionResult, clip: Clip) -> Pictures:
+    found = _of_pixels(result, clip)
+    if result.temporal_attention is not None:
+        found["attention_over_time.png"] = lambda: attention_over_time(result)
     return found
 
 

@@ -7,16 +7,17 @@ from jaxtyping import Bool, Float, Int, Num
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+from torch import Tensor
 
 from temporal_attr._errors import OptionError
 from temporal_attr._typing import ClipTensor, FrameScores
-from temporal_attr.attributions import PixelResult
+from temporal_attr.attributions import PixelResult, ScoreResult
 from temporal_attr.clips import Clip
 from temporal_attr.views._common import BAR_COLOUR, Images, Picture, drawable
 
 
 def frame_strip(
-    attribution: PixelResult | ClipTensor | FrameScores,
+    attribution: PixelResult | ScoreResult | ClipTensor | FrameScores,
     clip: Clip,
     *,
     example: int = 0,
@@ -27,9 +28,10 @@ def frame_strip(
     """Frames in a row above a bar for the score of each, with time in seconds below.
 
     Args:
-        attribution: A result of `explain` of a method whose attribution is shaped like the clip; or
-            a bare tensor: such an attribution, of any method, whose bars are then the L2 norms of
-            its frames, or one of frames `(batch, time)`.
+        attribution: A result of `explain` that scores frames, with a line for the standard error of
+            each where there is one; or a bare tensor: an attribution shaped like the clip, of any
+            method, whose bars are then the L2 norms of its frames, or one of frames
+            `(batch, time)`.
         clip: The clip that was explained.
         example: Which one of the batch.
         thumbnails: At most so many frames are shown, evenly chosen; every frame has its bar.
@@ -64,11 +66,16 @@ def frame_strip(
     axes = figure.subplots()
     times = np.asarray(clip.timestamps)
     width = time_axis(axes, times)
-    draw_scores(axes, times, width, scores)
+    draw_scores(axes, times, width, scores, as_array(drawn.error))
     axes.set_ylabel(drawn.frame_label)
     place_thumbnails(axes, clip.images()[shown], times[shown], figure.get_figwidth())
     figure.suptitle(drawn.headline("frame by frame"), fontsize=11)
     return figure
+
+
+def as_array(numbers: Float[Tensor, "time"] | None) -> Float[np.ndarray, "time"] | None:
+    """Numbers as matplotlib takes them, if there are any."""
+    return None if numbers is None else numbers.cpu().float().numpy()
 
 
 def draw_scores(
@@ -76,11 +83,14 @@ def draw_scores(
     places: Num[np.ndarray, "time"],
     width: float,
     scores: Float[np.ndarray, "time"],
+    error: Float[np.ndarray, "time"] | None = None,
 ) -> None:
     """A bar for each frame, from 0; a frame whose score is not finite has none."""
     known = np.where(np.isfinite(scores), scores, 0)
-    axes.bar(places, known, width, color=BAR_COLOUR)
-    axes.set_ylim(min(0, known.min() * 1.05), max(0, known.max() * 1.05) or 1)
+    spread = np.zeros_like(known) if error is None else np.nan_to_num(error)
+    axes.bar(places, known, width, color=BAR_COLOUR, yerr=spread if spread.any() else None)
+    low, high = (known - spread).min(), (known + spread).max()
+    axes.set_ylim(min(0, low * 1.05), max(0, high * 1.05) or 1)
     axes.axhline(0, color="black", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
 

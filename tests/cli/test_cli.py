@@ -12,6 +12,7 @@ from torch import nn
 
 from temporal_attr import (
     ContrastiveLRPTemporal,
+    GradCAM,
     TemporalGradient,
     load_clip,
     load_result,
@@ -95,6 +96,23 @@ def test_the_relevance_matrix(contrastive, grey_video, tmp_path, capsys):
     heatmap = views.relevance_heatmap(load_result(tmp_path))
     assert_file_shows(tmp_path / "relevance_heatmap.png", heatmap)
     assert not (tmp_path / "overlay.webm").exists()
+
+
+def test_a_class_activation_map_of_a_named_layer(grey_video, tmp_path, capsys):
+    name = "mixed-motion-inflated-resnet"
+    arguments = [f"--model=zoo:{name}", f"--out={tmp_path}", "--frames=4", "--target=1"]
+    arguments += ["--method=grad-cam", "--layer=layers.0", "--pool=timestep", "--no-relu"]
+    assert main(["explain", str(grey_video), *arguments]) == 0
+    tensors = tensors_of(tmp_path)
+    method = GradCAM(load_pretrained(name), "layers.0", relu=False, pool="timestep")
+    expected = method.explain(tensors["clip"], 1)
+    scale = expected.attribution.abs().max().item()
+    torch.testing.assert_close(
+        tensors["attribution"], expected.attribution, rtol=0, atol=1e-4 * scale
+    )
+    assert "maps of the layer 'layers.0'" in capsys.readouterr().out
+    drawn = {"frame_strip": views.frame_strip, "overlay_grid": views.overlay_grid}
+    assert_pictures_of(tmp_path, grey_video, load_pretrained(name), **drawn)
 
 
 def test_lrp_draws_what_the_gradient_draws(grey_video, tmp_path, capsys):

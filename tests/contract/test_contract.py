@@ -17,8 +17,8 @@ from tests.helpers.checks import assert_near
 from tests.helpers.families import CLASSES, family
 from tests.helpers.methods import METHODS
 
-# The framewise path needs a framewise model; others are tried on all of these.
-MODELS = ["gru_mean", "late_fusion_max", "conv3d_windows", "early_fusion", "lstm_last"]
+# The framewise path needs a framewise model; others are tried on these.
+MODELS = ["gru_mean", "conv3d_windows", "late_fusion_max", "early_fusion", "lstm_last"]
 # Video transformers, one of each kind of split among timesteps, and timesteps of layers that are
 # found: minutes more, so on demand.
 TRANSFORMERS = ["videomae", "timesformer", "vjepa2", "swin3d", "mvit_v2"]
@@ -30,10 +30,14 @@ SENSITIVITIES = [method for method in METHODS if method.is_sensitivity and metho
 
 
 def pairs():
-    for method in METHODS:
-        for name in MODELS + ON_DEMAND:
+    """Every method on a framewise model and on one of whole clips, and the others in turn."""
+    for place, method in enumerate(METHODS):
+        quick = {*MODELS[:2], MODELS[2 + place % (len(MODELS) - 2)]}
+        names = (*method.models, *TRANSFORMERS) if method.models else (*MODELS, *ON_DEMAND)
+        for name in names:
             if name in FRAMEWISE or not method.framewise_only:
-                marks = [pytest.mark.simulation] if name in ON_DEMAND else []
+                fast = name in (method.models or quick)
+                marks = [] if fast else [pytest.mark.simulation]
                 yield pytest.param(method, name, id=f"{method.name}-{name}", marks=marks)
 
 
@@ -50,15 +54,23 @@ def on_a_table(names, rows, smoke=0):
 
 
 @pytest.fixture
-def model():
-    """A framewise model, its clip, and one target an example."""
-    wrapper, _ = family("gru_mean").build()
+def model(method):
+    """A framewise model that the method can explain."""
+    wrapper, _ = family(method.model).build()
     return wrapper.double()
 
 
 @pytest.fixture
 def clip():
     return family("gru_mean").clip(torch.float64)
+
+
+class Attend(nn.Module):
+    """Attention among parts of a row of features, for methods that ask for some."""
+
+    def forward(self, x):
+        parts = x.unflatten(1, (16, -1))
+        return (parts + (parts @ parts.mT / 64).softmax(-1) @ parts).flatten(1)
 
 
 def assert_near_or_undefined(found, expected, tolerance=1e-12):
@@ -172,7 +184,11 @@ class FailsLater(nn.Module):
 @pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])
 @pytest.mark.parametrize("leaf", [False, True], ids=["plain", "requires_grad"])
 def test_model_and_clip_are_untouched_after_a_failure(method, backward, leaf, clip):
-    encoder = nn.Sequential(nn.Flatten(), FailsLater(1, backward), nn.Linear(768, CLASSES)).eval()
+    if backward and not method.goes_back:
+        pytest.skip("runs the model forward only")
+    fails = FailsLater(1, backward)
+    layers = nn.Identity(), nn.Flatten(), fails, Attend(), nn.Linear(768, CLASSES)
+    encoder = nn.Sequential(*layers).eval()
     wrapper = LateFusion(encoder).double()
     prepare_mixed_state(wrapper)
     clip = clip.requires_grad_(leaf)
@@ -189,7 +205,7 @@ def test_model_and_clip_are_untouched_after_a_failure(method, backward, leaf, cl
 @on_one_model
 def test_a_model_that_works_in_place_does_not_reach_the_clip(method, clip):
     in_place = nn.ReLU(inplace=True)
-    encoder = nn.Sequential(in_place, nn.Flatten(), nn.Linear(768, CLASSES)).eval()
+    encoder = nn.Sequential(in_place, nn.Flatten(), Attend(), nn.Linear(768, CLASSES)).eval()
     wrapper, kept = LateFusion(encoder).double(), clip.clone()
     found = method.build(wrapper).attribute(clip, target=0)
     assert torch.equal(clip, kept)
@@ -223,12 +239,13 @@ def test_every_form_of_target(method, target, model, clip):
 def test_one_target_for_each_example(method, model, clip):
     both = method.build(model).attribute(clip, target=[2, 3])
     assert_near_or_undefined(both[1:], method.build(model).attribute(clip, target=3)[1:])
-    assert not torch.allclose(both[1:], method.build(model).attribute(clip, target=2)[1:])
+    other = method.build(model).attribute(clip, target=2)
+    assert torch.equal(both[1:], other[1:]) == method.class_blind
 
 
 @on_one_model
 def test_no_target_where_there_is_one_class(method, model, clip):
-    model.classifier = nn.Linear(7, 1).double().eval()
+    model.classifier = nn.Linear(model.classifier.in_features, 1).double().eval()
     found, expected = (method.build(model).attribute(clip, target=t) for t in (None, 0))
     assert torch.equal(found, expected)
 
@@ -418,7 +435,7 @@ def test_sensitivity(method, model, clip):
     )
     before, after = (instance.attribute(one, target=1).flatten(1) for one in (clip, clip + change))
     expected = (after - before).norm(dim=1) / before.norm(dim=1)
-    assert (expected > 1e-4).all()
+    assert (expected > 1e-6).all()
     torch.testing.assert_close(found, expected.to(found), rtol=1e-6, atol=0)
 
 

@@ -23,7 +23,7 @@ from temporal_attr.attributions import Estimate, VideoMethod
 from temporal_attr.clips import IDENTITY
 from temporal_attr.models import FramewiseModel
 from temporal_attr.relevance import Composite
-from tests.helpers.families import SMALL, family
+from tests.helpers.families import ATTENDING, SMALL, family
 from tests.helpers.methods import METHODS
 
 # Checks of shapes in every small function take as long as the functions; the contract has them.
@@ -45,7 +45,7 @@ def agree(estimate, run):
 
 def runs_of(method, monkeypatch):
     """The runs that a method starts from now on; `attribute` gives only a tensor."""
-    module, found = sys.modules[type(method).__module__], []
+    module, found = sys.modules[type(method).attribute.__module__], []
 
     @contextmanager
     def noted(*args, **kwargs):
@@ -57,19 +57,23 @@ def runs_of(method, monkeypatch):
     return found
 
 
-# All families take minutes; these have a path each.
-QUICK = ("late_fusion_max", "early_fusion", "conv3d_windows", "gru_mean", "layer_framewise")
+# All families take minutes.
+QUICK = ("late_fusion_max", "conv3d_windows", "gru_mean")
 
 
 @pytest.mark.parametrize(
-    "case",
+    ("method", "case"),
     [
-        pytest.param(case, marks=[] if case.name in QUICK else [pytest.mark.simulation])
-        for case in SMALL
+        pytest.param(
+            method,
+            case,
+            id=f"{method.name}-{case.name}",
+            marks=[] if case.name in (method.models or QUICK) else [pytest.mark.simulation],
+        )
+        for method in METHODS
+        for case in SMALL + ATTENDING
     ],
-    ids=lambda case: case.name,
 )
-@on_every_method
 def test_counts_are_those_of_the_run(method, case, monkeypatch):
     wrapper, _ = case.build()
     if method.framewise_only and not isinstance(wrapper, FramewiseModel):
@@ -86,7 +90,8 @@ def test_counts_are_those_of_the_run(method, case, monkeypatch):
     agree(estimate, made.explain(clip, TARGET).run)
     assert estimate.frames == clip.shape[0] * clip.shape[1]
     assert estimate.seconds > 0
-    exact = method.kind is not FrameMaskingTSR or not isinstance(wrapper, FramewiseModel)
+    framewise = isinstance(wrapper, FramewiseModel)
+    exact = method.exact_cost and not (method.kind is FrameMaskingTSR and framewise)
     assert (estimate.certainty == "exact") == exact
     runs = runs_of(made, monkeypatch)
     made.attribute(clip, TARGET)
@@ -95,7 +100,7 @@ def test_counts_are_those_of_the_run(method, case, monkeypatch):
 
 @on_every_method
 def test_an_estimate_changes_nothing(method):
-    wrapper, _ = family("gru_mean").build()
+    wrapper, _ = family(method.model).build()
     clip = family("gru_mean").clip()
     made = method.build(wrapper, None)
     made.estimate(clip, TARGET)
@@ -132,10 +137,13 @@ class Counter:
 @pytest.mark.usefixtures("without_trials")
 @on_every_method
 def test_it_takes_a_few_passes(method):
-    wrapper, _ = family("gru_mean").build()
+    wrapper, _ = family(method.model).build()
     clip = torch.randn(1, 30, 3, 16, 16)
+    made = method.build(wrapper, None)
+    if method.finds_layers:
+        made.attribute(clip, 1)
     counter = Counter(wrapper.encoder)
-    method.build(wrapper, None).estimate(clip, 1)
+    made.estimate(clip, 1)
     # By clip every attribution counts a pass forward and back; masks by frame are tried out thrice.
     assert counter.forward <= 7 * 30 + 1
     assert counter.backward <= 6 * 30

@@ -46,9 +46,9 @@ def rows_of(gradient):
     return rows
 
 
-def recurrent():
+def framewise(name):
     """A framewise model, which is counted at its encoder."""
-    wrapper, _ = family("gru_mean").build()
+    wrapper, _ = family(name).build()
     tried(wrapper.double())
     return wrapper, Counter(wrapper.encoder, len)
 
@@ -60,23 +60,34 @@ def tried(wrapper):
     wrapper.frame_logits(clip)
 
 
-def convolutional():
+def convolutional(name):
     """A model of whole clips, counted at its first layer, where time is still whole."""
-    wrapper, _ = family("conv3d_windows").build()
+    wrapper, _ = family(name).build()
     tried(wrapper.double())
     return wrapper, Counter(wrapper.stages[0], lambda output: len(output) * output.shape[2])
 
 
+def counted_at_the_end(model):
+    """A counter at the last layer of a convolutional model, as no graph is kept before a map."""
+    frames = family("gru_mean").clip().shape[1]
+    return Counter(model.model.fc, lambda output: len(output) * frames)
+
+
 @pytest.mark.usefixtures("without_trials")
 @pytest.mark.parametrize("chunk", [None, 5])
-@pytest.mark.parametrize("build", [recurrent, convolutional])
+@pytest.mark.parametrize("build", [framewise, convolutional])
 @on_one_model
 def test_passes_are_what_a_counting_model_counts(method, build, chunk):
-    model, counter = build()
-    if method.framewise_only and build is convolutional:
-        pytest.skip("needs a framewise model")
+    if build is convolutional and (method.framewise_only or method.models):
+        pytest.skip("needs another model")
+    model, counter = build(method.model if build is framewise else "conv3d_windows")
     clip = family("gru_mean").clip(torch.float64)
-    run = method.build(model, chunk).explain(clip, target=[1, 2]).run
+    made = method.build(model, chunk)
+    if method.finds_layers:
+        made.explain(clip, target=[1, 2])
+        counter = counted_at_the_end(model) if build is convolutional else counter
+        counter.forward = counter.backward = 0
+    run = made.explain(clip, target=[1, 2]).run
     frames = clip.shape[0] * clip.shape[1]
     assert counter.forward >= frames
     assert run.forward_passes == pytest.approx(counter.forward / frames, abs=1e-12)
@@ -99,7 +110,7 @@ def delays(monkeypatch):
 
 @on_one_model
 def test_a_bar_is_shown_where_it_is_asked_for(method, delays, capsys):
-    wrapper, clip = family("gru_mean").build()[0], family("gru_mean").clip()
+    wrapper, clip = family(method.model).build()[0], family("gru_mean").clip()
     instance = method.build(wrapper, 4)
     if "show_progress" not in inspect.signature(instance.explain).parameters:
         pytest.skip("one pass forward and one back, which no bar can divide")

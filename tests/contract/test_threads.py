@@ -75,8 +75,14 @@ def hooks(model):
     return sum(map(len, everywhere)), sum(map(len, own))
 
 
+def attending():
+    """A framewise model with attention, which all methods can explain."""
+    sizes = {"widths": (4, 8), "features": 8, "heads": 2, "depth": 1}
+    return build_model("temporal-transformer", 4, frames=3, **sizes)
+
+
 def test_all_methods_in_four_threads_give_the_numbers_of_one():
-    model = build_model("gru", 4, widths=(4, 8))
+    model = attending()
     clips = [torch.rand(1, 3, 3, 16, 16) for _ in range(2)] * 2
     alone = [attributions(model, METHODS, clip) for clip in clips[:2]] * 2
     before = hooks(model)
@@ -172,7 +178,7 @@ def test_videos_in_four_threads_are_those_of_one(grey_video, tmp_path, capfd):
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs Linux's list of open files")
 def test_threads_leave_nothing_behind():
-    model = build_model("gru", 4, widths=(4, 8))
+    model = attending()
     clip = Clip.from_tensor(torch.rand(1, 3, 3, 16, 16))
 
     def work():

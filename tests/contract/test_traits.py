@@ -9,13 +9,17 @@ from captum.attr import Attribution
 from temporal_attr import (
     LRP,
     FrameLogitsError,
+    FrameShapley,
     Normalization,
+    OptionError,
     SelectiveRelevance,
     ShuffleProbe,
     TemporalGradient,
+    Tubes,
 )
 from temporal_attr.attributions import METHODS
 from tests.helpers.families import family
+from tests.helpers.methods import METHODS as KINDS
 from tests.helpers.methods import WIDE
 
 on_all_methods = pytest.mark.parametrize("method", METHODS, ids=lambda method: method.__name__)
@@ -26,21 +30,26 @@ def made(method, model, **options):
     if method is ShuffleProbe:
         # Optical flow needs pixel values.
         options["normalization"] = Normalization((0.5,) * 3, (0.25,) * 3)
-    for name in ("n_steps", "n_samples"):
-        # What they say of themselves does not depend on how many points there are.
-        if name in inspect.signature(method).parameters:
-            options[name] = 2
+    parameters = inspect.signature(method).parameters
+    if "n_samples" in parameters:
+        # Of clips as short as these FrameShapley is exact, unless permutations are drawn.
+        options["n_samples"] = 2 if method is FrameShapley else 40
+        if "feature_mask" in parameters and method is not FrameShapley:
+            options["feature_mask"] = Tubes(2, 2, 2)
+    if "n_steps" in parameters:
+        options["n_steps"] = 2
     if method is SelectiveRelevance and not isinstance(model, Attribution):
         return method(LRP(model, WIDE), **options)
-    if "composite" in inspect.signature(method).parameters:
+    if "composite" in parameters:
         # The model has no normalization, from which the rule at the input would know its bounds.
         options["composite"] = WIDE
     return method(model, **options)
 
 
 @pytest.fixture
-def model():
-    wrapper, _ = family("gru_mean").build()
+def model(method):
+    name = next(one.model for one in KINDS if one.kind is method)
+    wrapper, _ = family(name).build()
     return wrapper.double()
 
 
@@ -66,13 +75,21 @@ def test_the_sign_is_what_the_traits_say(method, model, clip):
 
 @on_all_methods
 @pytest.mark.usefixtures("as_user")
-def test_only_those_that_need_frame_logits_refuse_a_function(method, model, clip):
+def test_only_those_that_need_more_than_logits_refuse_a_function(method, model, clip):
     def function(pixels):
         return model(pixels)
 
     if "frame logits" in method.traits.needs:
         with pytest.raises(FrameLogitsError, match="Wrap the model"):
             made(method, function)
+        return
+    if "layers" in method.traits.needs:
+        with pytest.raises(OptionError, match="Or wrap the model"):
+            made(method, function)
+        of_layer = made(method, function, layer=model.encoder[4], relu=False)
+        expected = made(method, model, layer="encoder.4", relu=False).attribute(clip, target=1)
+        assert torch.equal(of_layer.attribute(clip, target=1), expected)
+        assert expected.any()
         return
     assert torch.isfinite(made(method, function).attribute(clip, target=1)).all()
 

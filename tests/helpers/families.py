@@ -8,7 +8,15 @@ import torch
 import torchvision
 from torch import nn
 
-from temporal_attr import Conv3D, EarlyFusion, FrameRecurrent, LateFusion, VideoModel, wrap
+from temporal_attr import (
+    Conv3D,
+    EarlyFusion,
+    FrameRecurrent,
+    FrameTransformer,
+    LateFusion,
+    VideoModel,
+    wrap,
+)
 from temporal_attr.zoo import build_model
 from tests.helpers import own_networks
 
@@ -314,6 +322,25 @@ SMALL = [
     ),
 ]
 
+
+def frame_transformer():
+    """Attention over the frames of a clip, each of which is a token."""
+    encoder, linear = image_encoder(), head()
+    layer = nn.TransformerEncoderLayer(24, 2, 32, dropout=0.0, batch_first=True)
+    transformer = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False).eval()
+    with torch.no_grad():
+        for parameter in transformer.parameters():
+            nn.init.normal_(parameter, std=0.3)
+
+    def bare(clip):
+        features = torch.stack([encoder(frame) for frame in clip.unbind(1)], 1)
+        return linear(transformer(features).mean(1))
+
+    return FrameTransformer(encoder, transformer, linear), bare
+
+
+ATTENDING = [Family("frame_transformer", frame_transformer)]
+
 SHORT = (2, 8, 3, 32, 32)
 LARGE = [
     Family("r3d_18", torchvision_video("r3d_18", SHORT), SHORT, steps=1),
@@ -341,7 +368,7 @@ LARGE = [
 
 def family(name):
     """The family of a name."""
-    known = {entry.name: entry for entry in SMALL + LARGE}
+    known = {entry.name: entry for entry in SMALL + ATTENDING + LARGE}
     if name not in known:
         # Its libraries take seconds to import.
         from tests.helpers.transformer_families import TRANSFORMERS

@@ -40,7 +40,8 @@ def rows(path, head):
 
 
 def kebab(name):
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).replace("LRPT", "LRP-T").lower()
+    apart = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name)
+    return apart.replace("LRPT", "LRP-T").replace("CAMP", "CAM-P").lower()
 
 
 @pytest.mark.parametrize("method", METHODS)

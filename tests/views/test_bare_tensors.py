@@ -24,7 +24,7 @@ from temporal_attr import (
 )
 from temporal_attr.attributions import PixelResult, Result
 from temporal_attr.measures import ranges
-from tests.results.made import FRAMES, NAMES, model_of, one_clip
+from tests.results.made import FRAMES, NAMES, made, model_of, one_clip
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +46,8 @@ def explained(model, clip):
         "contrastive": ContrastiveLRPTemporal(model).explain(clip.tensor, 1),
         "shuffles": ShuffleProbe(model, shuffles=3).explain(clip.tensor, 1),
         "rescaled": FrameMaskingTSR(TemporalGradient(model)).explain(clip.tensor, 1),
+        "rollout": made("rollout"),
+        "attention": made("attention"),
     }
 
 
@@ -320,6 +322,8 @@ PICTURES = {
     "contrastive": ["relevance_heatmap.png"],
     "shuffles": ["shuffle_profile.png", "ratio_distribution.png", "flow_profile.png"],
     "rescaled": ["keyframe_strip.png", "overlay_grid.png", "flow_saliency.png"],
+    "rollout": ["frame_strip.png", "overlay_grid.png", "attention_over_time.png"],
+    "attention": ["frame_strip.png", "overlay_grid.png", "attention_over_time.png"],
 }
 
 

@@ -25,6 +25,12 @@ from temporal_attr._run import RunContext
 from tests.contract.hostile import values
 from tests.helpers.blocks import two_pathways
 
+ACTIVATIONS = [
+    getattr(ta, name)
+    for name in ("GradCAM", "GradCAMPlusPlus", "HiResCAM", "LayerCAM", "ScoreCAM")
+    if hasattr(ta, name)
+]
+
 ROOMS = {
     room.__name__.rpartition(".")[2]: room
     for room in (
@@ -37,17 +43,21 @@ LEFT_OUT = {
     # They have no parameters, or only those of a base that is in the table.
     "clips.Shuffling", "clips.FullShuffle", "clips.Reversal", "perturbations.FeatureMask",
     "perturbations.Pixels", "synthetic.Task", "attributions.Stored", "attributions.Result",
-    "attributions.PixelResult", "attributions.VideoMethod", "models.VideoModel",
-    "models.FramewiseModel", "relevance.Rule", "zoo.SteppedModel",
+    "attributions.PixelResult", "attributions.VideoMethod", "attributions.PerturbingMethod",
+    "models.VideoModel", "models.FramewiseModel", "relevance.Rule", "zoo.SteppedModel",
+    "attributions.ClassActivationMethod",
     # Names of types.
     "perturbations.Labels", "relevance.Handler", "clips.Sampling",
+    "perturbations.FrameBaselines",
     # Records that engines make of what is checked already, and tools of the engines' own.
     "relevance.Call", "relevance.Handled", "relevance.Sink", "relevance.Term", "relevance.Trace",
     "relevance.AuditLog", "relevance.AuditedCall", "models.Derived", "models.DerivedFunction",
     "gradients.Gradients", "attributions.RunContext", "attributions.Traits", "attributions.started",
     "attributions.Estimate", "models.LayerTable", "models.WithoutTimesteps",
     "attributions.register_painter", "attributions.Run", "relevance.NoRuleError",
-    "gradients.is_out_of_memory",
+    "gradients.is_out_of_memory", "perturbations.ComposedClips", "perturbations.FrameTable",
+    "perturbations.MaskedFrames", "perturbations.BlendedFrames", "perturbations.StoredFrames",
+    "perturbations.masked_compositions", "perturbations.whole_clips", "attributions.ScoreResult",
 }  # fmt: skip
 
 
@@ -193,6 +203,7 @@ def _models():
         named_misfit={"model": values.model()},
         rather_than={"model": values.model(), "other": 1},
         require_as_assumed={"trial": values.trial()},
+        predicts_by_frame={"model": values.model(), "clip": clip},
         require_evaluation_mode={"model": values.model()},
         require_framewise={"model": values.model(), "frames": clip[0, :3]},
         require_visible_attention={"model": values.model()},
@@ -292,8 +303,11 @@ def _perturbations():
     return {
         **_room(
             "perturbations",
+            AbsentFrames={"clip": clip, "baselines": "neighbour"},
             Blocks={"height": 4, "width": 8},
             Superpixels={"n_segments": 4},
+            Tubes={"time": 2},
+            FlowSegments={"n_segments": 4},
             Supervoxels={"n_segments": 4},
             ChunkEffects={"change": numbers, "logits": None},
             Effects={"change": numbers, "logits": None, "done": torch.ones(3, dtype=torch.bool)},
@@ -304,6 +318,8 @@ def _perturbations():
             at_least_single={"dtype": torch.float16},
             baseline_of={"clip": clip, "baselines": 0.0},
             check_baselines={"baselines": 0.0},
+            check_frame_baselines={"baselines": 0.0},
+            is_relational={"baselines": "removal"},
             check_clip_baselines={"baselines": 0.0},
             clip_baseline_of={"clip": clip, "baselines": 0.0},
             feature_masks={"labels": blocks.labels(clip), "example": 0, "frame": 1},
@@ -325,6 +341,7 @@ def _perturbations():
             "perturbations", perturbations.Supervoxels(4),
             labels={"clip": clip, "normalization": clips.IDENTITY},
         ),
+        **_methods("perturbations", perturbations.Tubes(2, 2, 2), labels={"clip": clip}),
         **_methods("perturbations", perturbations.Pixels(), labels={"clip": clip}),
         **_methods(
             "perturbations", masks[0],
@@ -337,6 +354,7 @@ def _relevance():
     return _room(
         "relevance",
         Absolute={},
+        AttentionFlow={},
         Box={"low": -1.0, "high": 1.0},
         Composite={},
         Epsilon={},
@@ -344,6 +362,9 @@ def _relevance():
         Gamma={},
         WSquare={},
         ZPlus={},
+        attention_gradients={
+            "forward": values.attending(), "clip": values.clip(), "number": torch.sum,
+        },
         trace={
             "forward": values.model(), "clip": values.clip(), "bounds": None,
             "composite": relevance.Composite(input=relevance.Box(-9.0, 9.0)),
@@ -433,6 +454,9 @@ def _attributions():
     probe = ta.ShuffleProbe(values.stepped(), shuffles=2, normalization=free)
     contrastive = ta.ContrastiveLRPTemporal(values.stepped(), composite=wide)
     tsr = ta.FrameMaskingTSR(gradient)
+    rollout, attention = (
+        kind(values.attending()) for kind in (ta.AttentionRollout, ta.GradientAttention)
+    )
     selective = ta.SelectiveRelevance(gradient, "frozen")
     expected = ta.ExpectedGradients(model, n_samples=2)
     integrated = ta.IntegratedGradients(model, n_steps=2)
@@ -441,9 +465,19 @@ def _attributions():
         **_room(
             "attributions",
             LRP={"model": model},
+            **{kind.__name__: {"model": model} for kind in ACTIVATIONS},
+            AttentionRollout={"model": model},
             ContrastiveLRPTemporal={"model": model},
-            ExpectedGradients={"model": model},
+            GradientAttention={"model": model},
             FrameMaskingTSR={"method": model},
+            FrameShapley={"model": model},
+            DeletionCurve={"model": model},
+            KernelSHAP={"model": model},
+            Occlusion={"model": model},
+            RISE={"model": model},
+            SlidingFrames={"model": model},
+            VideoLIME={"model": model},
+            ExpectedGradients={"model": model},
             IntegratedGradients={"model": model},
             SelectiveRelevance={"method": model},
             ShuffleProbe={"model": model},
@@ -452,7 +486,10 @@ def _attributions():
             require_free={"where": values.folder() / "nothing", "overwrite": False},
         ),
         **_methods("attributions", ta.LRP(model, wide), attribute=explained, explain=explained),
+        **_each_activation(model, explained),
         **_methods("attributions", contrastive, attribute=explained, explain=explained),
+        **_methods("attributions", rollout, attribute=explained, explain=explained),
+        **_methods("attributions", attention, attribute=explained, explain=explained),
         **_methods("attributions", tsr, attribute=explained, explain=explained),
         **_methods("attributions", selective, attribute=explained, explain=explained),
         **_methods("attributions", expected, attribute=explained, explain=explained),
@@ -469,15 +506,28 @@ def _attributions():
             },
         ),
         **_methods("attributions", gradient, attribute=explained, explain=explained),
+        **_methods("attributions", ta.FrameShapley(model), attribute=explained, explain=explained),
+        **_methods("attributions", ta.DeletionCurve(model), attribute=explained, explain=explained),
+        **_methods("attributions", ta.SlidingFrames(model), attribute=explained, explain=explained),
         **_methods("attributions", gradient, kind="VideoMethod", estimate=explained),
         **_methods("attributions", probe, attribute=explained, explain=explained, curve=explained),
         **_results(),
     }
 
 
+def _each_activation(model, explained):
+    found = {}
+    for kind in ACTIVATIONS:
+        found |= _methods("attributions", kind(model), attribute=explained, explain=explained)
+    return found
+
+
 def _results():
     found, made = {}, values.results()
-    names = "gradient lrp contrastive shuffles rescaled integrated expected selective"
+    names = (
+        "gradient lrp contrastive shuffles rescaled shapley curve sliding occlusion rise "
+        "kernel_shap video_lime activation rollout attention integrated expected selective"
+    )
     for name in names.split():
         result = made[name]
         kind = type(result)
@@ -522,6 +572,7 @@ def _views():
     probed = {"result": made["shuffles"], "clip": clip}
     return _room(
         "views",
+        attention_over_time={"attention": made["rollout"]},
         average_heatmap={"averages": values.averages()},
         clip_overview={"clips": whole},
         flow_profile=probed,

@@ -77,6 +77,13 @@ def stepped():
 
 
 @cache
+def attending():
+    """A framewise model with attention between frames."""
+    sizes = {"widths": (4, 8), "features": 8, "heads": 2, "depth": 1}
+    return build_model("temporal-transformer", classes=CLASSES, frames=TIME, **sizes)
+
+
+@cache
 def encoder():
     """An encoder of frames."""
     return nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(12, 5)).eval()
