@@ -441,3 +441,15 @@ def test_a_model_whose_clips_see_each_other_is_refused(kind, model, clip):
 
     text = "a model that predicts each clip of a batch by itself"
     assert_refused(ModelError, text, kind(mixing).attribute, clip[:1], 1)
+
+
+def test_gradients_that_are_not_finite_are_named(clip):
+    """At zeros, where the path begins, a square root has none."""
+
+    def rooted(clip):
+        return clip.abs().sqrt().sum((1, 3, 4))
+
+    text = "a finite attribution, got .* NaN or infinite"
+    at_start = IntegratedGradients(rooted, 0.0, 3, "riemann_left")
+    assert_refused(ModelError, text, at_start.attribute, clip, 1)
+    assert IntegratedGradients(rooted, 0.0, 3).attribute(clip, 1).isfinite().all()

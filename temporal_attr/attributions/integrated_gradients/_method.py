@@ -241,7 +241,8 @@ class IntegratedGradients(VideoMethod, GradientAttribution):  # type: ignore[mis
         Raises:
             ClipError: If `inputs` is not one clip of finite floats, or the baselines do not fit it.
             TargetError: If `target` does not name a class for each clip.
-            ModelError: If the model is in training mode or does not return logits.
+            ModelError: If the model is in training mode or does not return logits, or a gradient on
+                the path is not finite.
             OptionError: If the model has no such memory path.
         """
         request = self._request(inputs, target, additional_forward_args)
