@@ -14,6 +14,10 @@ from temporal_attr.attributions.contrastive_lrp import (
     ContrastiveLRPTemporal,
     ContrastiveLRPTemporalResult,
 )
+from temporal_attr.attributions.extremal_perturbation import (
+    ExtremalPerturbation,
+    ExtremalPerturbationResult,
+)
 from temporal_attr.attributions.frame_masking_tsr import FrameMaskingTSR, FrameMaskingTSRResult
 from temporal_attr.attributions.frame_shapley import FrameShapley, FrameShapleyResult
 from temporal_attr.attributions.lrp import LRP, LRPResult
@@ -31,6 +35,8 @@ __all__ = [
     "ContrastiveLRPTemporal",
     "ContrastiveLRPTemporalResult",
     "Estimate",
+    "ExtremalPerturbation",
+    "ExtremalPerturbationResult",
     "FrameMaskingTSR",
     "FrameMaskingTSRResult",
     "FrameShapley",

@@ -2,6 +2,7 @@
 
 from temporal_attr.attributions._method import VideoMethod
 from temporal_attr.attributions.contrastive_lrp import ContrastiveLRPTemporal
+from temporal_attr.attributions.extremal_perturbation import ExtremalPerturbation
 from temporal_attr.attributions.frame_masking_tsr import FrameMaskingTSR
 from temporal_attr.attributions.frame_shapley import FrameShapley
 from temporal_attr.attributions.lrp import LRP
@@ -15,5 +16,6 @@ METHODS: tuple[type[VideoMethod], ...] = (
     LRP,
     ContrastiveLRPTemporal,
     FrameShapley,
+    ExtremalPerturbation,
 )
 """Every method of the library, by which the command line, the docs and the tests know them."""
