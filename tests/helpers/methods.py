@@ -9,6 +9,7 @@ from temporal_attr import (
     LRP,
     Blocks,
     ContrastiveLRPTemporal,
+    ExtremalPerturbation,
     FrameMaskingTSR,
     FrameShapley,
     ShuffleProbe,
@@ -136,6 +137,24 @@ METHODS = [
         FrameShapley,
         lambda model, chunk=None: FrameShapley(
             model, 0.0, 4, feature_mask=Blocks(8, 16), perturbations_per_eval=chunk
+        ),
+        is_sensitivity=False,
+        exact_cost=False,
+    ),
+    Method(
+        "extremal_perturbation",
+        ExtremalPerturbation,
+        lambda model, chunk=None: ExtremalPerturbation(
+            model, grid=(3, 4, 2), baselines=0.0, max_iterations=3
+        ),
+        is_sensitivity=False,
+        exact_cost=False,
+    ),
+    Method(
+        "extremal_perturbation_of_frames",
+        ExtremalPerturbation,
+        lambda model, chunk=None: ExtremalPerturbation(
+            model, 0.3, "frames", "delete", baselines=0.0, max_iterations=3
         ),
         is_sensitivity=False,
         exact_cost=False,

@@ -24,7 +24,7 @@ from temporal_attr.perturbations import OnStop, stopping
 WINDOW = 10
 """Iterations over which the loss is averaged before it is compared with those before."""
 
-LEAST_WEIGHT, MOST_WEIGHT = 0.3, 30.0
+LEAST_WEIGHT, MOST_WEIGHT = 0.3, 300.0
 """Of the area, at the first iteration and from half of them on; the effect of the mask has 1."""
 
 MOMENTUM = (0.9, 0.99)

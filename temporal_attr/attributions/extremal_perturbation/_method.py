@@ -49,6 +49,8 @@ from temporal_attr.perturbations import Baselines, OnStop, require_on_stop
 CELLS = 8
 """Of the default grid, along the shorter side of a frame."""
 
+SMOOTHNESS: dict[MaskKind, float] = {"space-time": 0.3, "frames": 0.0}
+
 
 class ExtremalPerturbation(VideoMethod, GradientAttribution):  # type: ignore[misc]
     r"""A mask of a given area that keeps, or deletes, what decides the prediction.
@@ -64,7 +66,7 @@ class ExtremalPerturbation(VideoMethod, GradientAttribution):  # type: ignore[mi
 
     where S is the objective and :math:`S_b` that of the baseline; :math:`r_a(m)` is 1 at the
     largest `area` of the N places and 0 elsewhere (their :math:`\mathrm{vecsort}` constraint);
-    :math:`\lambda` rises from 0.3 to 30 in the first half of `max_iterations`. The mask is the
+    :math:`\lambda` rises from 0.3 to 300 in the first half of `max_iterations`. The mask is the
     smooth maximum, along each axis, of a kernel around each cell of a grid (their smooth masks).
     `kind="frames"` has one number for each frame instead, as the dynamic masks of
     :cite:t:`crabbe2021`, from whom the last term is.
@@ -88,7 +90,8 @@ class ExtremalPerturbation(VideoMethod, GradientAttribution):  # type: ignore[mi
         grid: Cells along time, height and width, for `kind="space-time"`; by default one for each
             frame, and 8 along the shorter side.
         smoothness_in_time: The weight of the mean absolute change of the mask from frame to frame;
-            a change of 1 everywhere costs as much as this share of the unit u. 0 leaves it out.
+            a change of 1 everywhere costs as much as this share of the unit u. By default 0.3 for
+            `"space-time"`, and 0 for `"frames"`, where it would prefer the first and the last.
         objective: `"logit"` of the target, `"probability"`, `"log_probability"`, or a function
             `(logits, target) -> (batch,)` that is higher the more the target is predicted.
         max_iterations: Gradient steps at most.
@@ -135,7 +138,7 @@ class ExtremalPerturbation(VideoMethod, GradientAttribution):  # type: ignore[mi
         game: Game = "preserve",
         baselines: Baselines = "blur",
         grid: tuple[int, int, int] | None = None,
-        smoothness_in_time: float = 0.0,
+        smoothness_in_time: float | None = None,
         objective: ObjectiveName | Objective = "logit",
         max_iterations: int = 400,
         tolerance: float = 1e-3,
@@ -149,6 +152,8 @@ class ExtremalPerturbation(VideoMethod, GradientAttribution):  # type: ignore[mi
         require_part("area", area)
         require_values_for_places(baselines)
         require_grid(grid, kind)
+        if smoothness_in_time is None:
+            smoothness_in_time = SMOOTHNESS[kind]
         require_within("smoothness_in_time", smoothness_in_time, 0)
         require_count("max_iterations", max_iterations, 1)
         require_within("tolerance", tolerance, 0)
