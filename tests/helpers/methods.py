@@ -145,16 +145,7 @@ METHODS = [
         "extremal_perturbation",
         ExtremalPerturbation,
         lambda model, chunk=None: ExtremalPerturbation(
-            model, grid=(3, 4, 2), baselines=0.0, max_iterations=3
-        ),
-        is_sensitivity=False,
-        exact_cost=False,
-    ),
-    Method(
-        "extremal_perturbation_of_frames",
-        ExtremalPerturbation,
-        lambda model, chunk=None: ExtremalPerturbation(
-            model, 0.3, "frames", "delete", baselines=0.0, max_iterations=3
+            model, grid=(3, 4, 2), baselines=0.0, max_iterations=4
         ),
         is_sensitivity=False,
         exact_cost=False,

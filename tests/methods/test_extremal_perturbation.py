@@ -13,7 +13,6 @@ from temporal_attr.attributions.extremal_perturbation._masks import (
     wanted_mask,
 )
 from tests.helpers.checks import assert_near
-from tests.helpers.families import family
 from tests.references import learned_masks as references
 
 pytestmark = pytest.mark.usefixtures("as_user")
@@ -82,7 +81,8 @@ def test_a_cell_of_its_own_is_its_frame_and_fades_in_space():
     mask = MaskShape.of_grid((4, 32, 32), (4, 4, 4), grid).mask(grid)[0]
     assert mask[[0, 2, 3]].eq(0).all()
     assert mask[1, 9:15, 9:15].min() > 0.99
-    assert mask[1, 20:].max() < 0.02
+    assert mask[1, 24:].eq(0).all()
+    assert 0.3 < mask[1, 20, 12] < 0.5
     assert torch.equal(mask[1], mask[1].T)
 
 
@@ -130,39 +130,40 @@ def test_frames_are_learned_as_by_plain_loops(frames, area, smoothness, seed, ga
     assert expected.mask.std() > 0.1
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_the_frame_that_is_read_is_found(seed):
-    frames = 6
-    read = int(torch.randint(frames, (1,), generator=torch.Generator().manual_seed(seed)))
-    wrapper = family("late_fusion_max").build()[0].double()
+def of_one_frame(read, seed):
+    """A network of two layers that reads one frame, on which its first class is ahead."""
+    layers = drawn(12, 8, seed=seed) - 0.5, drawn(8, 2, seed=seed + 50) - 0.5
 
     def model(clip):
-        return wrapper(clip[:, read : read + 1])
+        return torch.tanh(clip[:, read].flatten(1) @ layers[0]) @ layers[1]
 
-    clip = family("late_fusion_max").clip(torch.float64)[:1]
+    return model
+
+
+@pytest.mark.parametrize("game", ["preserve", "delete"])
+@pytest.mark.parametrize("seed", range(5))
+def test_the_frame_that_is_read_is_found(seed, game):
+    frames, read = 6, (5 * seed + 2) % 6
+    model, clip = of_one_frame(read, seed), drawn(1, frames, 3, 2, 2, seed=seed + 7) + 0.2
+    target = int((model(clip) - model(0 * clip)).argmax())
+    result = ExtremalPerturbation(
+        model, 1 / frames, "frames", game, 0.0, max_iterations=80, learning_rate=0.1
+    ).explain(clip, target=target)
+    expected = torch.zeros(frames, dtype=torch.float64)
+    expected[read] = 1
+    assert_near(result.frame_scores[0], expected, 0.02)
+    assert_near(result.area, [1 / frames], 0.05)
     # The mask that keeps this frame keeps all that any mask can keep.
-    for game in ("preserve", "delete"):
-        target = int(model(clip)[0].argmax())
-        method = ExtremalPerturbation(
-            model, 1 / frames, "frames", game, 0.0, max_iterations=80, learning_rate=0.1
-        )
-        result = method.explain(clip, target=target)
-        if (result.full_value < result.baseline_value).all():
-            continue
-        expected = torch.zeros(frames, dtype=torch.float64)
-        expected[read] = 1
-        assert_near(result.frame_scores[0], expected, 0.02)
-        assert_near(result.area, [1 / frames], 0.01)
-        whole = result.full_value if game == "preserve" else result.baseline_value
-        other = result.baseline_value if game == "preserve" else result.full_value
-        assert (result.score - whole).abs() < 0.1 * (whole - other).abs()
+    gained, all_of_it = result.score - result.baseline_value, result.full_value - result.baseline_value
+    share = gained / all_of_it if game == "preserve" else 1 - gained / all_of_it
+    assert_near(share, [1.0], 0.05)
 
 
 @pytest.mark.parametrize("game", ["preserve", "delete"])
 def test_the_largest_places_of_a_linear_model_are_found(game):
     """A cell for each place: the best mask of that area has the places with the largest terms."""
-    size, area = (3, 4, 4), 12 / 48
-    clip = drawn(1, 3, 3, 4, 4, seed=3) + 0.5
+    size, area = (4, 4, 4), 12 / 64
+    clip = drawn(1, 4, 3, 4, 4, seed=3) + 0.5
     weights = drawn(*size, seed=4) * 2 - 1
     terms = (clip.mean(2)[0] * weights).flatten()
     best = set(terms.topk(12).indices.tolist())
@@ -243,7 +244,7 @@ def test_clips_stop_by_themselves():
 
     def model(clip):
         share = clip.mean((2, 3, 4))
-        score = share @ weights.flatten() + torch.sin(40 * share).sum(1) * (clip.amax() > 1)
+        score = share @ weights.flatten() + torch.sin(40 * share).sum(1) * (share.amax(1) > 1)
         return torch.stack([score, -score], 1)
 
     clips = torch.stack([torch.ones(4, 3, 2, 2), 3 * torch.ones(4, 3, 2, 2)]).double()
@@ -307,9 +308,10 @@ def test_a_run_that_is_stopped_keeps_its_mask():
 def test_half_precision_clips_are_learned_in_single():
     clip = drawn(1, 6, 3, 4, 4)
     model = Places(drawn(6, 4, 4, seed=6) - 0.4)
-    options = {"area": 0.3, "baselines": 0.0, "grid": (6, 2, 2), "max_iterations": 20}
+    # A few steps, since the order of nearly equal places turns on rounding.
+    options = {"area": 0.3, "baselines": 0.0, "grid": (6, 2, 2), "max_iterations": 4}
     exact = ExtremalPerturbation(model, **options).attribute(clip, target=0)
-    for dtype, tolerance in ((torch.float32, 1e-3), (torch.float16, 0.05), (torch.bfloat16, 0.3)):
+    for dtype, tolerance in ((torch.float32, 1e-4), (torch.float16, 2e-3), (torch.bfloat16, 2e-2)):
         result = ExtremalPerturbation(model, **options).explain(clip.to(dtype), target=0)
         assert (result.attribution.dtype, result.loss.dtype) == (dtype, torch.float32)
         assert_near(result.attribution.double(), exact, tolerance)
@@ -325,7 +327,7 @@ def test_half_precision_clips_are_learned_in_single():
         ({"game": "keep"}, 'game to be "preserve" or "delete", got \'keep\''),
         ({"baselines": "neighbour"}, "a value for every pixel, .* got 'neighbour'"),
         ({"baselines": "black"}, "got 'black'"),
-        ({"grid": (2, 2)}, r"three counts of cells, .* got \(2, 2\)"),
+        ({"grid": (2, 2)}, r"grid to be .* got a tuple \(2, 2\)"),
         ({"grid": (2, 2, 0)}, "each count of grid a whole number at least 1, got 0"),
         ({"grid": (2, 2, 2), "kind": "frames"}, 'no grid with kind="frames"'),
         ({"objective": "loss"}, "rises with the prediction, got \"loss\", which falls"),
@@ -356,8 +358,8 @@ def test_clips_that_do_not_fit_are_refused():
 def test_a_model_that_is_not_finite_between_clip_and_baseline():
     def model(clip):
         score = clip.mean((1, 2, 3, 4))
-        score = score + (0.5 - (score - 0.5).abs() * 2).clamp_min(0).log().clamp_min(-30) * 0
-        return torch.stack([score / (score - 0.5), score], 1)
+        # A root has no slope where it is 0, as it is halfway.
+        return torch.stack([(score - 0.5).abs().sqrt() * score, score], 1)
 
     clip = torch.ones(1, 4, 3, 2, 2, dtype=torch.float64)
     with pytest.raises(ModelError, match="finite objective of masked clips"):

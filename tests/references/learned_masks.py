@@ -134,15 +134,19 @@ def learn_frames(value_and_slopes, frames, area, *, keep, smoothness, rate, most
             before, last = losses[-20:-10], losses[-10:]
             if abs(math.fsum(last) - math.fsum(before)) / 10 <= tolerance:
                 return Learned(np.array(best[1]), best[2], losses, values, True)
+        downhill = []
         for frame in range(frames):
             slope = -slopes[frame] / unit + weight * 2 * (mask[frame] - target[frame]) / frames
             for other in (frame - 1, frame + 1):
                 if 0 <= other < frames and mask[frame] != mask[other]:
                     sign = 1 if mask[frame] > mask[other] else -1
                     slope += smoothness * sign / (frames - 1)
+            downhill.append(slope)
+        for frame, slope in enumerate(downhill):
             first[frame] = 0.9 * first[frame] + 0.1 * slope
             second[frame] = 0.99 * second[frame] + 0.01 * slope**2
-            mean, spread = first[frame] / (1 - 0.9 ** (step + 1)), second[frame] / (1 - 0.99 ** (step + 1))
+            mean = first[frame] / (1 - 0.9 ** (step + 1))
+            spread = second[frame] / (1 - 0.99 ** (step + 1))
             moved = mask[frame] - rate * mean / (math.sqrt(spread) + 1e-8)
             mask[frame] = min(1.0, max(0.0, moved))
     return Learned(np.array(best[1]), best[2], losses, values, False)
