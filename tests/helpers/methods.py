@@ -145,7 +145,7 @@ METHODS = [
         "extremal_perturbation",
         ExtremalPerturbation,
         lambda model, chunk=None: ExtremalPerturbation(
-            model, grid=(3, 4, 2), baselines=0.0, max_iterations=4
+            model, 0.3, grid=(3, 4, 2), baselines=0.0, max_iterations=4
         ),
         is_sensitivity=False,
         exact_cost=False,

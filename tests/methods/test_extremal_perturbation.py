@@ -49,7 +49,9 @@ class Reads:
         """The same in plain Python."""
         own, pairs = self.own.tolist(), self.pairs.tolist()
         inside = np.tanh(np.dot(own, shown))
-        value = inside + sum(p * a * b for p, a, b in zip(pairs, shown[1:], shown[:-1], strict=True))
+        value = inside + sum(
+            p * a * b for p, a, b in zip(pairs, shown[1:], shown[:-1], strict=True)
+        )
         slopes = [weight * (1 - inside**2) for weight in own]
         for place, pair in enumerate(pairs):
             slopes[place] += pair * shown[place + 1]
@@ -59,7 +61,12 @@ class Reads:
 
 @pytest.mark.parametrize(
     ("size", "cells"),
-    [((4, 6, 8), (4, 3, 4)), ((5, 7, 6), (2, 3, 6)), ((3, 9, 5), (3, 2, 1)), ((1, 4, 4), (1, 1, 1))],
+    [
+        ((4, 6, 8), (4, 3, 4)),
+        ((5, 7, 6), (2, 3, 6)),
+        ((3, 9, 5), (3, 2, 1)),
+        ((1, 4, 4), (1, 1, 1)),
+    ],
 )
 def test_masks_are_those_of_plain_loops(size, cells):
     grid = drawn(2, *cells)
@@ -83,7 +90,8 @@ def test_a_cell_of_its_own_is_its_frame_and_fades_in_space():
     assert mask[1, 9:15, 9:15].min() > 0.99
     assert mask[1, 24:].eq(0).all()
     assert 0.3 < mask[1, 20, 12] < 0.5
-    assert torch.equal(mask[1], mask[1].T)
+    # The smooth maximum of two axes depends on their order by a little.
+    assert_near(mask[1], mask[1].T, 0.03)
 
 
 def test_an_axis_knows_the_cells_in_reach():
@@ -131,11 +139,12 @@ def test_frames_are_learned_as_by_plain_loops(frames, area, smoothness, seed, ga
 
 
 def of_one_frame(read, seed):
-    """A network of two layers that reads one frame, on which its first class is ahead."""
-    layers = drawn(12, 8, seed=seed) - 0.5, drawn(8, 2, seed=seed + 50) - 0.5
+    """A network of two layers that reads one frame."""
+    layers = drawn(12, 8, seed=seed) - 0.5, drawn(8, seed=seed + 50) - 0.5
 
     def model(clip):
-        return torch.tanh(clip[:, read].flatten(1) @ layers[0]) @ layers[1]
+        score = torch.tanh(clip[:, read].flatten(1) @ layers[0]) @ layers[1]
+        return torch.stack([score, -score], 1)
 
     return model
 
@@ -145,7 +154,7 @@ def of_one_frame(read, seed):
 def test_the_frame_that_is_read_is_found(seed, game):
     frames, read = 6, (5 * seed + 2) % 6
     model, clip = of_one_frame(read, seed), drawn(1, frames, 3, 2, 2, seed=seed + 7) + 0.2
-    target = int((model(clip) - model(0 * clip)).argmax())
+    target = int(model(clip).argmax())  # of the baseline both are 0
     result = ExtremalPerturbation(
         model, 1 / frames, "frames", game, 0.0, max_iterations=80, learning_rate=0.1
     ).explain(clip, target=target)
@@ -154,31 +163,35 @@ def test_the_frame_that_is_read_is_found(seed, game):
     assert_near(result.frame_scores[0], expected, 0.02)
     assert_near(result.area, [1 / frames], 0.05)
     # The mask that keeps this frame keeps all that any mask can keep.
-    gained, all_of_it = result.score - result.baseline_value, result.full_value - result.baseline_value
-    share = gained / all_of_it if game == "preserve" else 1 - gained / all_of_it
+    gained, all_of_it = (
+        result.score - result.baseline_value,
+        result.full_value - result.baseline_value,
+    )
+    share = share if game == "preserve" else 1 - share
     assert_near(share, [1.0], 0.05)
 
 
 @pytest.mark.parametrize("game", ["preserve", "delete"])
-def test_the_largest_places_of_a_linear_model_are_found(game):
-    """A cell for each place: the best mask of that area has the places with the largest terms."""
-    size, area = (4, 4, 4), 12 / 64
-    clip = drawn(1, 4, 3, 4, 4, seed=3) + 0.5
-    weights = drawn(*size, seed=4) * 2 - 1
-    terms = (clip.mean(2)[0] * weights).flatten()
-    best = set(terms.topk(12).indices.tolist())
+def test_the_places_that_count_are_found(game):
+    """Of a linear model with a block of positive weights, among negative ones."""
+    weights = torch.full((6, 12, 12), -0.1, dtype=torch.float64)
+    weights[2:4, 3:6, 6:9] = 1
+    inside = weights > 0
+    clip = drawn(1, 6, 3, 12, 12, seed=3) + 0.5
     result = ExtremalPerturbation(
-        Places(weights), area, "space-time", game, 0.0, grid=size, smoothness_in_time=0,
-        max_iterations=200,
+        Places(weights), 0.1, "space-time", game, 0.0, grid=(6, 4, 4),
+        max_iterations=60, learning_rate=0.1,
     ).explain(clip, target=0)  # fmt: skip
-    order = result.attribution[0, :, 0].flatten().argsort(descending=True).tolist()
-    # A cell reaches half into its neighbours, so a place next to large ones can take another's.
-    assert len(best & set(order[:12])) >= 10
-    assert result.converged.all()
-    kept = (terms * result.attribution[0, :, 0].flatten()).sum()
-    expected = kept if game == "preserve" else terms.sum() - kept
-    assert_near(result.score, expected[None], 1e-12)
-    assert kept > 0.8 * terms.topk(12).values.sum()
+    mask = result.attribution[0, :, 0]
+    # The cell of the block is whole; and what its kernel shows of its neighbours is less.
+    assert mask[inside].min() > 0.9
+    assert mask[[0, 1, 4, 5]].max() < 0.01
+    assert mask[~inside].max() < mask[inside].min()
+    assert mask[:, :, :3].max() < 0.01
+    kept = (clip.mean(2)[0] * weights * mask).sum()
+    whole = (clip.mean(2)[0] * weights).sum()
+    assert_near(result.score, (kept if game == "preserve" else whole - kept)[None])
+    assert_near(result.area, mask.mean()[None])
 
 
 def test_frames_of_a_linear_model_end_at_the_best_mask():
@@ -206,7 +219,7 @@ def test_the_unit_of_the_logits_does_not_matter():
 def test_both_games_are_one_where_the_objective_is_a_sum():
     model, clip = Places(drawn(4, 3, 3) - 0.4), drawn(1, 4, 3, 3, 3, seed=5)
     masks = [
-        ExtremalPerturbation(model, 0.3, game=game, baselines=0.0, max_iterations=40)
+        ExtremalPerturbation(model, 0.3, game=game, baselines=0.0, max_iterations=12)
         for game in ("preserve", "delete")
     ]
     assert_near(*(one.attribute(clip, target=0) for one in masks), 1e-9)
@@ -309,7 +322,8 @@ def test_half_precision_clips_are_learned_in_single():
     clip = drawn(1, 6, 3, 4, 4)
     model = Places(drawn(6, 4, 4, seed=6) - 0.4)
     # A few steps, since the order of nearly equal places turns on rounding.
-    options = {"area": 0.3, "baselines": 0.0, "grid": (6, 2, 2), "max_iterations": 4}
+    options = {"area": 0.3, "baselines": 0.0, "grid": (6, 2, 2)}
+    options |= {"smoothness_in_time": 0.0, "max_iterations": 4}
     exact = ExtremalPerturbation(model, **options).attribute(clip, target=0)
     for dtype, tolerance in ((torch.float32, 1e-4), (torch.float16, 2e-3), (torch.bfloat16, 2e-2)):
         result = ExtremalPerturbation(model, **options).explain(clip.to(dtype), target=0)
@@ -330,7 +344,7 @@ def test_half_precision_clips_are_learned_in_single():
         ({"grid": (2, 2)}, r"grid to be .* got a tuple \(2, 2\)"),
         ({"grid": (2, 2, 0)}, "each count of grid a whole number at least 1, got 0"),
         ({"grid": (2, 2, 2), "kind": "frames"}, 'no grid with kind="frames"'),
-        ({"objective": "loss"}, "rises with the prediction, got \"loss\", which falls"),
+        ({"objective": "loss"}, 'rises with the prediction, got "loss", which falls'),
         ({"objective": "score"}, "got 'score'"),
         ({"max_iterations": 0}, "max_iterations a whole number at least 1, got 0"),
         ({"tolerance": -1}, "tolerance at least 0, got -1"),
@@ -348,9 +362,15 @@ def test_clips_that_do_not_fit_are_refused():
     clip = drawn(2, 4, 3, 4, 4)
     with pytest.raises(ClipError, match=r"at least \(5, 2, 2\) frames.* got one of \(4, 4, 4\)"):
         ExtremalPerturbation(Reads(4), grid=(5, 2, 2)).attribute(clip, target=0)
+    for call in ("attribute", "estimate"):
+        method = ExtremalPerturbation(Reads(4), 0.02, grid=(4, 2, 2))
+        with pytest.raises(ClipError, match=r"at least 0\.\d+ with a grid .* got 0.02"):
+            getattr(method, call)(clip, target=0)
     clip[1] = 0.5
     for baselines in (0.5, "mean", "blur", clip):
-        text = "clip 0, which a tensor" if torch.is_tensor(baselines) else "clip 1, which baselines="
+        text = (
+            "clip 0, which a tensor" if torch.is_tensor(baselines) else "clip 1, which baselines="
+        )
         with pytest.raises(ClipError, match=text):
             ExtremalPerturbation(Reads(4), baselines=baselines).attribute(clip, target=0)
 

@@ -9,6 +9,7 @@ from temporal_attr import (
     Blocks,
     Clip,
     ContrastiveLRPTemporal,
+    ExtremalPerturbation,
     FrameMaskingTSR,
     FrameShapley,
     ShuffleProbe,
@@ -63,6 +64,7 @@ EXPLAIN = {
     "shapley_of_regions": lambda model, clip: FrameShapley(
         model, 0.0, 2, feature_mask=Blocks(16, 32)
     ).explain(clip, 1),
+    "masks": lambda model, clip: ExtremalPerturbation(model, max_iterations=2).explain(clip, 1),
     "rescaled": lambda model, clip: FrameMaskingTSR(TemporalGradient(model)).explain(clip, 1),
 }
 """From a model and two clips to a result, by what it is."""

@@ -163,10 +163,10 @@ def learned_masks(request: MaskRequest, run: RunContext) -> FoundMasks:
         full = request.objective(logits.double(), target).detach()
         empty = request.objective(_logits(request, baseline, run).double(), target).detach()
         run.took("masks", chunk_size=1 if not request.arguments else len(clip))
+        shape = shape_of(request.cells, clip, request.rules.area)
         found = []
         for rows in request.groups:
             seen = MaskedObjective(request, rows, baseline[rows], target[rows], run)
-            shape = shape_of(request.cells, clip)
             learner = MaskLearner(seen, shape, request.rules, empty[rows], full[rows])
             like = clip[rows].new_empty(len(full[rows]), dtype=at_least_single(clip.dtype))
             with run.progress(request.rules.max_iterations, f"clip {rows.start}, masks") as bar:
@@ -174,12 +174,25 @@ def learned_masks(request: MaskRequest, run: RunContext) -> FoundMasks:
     return _together(found, logits, target, full, empty)
 
 
-def shape_of(cells: tuple[int, int, int] | None, clip: ClipTensor) -> MaskShape:
-    """How the masks of clips are made."""
+def shape_of(cells: tuple[int, int, int] | None, clip: ClipTensor, area: float) -> MaskShape:
+    """How the masks of clips are made.
+
+    Raises:
+        ClipError: If the spot of a single cell is larger than the area.
+    """
     size = (clip.shape[1], clip.shape[3], clip.shape[4])
     if cells is None:
         return MaskShape.of_frames(size)
-    return MaskShape.of_grid(size, cells, clip.new_empty(0, dtype=at_least_single(clip.dtype)))
+    like = clip.new_empty(0, dtype=at_least_single(clip.dtype))
+    shape = MaskShape.of_grid(size, cells, like)
+    if area < shape.smallest:
+        raise ClipError(
+            f"an area that a mask can have on this clip, at least {shape.smallest:.2g} with a grid "
+            f"of {cells}",
+            f"{area:g}",
+            "Give a larger area, or a finer grid.",
+        )
+    return shape
 
 
 def usable_baseline(clip: ClipTensor, baselines: Baselines) -> ClipTensor:
@@ -234,6 +247,7 @@ def _together(
 def mask_work(request: MaskRequest) -> Work:
     """What it takes if no mask settles before the last iteration."""
     usable_baseline(request.clip, request.baselines)
+    shape_of(request.cells, request.clip, request.rules.area)
     timed = timed_passes(request.model, (request.clip,), request.arguments)
     target = resolve_target(request.target, timed.logits)
     one, plan = RunContext(), RunContext()

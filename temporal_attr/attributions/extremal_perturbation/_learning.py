@@ -135,7 +135,11 @@ class MaskLearner:
         return found
 
     def _step(
-        self, grid: Grid, optimizer: torch.optim.Optimizer, iteration: int, found: LearnedMasks | None
+        self,
+        grid: Grid,
+        optimizer: torch.optim.Optimizer,
+        iteration: int,
+        found: LearnedMasks | None,
     ) -> LearnedMasks:
         """One iteration of all; what has settled stays as it was."""
         rules = self._rules
@@ -201,7 +205,8 @@ class MaskLearner:
         if len(losses) < first + 2 * WINDOW:
             return torch.zeros_like(losses[0], dtype=torch.bool)
         before, last = torch.stack(losses[-2 * WINDOW :]).unflatten(0, (2, WINDOW)).mean(1)
-        return (last - before).abs() <= self._rules.tolerance
+        settled: Tensor = (last - before).abs() <= self._rules.tolerance
+        return settled
 
 
 def require_finite_objective(value: PerExample, gradient: Tensor) -> None:

@@ -16,6 +16,9 @@ TEMPERATURE = 0.05
 REACH_IN_TIME, REACH_IN_SPACE = 1.0, 1.5
 """How far a cell reaches from its middle, in cells. In time, cells of one frame do not overlap."""
 
+TIE = 1e-6
+"""Places whose values differ by no more have the same rank, whatever rounding says."""
+
 Grid = Float[Tensor, "batch frames rows columns"]
 Masks = Float[Tensor, "batch time height width"]
 
@@ -98,6 +101,15 @@ class MaskShape:
         )
         return cls((time, height, width), size, cells)
 
+    @property
+    def smallest(self) -> float:
+        """The mean of the mask of a single cell, in the middle: no mask that is 1 has less."""
+        if self.axes is None:
+            return 0.0
+        grid = torch.zeros(1, *self.cells, dtype=self.axes[0].kernel.dtype)
+        grid[(0, *(count // 2 for count in self.cells))] = 1
+        return float(self.mask(grid.to(self.axes[0].kernel)).mean())
+
     def mask(self, grid: Grid) -> Masks:
         """The mask of a grid, in [0, 1] where the grid is."""
         if self.axes is None:
@@ -122,27 +134,26 @@ def smooth_maximum(grid: Tensor, axis: Axis, place: int) -> Tensor:
     near = grid.index_select(place, axis.cells.flatten()).unflatten(place, axis.cells.shape)
     values = near * axis.kernel.reshape(shape)
     scores = (values / TEMPERATURE).masked_fill(~axis.inside.reshape(shape), -torch.inf)
-    return (values * scores.softmax(place + 1)).sum(place + 1)
+    largest: Tensor = (values * scores.softmax(place + 1)).sum(place + 1)
+    return largest
 
 
 def wanted_mask(mask: Masks, area: float) -> Masks:
     """The mask of the wanted area that keeps the order of a mask's places.
 
     Places are sorted; the largest `area` of them get 1, the rest 0, and the one at the border what
-    is missing. Equal places get the same, the mean over their ranks.
+    is missing. Places that are as good as equal get the same, the mean over their ranks.
     """
     batch, places = len(mask), mask[0].numel()
     values, order = mask.flatten(1).sort(dim=1, descending=True, stable=True)
     # Of 12 frames 0.25 is 3, whatever rounding says.
     count = round(area * places, 6)
     ranked = (count - torch.arange(places, dtype=torch.float64, device=mask.device)).clamp(0, 1)
-    ties = torch.ones_like(values, dtype=torch.long)
-    ties[:, 0] = 0
-    ties[:, 1:] = (values[:, 1:] != values[:, :-1]).long()
-    group = ties.cumsum(1)
-    total = ranked.new_zeros(batch, places).scatter_add(1, group, ranked.expand(batch, -1))
-    size = ranked.new_zeros(batch, places).scatter_add(1, group, torch.ones_like(ranked).expand(batch, -1))
-    shared = total.gather(1, group) / size.gather(1, group)
+    lower = values[:, :-1] - values[:, 1:] > TIE
+    group = torch.nn.functional.pad(lower.long(), (1, 0)).cumsum(1)
+    granted = ranked.new_zeros(batch, places).scatter_add(1, group, ranked.expand(batch, -1))
+    ones = torch.ones(batch, places, dtype=torch.float64, device=mask.device)
+    shared = (granted / torch.zeros_like(ones).scatter_add(1, group, ones)).gather(1, group)
     return torch.zeros_like(values).scatter(1, order, shared.to(values)).view_as(mask)
 
 

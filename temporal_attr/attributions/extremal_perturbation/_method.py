@@ -88,7 +88,7 @@ class ExtremalPerturbation(VideoMethod, GradientAttribution):  # type: ignore[mi
         baselines: What is seen where the clip is not: a number in input values, `"mean"` of each
             channel, `"blur"`, or a tensor that fits the clip, such as another clip.
         grid: Cells along time, height and width, for `kind="space-time"`; by default one for each
-            frame, and 8 along the shorter side.
+            frame, and 8 along the shorter side. The spot of one cell must not exceed the area.
         smoothness_in_time: The weight of the mean absolute change of the mask from frame to frame;
             a change of 1 everywhere costs as much as this share of the unit u. By default 0.3 for
             `"space-time"`, and 0 for `"frames"`, where it would prefer the first and the last.
@@ -170,7 +170,7 @@ class ExtremalPerturbation(VideoMethod, GradientAttribution):  # type: ignore[mi
             getattr(objective, "__name__", "objective") if callable(objective) else objective
         )
         self.kind, self.game, self.baselines, self.memory = kind, game, baselines, memory
-        self.grid = None if grid is None else tuple(int(count) for count in grid)
+        self.grid: tuple[int, int, int] | None = grid
         self._rules = Rules(
             area=float(area),
             keep=game == "preserve",
@@ -205,8 +205,8 @@ class ExtremalPerturbation(VideoMethod, GradientAttribution):  # type: ignore[mi
             Shaped like `inputs`, in [0, 1]: how much of a place is kept, or deleted.
 
         Raises:
-            ClipError: If `inputs` is not a clip of finite floats, the grid or the baselines do not
-                fit it, or it is its own baseline.
+            ClipError: If `inputs` is not a clip of finite floats, the grid, the area or
+                the baselines do not fit it, or it is its own baseline.
             TargetError: If `target` does not name a class for each clip.
             ModelError: If the model is in training mode, does not return logits, or what it returns
                 of masked clips is not finite.
@@ -301,13 +301,14 @@ class ExtremalPerturbation(VideoMethod, GradientAttribution):  # type: ignore[mi
         if self.grid is None:
             cell = max(1.0, min(size[1:]) / CELLS)
             return size[0], round(size[1] / cell), round(size[2] / cell)
-        if any(cells > places for cells, places in zip(self.grid, size, strict=True)):
+        time, height, width = self.grid
+        if time > size[0] or height > size[1] or width > size[2]:
             raise ClipError(
                 f"a clip of at least {self.grid} frames, rows and columns, a cell each",
                 f"one of {size}",
                 "Give a coarser grid, or leave it to the default.",
             )
-        return self.grid
+        return int(time), int(height), int(width)
 
 
 def _of_channels(found: FoundMasks, clip: ClipTensor) -> ClipTensor:

@@ -438,12 +438,14 @@ def _attributions():
     probe = ta.ShuffleProbe(values.stepped(), shuffles=2, normalization=free)
     contrastive = ta.ContrastiveLRPTemporal(values.stepped(), composite=wide)
     tsr = ta.FrameMaskingTSR(gradient)
+    masks = ta.ExtremalPerturbation(model, max_iterations=2)
     saved = values.results()["lrp"].save(values.folder() / "result", overwrite=True)
     return {
         **_room(
             "attributions",
             LRP={"model": model},
             ContrastiveLRPTemporal={"model": model},
+            ExtremalPerturbation={"model": model},
             FrameMaskingTSR={"method": model},
             FrameShapley={"model": model},
             ShuffleProbe={"model": model},
@@ -456,6 +458,7 @@ def _attributions():
         **_methods("attributions", tsr, attribute=explained, explain=explained),
         **_methods("attributions", gradient, attribute=explained, explain=explained),
         **_methods("attributions", ta.FrameShapley(model), attribute=explained, explain=explained),
+        **_methods("attributions", masks, attribute=explained, explain=explained),
         **_methods("attributions", gradient, kind="VideoMethod", estimate=explained),
         **_methods("attributions", probe, attribute=explained, explain=explained, curve=explained),
         **_results(),
@@ -464,7 +467,7 @@ def _attributions():
 
 def _results():
     found, made = {}, values.results()
-    for name in ("gradient", "lrp", "contrastive", "shuffles", "rescaled", "shapley"):
+    for name in ("gradient", "lrp", "contrastive", "shuffles", "rescaled", "shapley", "masks"):
         result = made[name]
         kind = type(result)
         found[f"attributions.{kind.__name__}"] = Call(kind, _fields(result))
