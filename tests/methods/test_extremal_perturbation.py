@@ -163,11 +163,8 @@ def test_the_frame_that_is_read_is_found(seed, game):
     assert_near(result.frame_scores[0], expected, 0.02)
     assert_near(result.area, [1 / frames], 0.05)
     # The mask that keeps this frame keeps all that any mask can keep.
-    gained, all_of_it = (
-        result.score - result.baseline_value,
-        result.full_value - result.baseline_value,
-    )
-    share = share if game == "preserve" else 1 - share
+    gained, whole = result.score - result.baseline_value, result.full_value - result.baseline_value
+    share = gained / whole if game == "preserve" else 1 - gained / whole
     assert_near(share, [1.0], 0.05)
 
 
