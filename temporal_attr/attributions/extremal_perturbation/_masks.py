@@ -106,9 +106,10 @@ class MaskShape:
         """The mean of the mask of a single cell, in the middle: no mask that is 1 has less."""
         if self.axes is None:
             return 0.0
-        grid = torch.zeros(1, *self.cells, dtype=self.axes[0].kernel.dtype)
-        grid[(0, *(count // 2 for count in self.cells))] = 1
-        return float(self.mask(grid.to(self.axes[0].kernel)).mean())
+        grid = torch.zeros(1, *self.cells).to(self.axes[0].kernel)
+        time, height, width = (count // 2 for count in self.cells)
+        grid[0, time, height, width] = 1
+        return float(self.mask(grid).mean())
 
     def mask(self, grid: Grid) -> Masks:
         """The mask of a grid, in [0, 1] where the grid is."""
