@@ -13,6 +13,7 @@ from temporal_attr import (
     ContrastiveLRPTemporal,
     DeletionCurve,
     ExpectedGradients,
+    ExtremalPerturbation,
     FrameMaskingTSR,
     FrameShapley,
     GradCAM,
@@ -277,5 +278,14 @@ METHODS = [
             TemporalGradient(model), perturbations_per_eval=chunk
         ),
         is_sensitivity=False,
+    ),
+    Method(
+        "extremal_perturbation",
+        ExtremalPerturbation,
+        lambda model, chunk=None: ExtremalPerturbation(
+            model, 0.3, grid=(3, 4, 2), baselines=0.0, max_iterations=4
+        ),
+        is_sensitivity=False,
+        exact_cost=False,
     ),
 ]

@@ -460,6 +460,7 @@ def _attributions():
     selective = ta.SelectiveRelevance(gradient, "frozen")
     expected = ta.ExpectedGradients(model, n_samples=2)
     integrated = ta.IntegratedGradients(model, n_steps=2)
+    masks = ta.ExtremalPerturbation(model, max_iterations=2)
     saved = values.results()["lrp"].save(values.folder() / "result", overwrite=True)
     return {
         **_room(
@@ -469,6 +470,7 @@ def _attributions():
             AttentionRollout={"model": model},
             ContrastiveLRPTemporal={"model": model},
             GradientAttention={"model": model},
+            ExtremalPerturbation={"model": model},
             FrameMaskingTSR={"method": model},
             FrameShapley={"model": model},
             DeletionCurve={"model": model},
@@ -509,6 +511,7 @@ def _attributions():
         **_methods("attributions", ta.FrameShapley(model), attribute=explained, explain=explained),
         **_methods("attributions", ta.DeletionCurve(model), attribute=explained, explain=explained),
         **_methods("attributions", ta.SlidingFrames(model), attribute=explained, explain=explained),
+        **_methods("attributions", masks, attribute=explained, explain=explained),
         **_methods("attributions", gradient, kind="VideoMethod", estimate=explained),
         **_methods("attributions", probe, attribute=explained, explain=explained, curve=explained),
         **_results(),
@@ -526,7 +529,7 @@ def _results():
     found, made = {}, values.results()
     names = (
         "gradient lrp contrastive shuffles rescaled shapley curve sliding occlusion rise "
-        "kernel_shap video_lime activation rollout attention integrated expected selective"
+        "kernel_shap video_lime activation rollout attention integrated expected selective masks"
     )
     for name in names.split():
         result = made[name]
