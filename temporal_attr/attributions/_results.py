@@ -266,6 +266,9 @@ class PixelResult(ScoreResult):
 
     large: ClassVar[tuple[str, ...]] = ("attribution",)
 
+    same_in_channels: ClassVar[bool] = False
+    """Whether a place has one number, which all channels hold; pictures then show that number."""
+
     attribution: ClipTensor
 
     @property

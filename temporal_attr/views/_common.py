@@ -162,6 +162,8 @@ def drawable(
     error: Tensor | None = None
     if isinstance(attribution, ScoreResult):
         pixels = attribution.attribution if isinstance(attribution, PixelResult) else None
+        if isinstance(attribution, PixelResult) and attribution.same_in_channels:
+            pixels = attribution.attribution[:, :, :1]
         scores, error = attribution.frame_scores, attribution.frame_error
         meaning = attribution.meaning if isinstance(attribution, PixelResult) else None
         names = (meaning or attribution.frame_meaning, attribution.frame_meaning)

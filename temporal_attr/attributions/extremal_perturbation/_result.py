@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -51,6 +51,8 @@ class ExtremalPerturbationResult(PixelResult):
         >>> tuple(result.loss.shape), result.iterations.tolist(), result.converged.tolist()
         ((1, 20), [20], [False])
     """
+
+    same_in_channels: ClassVar[bool] = True
 
     score: PerExample
     full_value: PerExample
