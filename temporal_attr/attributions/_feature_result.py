@@ -29,7 +29,7 @@ class FeatureResult(PixelResult):
         objective: The name of what was explained.
     """
 
-    of_places: ClassVar[bool] = True
+    same_in_channels: ClassVar[bool] = True
 
     full_value: PerExample
     fit: PerExample

@@ -233,8 +233,8 @@ class PixelResult(Result):
 
     large: ClassVar[tuple[str, ...]] = ("attribution",)
     main_table: ClassVar[str] = "frames"
-    of_places: ClassVar[bool] = False
-    """Whether a number is that of a place, and stands in each of its channels."""
+    same_in_channels: ClassVar[bool] = False
+    """Whether a place has one number, which stands in each of its channels."""
 
     attribution: ClipTensor
     frame_scores: FrameScores

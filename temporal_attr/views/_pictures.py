@@ -83,7 +83,7 @@ def _of_scores(result: ScoreResult, clip: Clip) -> Pictures:
 @pictures.register(PixelResult)
 def _of_pixels(result: PixelResult, clip: Clip) -> Pictures:
     # The number of a place can support or oppose; those of the channels of a pixel would cancel.
-    opposes = result.of_places and bool((result.attribution < 0).any())
+    opposes = result.same_in_channels and bool((result.attribution < 0).any())
     sign: Sign = "signed" if opposes else "absolute"
     return {
         "frame_strip.png": lambda: frame_strip(result, clip),

@@ -4,7 +4,6 @@ A mask is `(time, height, width)`. What is learned is one number for each frame,
 gives its value and its slopes; nothing here differentiates anything.
 """
 
-import itertools
 import math
 from typing import NamedTuple
 
@@ -57,7 +56,9 @@ def mask_of(grid, size):
 
 
 def wanted(mask, area):
-    """The mask of that area whose places have the same order; those equal to 1e-6 get the same.
+    """The mask of that area whose places have the same order.
+
+    Those that are equal in steps of 1e-6 get the same.
 
     >>> wanted(np.array([0.1, 0.9, 0.5, 0.5]), 0.375).tolist()
     [0.0, 1.0, 0.25, 0.25]
@@ -65,13 +66,9 @@ def wanted(mask, area):
     flat = np.asarray(mask, dtype=np.float64).ravel().tolist()
     left = area * len(flat)
     found = [0.0] * len(flat)
-    order = sorted(range(len(flat)), key=lambda place: -flat[place])
-    groups = [[order[0]]]
-    for before, place in itertools.pairwise(order):
-        if flat[before] - flat[place] > 1e-6:
-            groups.append([])
-        groups[-1].append(place)
-    for places in groups:
+    steps = [round(value / 1e-6) for value in flat]
+    for step in sorted(set(steps), reverse=True):
+        places = [place for place, other in enumerate(steps) if other == step]
         granted = min(left, len(places))
         for place in places:
             found[place] = granted / len(places)

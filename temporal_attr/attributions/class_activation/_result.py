@@ -36,7 +36,7 @@ class ClassActivationResult(PixelResult):
         True
     """
 
-    of_places: ClassVar[bool] = True
+    same_in_channels: ClassVar[bool] = True
 
     maps: dict[str, LayerMap]
     method_name: str

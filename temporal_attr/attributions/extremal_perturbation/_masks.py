@@ -17,7 +17,7 @@ REACH_IN_TIME, REACH_IN_SPACE = 1.0, 1.5
 """How far a cell reaches from its middle, in cells. In time, cells of one frame do not overlap."""
 
 TIE = 1e-6
-"""Places whose values differ by no more have the same rank, whatever rounding says."""
+"""Places whose values are the same in steps of this have the same rank, whatever rounding says."""
 
 Grid = Float[Tensor, "batch frames rows columns"]
 Masks = Float[Tensor, "batch time height width"]
@@ -150,7 +150,8 @@ def wanted_mask(mask: Masks, area: float) -> Masks:
     # Of 12 frames 0.25 is 3, whatever rounding says.
     count = round(area * places, 6)
     ranked = (count - torch.arange(places, dtype=torch.float64, device=mask.device)).clamp(0, 1)
-    lower = values[:, :-1] - values[:, 1:] > TIE
+    # In steps, as a chain of small differences could join all places of a large mask.
+    lower = (values / TIE).round().diff(dim=1) != 0
     group = torch.nn.functional.pad(lower.long(), (1, 0)).cumsum(1)
     granted = ranked.new_zeros(batch, places).scatter_add(1, group, ranked.expand(batch, -1))
     ones = torch.ones(batch, places, dtype=torch.float64, device=mask.device)

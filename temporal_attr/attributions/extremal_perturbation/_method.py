@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from captum.attr import GradientAttribution
 from captum.log import log_usage
+from torch import Tensor
 
 from temporal_attr._activation import Activation
-from temporal_attr._errors import ClipError, OptionError
+from temporal_attr._errors import ClipError
 from temporal_attr._require import require_count, require_within
 from temporal_attr._run import started
 from temporal_attr._typing import ClipTensor, TargetLike
@@ -29,7 +30,6 @@ from temporal_attr.attributions.extremal_perturbation._options import (
     require_choice,
     require_grid,
     require_part,
-    require_values_for_places,
 )
 from temporal_attr.attributions.extremal_perturbation._result import (
     ExtremalPerturbationResult,
@@ -39,12 +39,17 @@ from temporal_attr.attributions.extremal_perturbation._result import (
 from temporal_attr.gradients import (
     Memory,
     Objective,
-    ObjectiveName,
     require_memory,
     resolve_objective,
 )
 from temporal_attr.models import VideoModel
-from temporal_attr.perturbations import Baselines, OnStop, require_on_stop
+from temporal_attr.perturbations import OnStop, check_baselines, require_on_stop
+
+PlaceBaselines: TypeAlias = float | int | Literal["mean", "blur"] | Tensor
+"""Those that have a value for every place, which a mask between 0 and 1 can mix with the clip."""
+
+Rising: TypeAlias = Literal["logit", "probability", "log_probability"]
+"""Objectives that are higher the more the target is predicted."""
 
 CELLS = 8
 """Of the default grid, along the shorter side of a frame."""
@@ -136,10 +141,10 @@ class ExtremalPerturbation(VideoMethod, GradientAttribution):  # type: ignore[mi
         area: float = 0.1,
         kind: MaskKind = "space-time",
         game: Game = "preserve",
-        baselines: Baselines = "blur",
-        grid: tuple[int, int, int] | None = None,
+        baselines: PlaceBaselines = "blur",
+        grid: Sequence[int] | None = None,
         smoothness_in_time: float | None = None,
-        objective: ObjectiveName | Objective = "logit",
+        objective: Rising | Objective = "logit",
         max_iterations: int = 400,
         tolerance: float = 1e-3,
         learning_rate: float = 0.05,
@@ -150,7 +155,7 @@ class ExtremalPerturbation(VideoMethod, GradientAttribution):  # type: ignore[mi
         require_choice("kind", kind, MaskKind)
         require_choice("game", game, Game)
         require_part("area", area)
-        require_values_for_places(baselines)
+        check_baselines(baselines)
         require_grid(grid, kind)
         if smoothness_in_time is None:
             smoothness_in_time = SMOOTHNESS[kind]
@@ -159,18 +164,12 @@ class ExtremalPerturbation(VideoMethod, GradientAttribution):  # type: ignore[mi
         require_within("tolerance", tolerance, 0)
         require_part("learning_rate", learning_rate)
         require_memory(memory)
-        if isinstance(objective, str) and objective == "loss":
-            raise OptionError(
-                "an objective that rises with the prediction",
-                '"loss", which falls',
-                'Take "log_probability", which is the same with the other sign.',
-            )
         self.objective = resolve_objective(objective, self.activation)
         self.objective_name = (
             getattr(objective, "__name__", "objective") if callable(objective) else objective
         )
         self.kind, self.game, self.baselines, self.memory = kind, game, baselines, memory
-        self.grid: tuple[int, int, int] | None = grid
+        self.grid = None if grid is None else tuple(int(count) for count in grid)
         self._rules = Rules(
             area=float(area),
             keep=game == "preserve",
@@ -308,7 +307,7 @@ class ExtremalPerturbation(VideoMethod, GradientAttribution):  # type: ignore[mi
                 f"one of {size}",
                 "Give a coarser grid, or leave it to the default.",
             )
-        return int(time), int(height), int(width)
+        return time, height, width
 
 
 def _of_channels(found: FoundMasks, clip: ClipTensor) -> ClipTensor:

@@ -7,7 +7,6 @@ from typing import Any, get_args
 from temporal_attr._errors import OptionError
 from temporal_attr._require import require_count, require_within
 from temporal_attr._told import shown
-from temporal_attr.perturbations import check_baselines
 
 
 def require_choice(name: str, value: object, choices: Any) -> None:  # noqa: ANN401 - a Literal
@@ -30,21 +29,6 @@ def require_part(name: str, value: object) -> None:
     require_within(name, value, 0, 1)
     if value in (0, 1):
         raise OptionError(f"{name} more than 0 and less than 1", shown(value), "Try 0.1.")
-
-
-def require_values_for_places(baselines: object) -> None:
-    """Raise unless baselines have a value for every place, which a soft mask can mix with the clip.
-
-    Raises:
-        OptionError: With those that have.
-    """
-    check_baselines(baselines)
-    if isinstance(baselines, str) and baselines == "neighbour":
-        raise OptionError(
-            "baselines with a value for every pixel, for a mask between 0 and 1",
-            repr(baselines),
-            'Give a number, "mean", "blur" or a tensor.',
-        )
 
 
 def require_grid(grid: object, kind: str) -> None:

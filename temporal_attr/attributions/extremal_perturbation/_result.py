@@ -46,13 +46,13 @@ class ExtremalPerturbationResult(PixelResult):
         >>> from temporal_attr import ExtremalPerturbation
         >>> from temporal_attr.zoo import build_model
         >>> model = build_model("gru", classes=4, widths=(4, 8)).eval()
-        >>> method = ExtremalPerturbation(model, area=0.2, kind="frames", max_iterations=20)
+        >>> method = ExtremalPerturbation(model, area=0.2, kind="frames", max_iterations=4)
         >>> result = method.explain(torch.rand(1, 5, 3, 16, 16), target=1)
         >>> tuple(result.loss.shape), result.iterations.tolist(), result.converged.tolist()
-        ((1, 20), [20], [False])
+        ((1, 4), [4], [False])
     """
 
-    of_places: ClassVar[bool] = True
+    same_in_channels: ClassVar[bool] = True
 
     score: PerExample
     full_value: PerExample

@@ -37,7 +37,7 @@ class OcclusionResult(PixelResult):
         torch.Size([1, 3, 3, 3])
     """
 
-    of_places: ClassVar[bool] = True
+    same_in_channels: ClassVar[bool] = True
 
     drops: Float[Tensor, "batch times rows columns"]
     window: tuple[int, int, int]

@@ -162,7 +162,7 @@ def _fits(layouts: Sequence[MapLayout], output: Tensor) -> list[_Fit]:
 
 def _fit(layout: MapLayout, changes: Tensor) -> _Fit:
     """How well what changes is where a layout has it."""
-    change = layout.changes_of_places(changes)
+    change = layout.changes_same_in_channels(changes)
     halves = [_ends_of(change.shape[axis + 1], name) for axis, name in enumerate("thw")]
     expected = torch.einsum("kt,kh,kw->kthw", *(half.to(change) for half in halves))
     found, wanted = change.sqrt().flatten(1), expected.flatten(1)

@@ -65,7 +65,7 @@ class MapLayout:
         changes: Tensor = apart.sum(self.names.index("c") + 1)
         return changes
 
-    def changes_of_places(self, changes: Tensor) -> Tensor:
+    def changes_same_in_channels(self, changes: Tensor) -> Tensor:
         """Those of places `(clip, steps, rows, columns)`."""
         names = tuple(name for name in self.names if name != "c")
         return self._placed(changes, names, ("t", "h", "w"))
