@@ -16,7 +16,10 @@ from temporal_attr._typing import ClipTensor
 from temporal_attr.clips import Normalization
 
 Labels: TypeAlias = Integer[Tensor, "batch time height width"]
-"""The number of the feature that each pixel belongs to; a feature is of one frame only."""
+"""The number of the feature that each pixel belongs to.
+
+A number that comes in several frames is one feature to methods of the whole clip, and one in each
+frame to those that mask frame by frame."""
 
 _WHOLE_NUMBERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 

@@ -62,7 +62,7 @@ class Superpixels(_Segments):
 
 @dataclass(frozen=True)
 class Supervoxels(_Segments):
-    """Regions of a clip that look alike (SLIC) are features, masked frame by frame.
+    """Regions of a clip that look alike (SLIC) are features.
 
     Needs scikit-image.
 

@@ -50,6 +50,8 @@ class Method:
         framewise_only: Whether it needs a `FramewiseModel`.
         is_sensitivity: Whether it says what a small change of the input would do to the logit.
         exact_cost: Whether its estimate knows the passes exactly, of models that are not framewise.
+        variant: Whether another entry of the same class goes through all of the contract, so that
+            what is alike of both is tried of this one on demand.
         models: The families that it is tried on, if not on all; the first where one is enough.
         class_blind: Whether its attribution is the same for every class.
     """
@@ -60,6 +62,7 @@ class Method:
     framewise_only: bool = False
     is_sensitivity: bool = True
     exact_cost: bool = True
+    variant: bool = False
 
     @property
     def goes_back(self) -> bool:
@@ -103,6 +106,7 @@ METHODS = [
         TemporalGradient,
         lambda model, chunk=None: TemporalGradient(model, "probability", chunk_size=chunk),
         is_sensitivity=False,
+        variant=True,
     ),
     Method(
         "temporal_gradient_framewise",
@@ -124,6 +128,7 @@ METHODS = [
         lambda model, chunk=None: ContrastiveLRPTemporal(
             model, contrastive=False, composite=WIDE, rows_per_backward=chunk
         ),
+        variant=True,
     ),
     Method(
         "shuffle_probe",
@@ -142,6 +147,7 @@ METHODS = [
             normalization=IDENTITY,
             chunk_size=chunk,
         ),
+        variant=True,
     ),
     Method(
         "tsr",
@@ -158,6 +164,7 @@ METHODS = [
             TemporalGradient(model), "two", Blocks(8, 16), perturbations_per_eval=chunk
         ),
         is_sensitivity=False,
+        variant=True,
     ),
     Method(
         "frame_shapley",
@@ -173,6 +180,7 @@ METHODS = [
         ),
         is_sensitivity=False,
         exact_cost=False,
+        variant=True,
     ),
     Method(
         "deletion_curve",
@@ -191,6 +199,7 @@ METHODS = [
         SlidingFrames,
         lambda model, chunk=None: SlidingFrames(model, 3, "reverse", perturbations_per_eval=chunk),
         is_sensitivity=False,
+        variant=True,
     ),
     Method(
         "occlusion",
@@ -258,6 +267,7 @@ METHODS = [
         lambda model, chunk=None: GradientAttention(model, identity=False),
         is_sensitivity=False,
         models=ATTENDING[:1],
+        variant=True,
     ),
     Method(
         "integrated_gradients",

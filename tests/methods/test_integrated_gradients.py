@@ -414,7 +414,7 @@ WRONG = {
     "one": ({"rule": "riemann_trapezoid", "n_steps": 1}, "n_steps a whole number from 2"),
     "none": ({"n_steps": 0}, "n_steps a whole number from 1 to"),
     "tolerance": ({"tolerance": -1.0}, "tolerance at least 0"),
-    "max": ({"tolerance": 0.1, "max_steps": 20}, "max_steps a whole number at least 50"),
+    "max": ({"tolerance": 0.1, "max_steps": 20}, "max_steps a whole number from 50"),
     "size": ({"internal_batch_size": 0}, "internal_batch_size a whole number at least 1"),
 }
 

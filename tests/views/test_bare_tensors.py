@@ -393,9 +393,9 @@ def test_bars_at_a_glance_are_the_scores(explained):
     scores = explained["rescaled"].time_relevance[0].tolist()
     assert [bar.get_height() for bar in bars.patches] == pytest.approx(scores)
     for name in PICTURES:
-        refused(
-            OptionError, "an example from 0 to 0, got 3", views.glance, explained[name], example=3
-        )
+        last = len(explained[name].target) - 1
+        text = f"an example from 0 to {last}, got 3"
+        refused(OptionError, text, views.glance, explained[name], example=3)
 
 
 def test_other_results_have_their_main_picture(explained):

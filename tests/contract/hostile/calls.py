@@ -45,7 +45,8 @@ LEFT_OUT = {
     "perturbations.Pixels", "synthetic.Task", "attributions.Stored", "attributions.Result",
     "attributions.PixelResult", "attributions.VideoMethod", "attributions.PerturbingMethod",
     "models.VideoModel", "models.FramewiseModel", "relevance.Rule", "zoo.SteppedModel",
-    "attributions.ClassActivationMethod",
+    "attributions.ClassActivationMethod", "attributions.AttentionResult",
+    "relevance.AttentionCall", "relevance.AttentionGradients", "relevance.token_means",
     # Names of types.
     "perturbations.Labels", "relevance.Handler", "clips.Sampling",
     "perturbations.FrameBaselines",
