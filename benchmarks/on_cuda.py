@@ -48,6 +48,7 @@ import torch
 from captum.attr import InputXGradient, NoiseTunnel, Saliency
 from torch import Tensor, nn
 
+import temporal_attr as ta
 from temporal_attr import (
     LRP,
     Blocks,
@@ -442,6 +443,46 @@ def relevance_calls() -> list[Call]:
     ]
 
 
+def further_calls() -> list[Call]:
+    """Methods of perturbed clips, of layers, of paths and of attention, with few samples each.
+
+    `ScoreCAM` and `DeletionCurve` choose among values, which in float32 can be told either way.
+    """
+    tubes, zero = ta.Tubes(2, 2, 2), 0.0
+    makes: dict[str, tuple[Callable[[Any], Any], tuple[str, ...]]] = {
+        "FrameShapley": (lambda model: ta.FrameShapley(model, n_samples=4), ("standard_error",)),
+        "DeletionCurve": (lambda model: ta.DeletionCurve(model, "blur"), ()),
+        "SlidingFrames": (ta.SlidingFrames, ("drops",)),
+        "Occlusion": (lambda model: ta.Occlusion(model, baselines=zero), ("drops",)),
+        "RISE": (lambda model: ta.RISE(model, 8, baselines=zero), ("error_map",)),
+        "KernelSHAP": (
+            lambda model: ta.KernelSHAP(model, tubes, 40, baselines=zero),
+            ("error_map",),
+        ),
+        "VideoLIME": (lambda model: ta.VideoLIME(model, tubes, 20, baselines=zero), ("intercept",)),
+        "GradCAM": (lambda model: ta.GradCAM(model, relu=False), ()),
+        "HiResCAM": (lambda model: ta.HiResCAM(model, relu=False), ()),
+        "ScoreCAM": (lambda model: ta.ScoreCAM(model, relu=False), ()),
+        "IntegratedGradients": (lambda model: ta.IntegratedGradients(model, n_steps=3), ()),
+        "ExpectedGradients": (lambda model: ta.ExpectedGradients(model, n_samples=3), ()),
+        "SelectiveRelevance": (lambda model: ta.SelectiveRelevance(TemporalGradient(model)), ()),
+        "AttentionRollout": (ta.AttentionRollout, ()),
+        "GradientAttention": (ta.GradientAttention, ()),
+    }
+    settled = {"DeletionCurve": ("order", "curve", "frame_scores"), "ScoreCAM": ("attribution",)}
+    of_pixels = ("attribution", "frame_scores", "logits")
+    return [
+        Call(
+            name,
+            lambda model, clip, make=make: make(model).explain(clip, TARGET),  # type: ignore[misc]
+            ("logits",) if name in settled else (*of_pixels, *more),
+            settled.get(name, ()),
+            small,
+        )
+        for name, (make, more) in makes.items()
+    ]
+
+
 def tensors_of(found: object) -> dict[str, Tensor]:
     """The tensors of a result by field, or an attribution."""
     if isinstance(found, Tensor):
@@ -634,7 +675,13 @@ def check_models(quick: bool) -> dict[str, tuple[Callable[[], VideoModel], tuple
 
 def part_checks(report: Report, settings: Settings) -> None:
     """The same numbers on both devices."""
-    calls = [*gradient_calls(), *probe_calls(), *rescaling_calls(), *relevance_calls()]
+    calls = [
+        *gradient_calls(),
+        *probe_calls(),
+        *rescaling_calls(),
+        *relevance_calls(),
+        *further_calls(),
+    ]
     tallies = {call.name: Tally() for call in calls}
     held = 0
     with exact_products():

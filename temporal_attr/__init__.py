@@ -17,7 +17,7 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from temporal_attr import clips, evaluation, gradients, measures, models, perturbations
+from temporal_attr import clips, evaluation, measures, models, perturbations
 from temporal_attr._errors import (
     ClipError,
     DamagedVideoError,
@@ -66,6 +66,7 @@ from temporal_attr.models import (
 from temporal_attr.perturbations import (
     Blocks,
     FeatureMask,
+    FlowSegments,
     Pixels,
     Superpixels,
     Supervoxels,
@@ -73,7 +74,7 @@ from temporal_attr.perturbations import (
 )
 
 if TYPE_CHECKING:
-    from temporal_attr import attributions, relevance, views
+    from temporal_attr import attributions, gradients, relevance, views
     from temporal_attr.attributions import (
         LRP,
         RISE,
@@ -86,6 +87,8 @@ if TYPE_CHECKING:
         DeletionCurveResult,
         ExpectedGradients,
         ExpectedGradientsResult,
+        ExtremalPerturbation,
+        ExtremalPerturbationResult,
         FrameMaskingTSR,
         FrameMaskingTSRResult,
         FrameShapley,
@@ -142,7 +145,10 @@ __all__ = [
     "EarlyFusion",
     "ExpectedGradients",
     "ExpectedGradientsResult",
+    "ExtremalPerturbation",
+    "ExtremalPerturbationResult",
     "FeatureMask",
+    "FlowSegments",
     "FrameLogits",
     "FrameLogitsError",
     "FrameMaskingTSR",
@@ -232,7 +238,7 @@ __all__ = [
 
 # Captum imports matplotlib, which a server that only reads clips and runs models can do without;
 # so what stands on Captum, and the pictures, are imported when they are first named.
-_LATE_ROOMS = ("attributions", "relevance", "views")
+_LATE_ROOMS = ("attributions", "gradients", "relevance", "views")
 _LATE_NAMES = (
     "LRP",
     "RISE",
@@ -243,6 +249,8 @@ _LATE_NAMES = (
     "ContrastiveLRPTemporalResult",
     "DeletionCurve",
     "DeletionCurveResult",
+    "ExtremalPerturbation",
+    "ExtremalPerturbationResult",
     "FrameMaskingTSR",
     "FrameMaskingTSRResult",
     "FrameShapley",

@@ -89,7 +89,7 @@ def without_trials(monkeypatch):
     """What a model does in runs only, without what it is tried on once, before the first."""
     monkeypatch.setattr("temporal_attr.attributions._method.require_as_assumed", lambda trial: None)
     monkeypatch.setattr(
-        "temporal_attr.perturbations._predictions.predicts_by_frame", lambda model, clip: True
+        "temporal_attr.attributions._predictions.predicts_by_frame", lambda model, clip: True
     )
 
 

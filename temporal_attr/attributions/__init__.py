@@ -31,6 +31,10 @@ from temporal_attr.attributions.expected_gradients import (
     ExpectedGradients,
     ExpectedGradientsResult,
 )
+from temporal_attr.attributions.extremal_perturbation import (
+    ExtremalPerturbation,
+    ExtremalPerturbationResult,
+)
 from temporal_attr.attributions.frame_masking_tsr import FrameMaskingTSR, FrameMaskingTSRResult
 from temporal_attr.attributions.frame_shapley import FrameShapley, FrameShapleyResult
 from temporal_attr.attributions.gradient_attention import (
@@ -75,6 +79,8 @@ __all__ = [
     "Estimate",
     "ExpectedGradients",
     "ExpectedGradientsResult",
+    "ExtremalPerturbation",
+    "ExtremalPerturbationResult",
     "FrameMaskingTSR",
     "FrameMaskingTSRResult",
     "FrameShapley",

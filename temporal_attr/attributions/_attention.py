@@ -21,6 +21,7 @@ from temporal_attr._typing import (
 )
 from temporal_attr.gradients import resolve_target
 from temporal_attr.models import VideoModel, model_logits, require_visible_attention
+from temporal_attr.perturbations import at_least_single
 from temporal_attr.relevance import AttentionCall, AttentionFlow, token_means, trace
 
 GAP = 0.25
@@ -109,8 +110,9 @@ def attention_map(
     mass = found.relevance(at_output)
     run.ran(backward=frames)
     run.took("whole")
-    of_frames = mass.sum((2, 3, 4), dtype=wide(mass)) / start
-    return AttentionMap((mass / start).contiguous(), of_frames.to(mass), logits, target)
+    pixels, precise = mass.to(wide(mass)) / start, at_least_single(clip.dtype)
+    of_frames = pixels.sum((2, 3, 4)).to(precise)
+    return AttentionMap(pixels.to(precise).contiguous(), of_frames, logits, target)
 
 
 def attention_over_time(

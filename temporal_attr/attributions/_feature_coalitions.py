@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from temporal_attr.attributions._objective_values import (
     ObjectiveValues,
     PerturbationRequest,
     check_pixel_baselines,
+    clip_by_clip,
     perturbation_work,
     pixel_baseline,
     values_so_far,
@@ -38,6 +39,9 @@ from temporal_attr.perturbations import (
 )
 
 Coalitions = Bool[Tensor, "coalitions features"]
+
+AT_A_TIME = 256
+"""Coalitions whose frames are listed at a time."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +134,7 @@ class FeatureValues:
         offset: What there is without features: the intercept, or the objective with all masked.
         samples: How many coalitions were used.
         fit: The share of the variance of the coalitions' objective that the values explain.
+        complete: False if the run was stopped.
     """
 
     values: Float[Tensor, "features"]
@@ -137,6 +142,7 @@ class FeatureValues:
     offset: float
     samples: int
     fit: float
+    complete: bool = True
 
 
 @dataclass(frozen=True)
@@ -179,18 +185,26 @@ def found_features(
     """
     asked, clip = request.asked, request.asked.clip
     values = ObjectiveValues(asked, run)
-    found, complete = [], True
-    for example, features in enumerate(request.features):
-        present = coalitions(features)
-        rows = torch.full((len(present),), example, device=clip.device)
-        composed = masked_compositions(
-            clip, request.baseline, request.labels, _padded(present, request).to(clip.device), rows
-        )
-        with run.progress(len(present), f"clip {example}, coalitions") as bar:
-            objective = values_so_far(values, composed, bar, asked.on_stop)
-        complete = complete and len(objective) == len(present)
+
+    def of_clip(example: int) -> FeatureValues:
+        present = coalitions(request.features[example])
+        objective = _objective_so_far(request, values, example, present, run)
+        whole = len(objective) == len(present)
         full = float(values.of_clips[example])
-        found.append(regression(present[: len(objective)], objective, full))
+        try:
+            one = regression(present[: len(objective)], objective, full)
+        except OptionError:
+            if whole:
+                raise
+            # Stopped before there was enough to tell the features apart.
+            raise KeyboardInterrupt from None
+        return one if whole else replace(one, complete=False)
+
+    def unknown(example: int) -> FeatureValues:
+        nothing = torch.full((request.features[example],), torch.nan, dtype=torch.float64)
+        return FeatureValues(nothing, nothing, torch.nan, 0, torch.nan, complete=False)
+
+    found = clip_by_clip(len(clip), of_clip, unknown, lambda one: one.complete, asked.on_stop)
     pixels = [one.values[own.cpu()] for one, own in zip(found, request.labels, strict=True)]
     shares = [
         _frame_shares(own, features) @ one.values
@@ -205,8 +219,33 @@ def found_features(
         frame_scores=torch.stack(shares).to(clip.device, precise),
         full=values.of_clips.to(clip.device, precise),
         of_clips=tuple(found),
-        complete=complete,
+        complete=all(one.complete for one in found),
     )
+
+
+def _objective_so_far(
+    request: FeatureRequest,
+    values: ObjectiveValues,
+    example: int,
+    present: Coalitions,
+    run: RunContext,
+) -> Float[Tensor, "done"]:
+    """The objective of one clip's coalitions, as far as a run comes; some are made at a time."""
+    clip, found = request.asked.clip, []
+    whole = _padded(present, request).to(clip.device)
+    with run.progress(len(present), f"clip {example}, coalitions") as bar:
+        for part in whole.split(AT_A_TIME):
+            rows = torch.full((len(part),), example, device=clip.device)
+            composed = masked_compositions(clip, request.baseline, request.labels, part, rows)
+            try:
+                found.append(values_so_far(values, composed, bar, request.asked.on_stop))
+            except KeyboardInterrupt:
+                if request.asked.on_stop == "raise" or not found:
+                    raise
+                break
+            if len(found[-1]) < len(part):
+                break
+    return torch.cat(found)
 
 
 def _padded(present: Coalitions, request: FeatureRequest) -> Coalitions:

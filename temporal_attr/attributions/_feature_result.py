@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from temporal_attr._activation import objective_text
 from temporal_attr._typing import PerExample
@@ -27,6 +28,8 @@ class FeatureResult(PixelResult):
         complete: False if the run was stopped.
         objective: The name of what was explained.
     """
+
+    same_in_channels: ClassVar[bool] = True
 
     full_value: PerExample
     fit: PerExample

@@ -4,32 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
-from temporal_attr._errors import ClipError, OptionError
+from temporal_attr._errors import ClipError, ModelError, OptionError
 from temporal_attr._memory import is_out_of_memory
 from temporal_attr._require import require_count
 from temporal_attr._run import RunContext
 from temporal_attr._told import shown
 from temporal_attr._typing import ClipTensor, Logits, PerExample, Target, TargetLike
 from temporal_attr.attributions._estimate import Stopwatch, Work, stopwatch
+from temporal_attr.attributions._predictions import Predictions
 from temporal_attr.gradients import Objective, resolve_target
-from temporal_attr.models import VideoModel
+from temporal_attr.models import FramewiseModel, VideoModel, predicts_by_frame
 from temporal_attr.perturbations import (
     Baselines,
     ComposedClips,
     OnStop,
-    Predictions,
     baseline_of,
     check_baselines,
     stopping,
     whole_clips,
 )
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,8 @@ class ObjectiveValues:
         Raises:
             ClipError: With what it raised.
         """
-        shorter = whole_clips(self._predictions.clip[:, :frames])
+        whole = whole_clips(self._predictions.clip)
+        shorter = ComposedClips(whole.table, whole.order[:, :frames], whole.example)
         try:
             self._predictions.of(shorter)
         except (RuntimeError, ValueError, AssertionError, IndexError) as error:
@@ -115,13 +118,24 @@ class ObjectiveValues:
 
     def _of_logits(self, logits: Tensor, target: Target) -> Tensor:
         # Differences of values follow, which rounding must not eat.
-        return self._objective(logits.double(), target).detach()
+        found = self._objective(logits.double(), target).detach()
+        bad = int((~found.isfinite()).sum())
+        if bad:
+            raise ModelError(
+                "an objective that is a number, of clips as they are and perturbed",
+                f"{bad} of {found.numel()} NaN or infinite",
+                "Look at what the model gives for such clips, or take other baselines.",
+            )
+        return found
 
 
 def timed_values(
     request: PerturbationRequest, run: RunContext
 ) -> tuple[ObjectiveValues, Stopwatch]:
     """The objective of the clips as they are, and how long that took."""
+    if isinstance(request.model, FramewiseModel):
+        # What it is tried on once takes time that the call itself will not.
+        predicts_by_frame(request.model, request.clip)
     with stopwatch(request.clip) as watch:
         values = ObjectiveValues(request, run)
     return values, watch
@@ -133,6 +147,7 @@ def perturbation_work(
     others: Callable[[], int],
     exact: bool = True,
     frames: int | None = None,
+    in_turn: bool = False,
 ) -> Work:
     """What so many perturbed clips take.
 
@@ -142,11 +157,15 @@ def perturbation_work(
         others: Of a framewise model, how many distinct frames they show besides the clip's own.
         exact: Whether there are never fewer.
         frames: How many frames they have together; by default as many as the clip each.
+        in_turn: Whether each perturbation comes of all clips before the next. If not, clips that
+            come with arguments go one by one, each with the whole batch.
     """
     plan = RunContext()
     values, watch = timed_values(request, plan)
     batch, time = request.clip.shape[:2]
-    plan.ran(forward=others() if values.by_frame else time * clips if frames is None else frames)
+    together = 1 if in_turn or not request.arguments else batch
+    shown = time * clips if frames is None else frames
+    plan.ran(forward=others() if values.by_frame else shown * together)
     passes = plan.finished(batch * time).forward_passes
     assert passes is not None
     seconds = watch.seconds * passes
@@ -183,6 +202,44 @@ def values_so_far(
     if not found:
         raise KeyboardInterrupt
     return torch.cat(found)
+
+
+def clip_by_clip(
+    batch: int,
+    of_clip: Callable[[int], Found],
+    unknown: Callable[[int], Found],
+    is_complete: Callable[[Found], bool],
+    on_stop: OnStop,
+) -> list[Found]:
+    """What is found for every clip, one after another; nothing more after a run is stopped.
+
+    Args:
+        batch: How many clips there are.
+        of_clip: What is found for one; it may raise KeyboardInterrupt, or end before it is
+            complete.
+        unknown: What stands for a clip that was not reached.
+        is_complete: Whether what was found is all.
+        on_stop: What becomes of a run that is stopped.
+
+    Raises:
+        KeyboardInterrupt: If it was stopped, and no clip is done or nothing is to be kept.
+
+    Example:
+        >>> clip_by_clip(3, [1, 0, 1].__getitem__, lambda _: -1, bool, "keep")
+        [1, 0, -1]
+    """
+    found: list[Found] = []
+    for example in range(batch):
+        if found and not is_complete(found[-1]):
+            found.append(unknown(example))
+            continue
+        try:
+            found.append(of_clip(example))
+        except KeyboardInterrupt:
+            if on_stop == "raise" or not found:
+                raise
+            found.append(unknown(example))
+    return found
 
 
 def check_pixel_baselines(baselines: object) -> None:

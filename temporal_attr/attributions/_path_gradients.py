@@ -143,7 +143,7 @@ def logits_at(
 
     size = explained.at_once(like, len(rows))
     found, _ = by_rows(rows, point, list[Tensor], each, size, run, "logits")
-    return torch.cat(found).detach().to(like.dtype)
+    return torch.cat(found).detach().to(at_least_single(like.dtype))
 
 
 def logits_of(explained: Explained, clips: ClipTensor, run: RunContext) -> Logits:

@@ -12,6 +12,7 @@ from temporal_attr.attributions.class_activation import (
 from temporal_attr.attributions.contrastive_lrp import ContrastiveLRPTemporal
 from temporal_attr.attributions.deletion_curve import DeletionCurve
 from temporal_attr.attributions.expected_gradients import ExpectedGradients
+from temporal_attr.attributions.extremal_perturbation import ExtremalPerturbation
 from temporal_attr.attributions.frame_masking_tsr import FrameMaskingTSR
 from temporal_attr.attributions.frame_shapley import FrameShapley
 from temporal_attr.attributions.gradient_attention import GradientAttention
@@ -49,5 +50,6 @@ METHODS: tuple[type[VideoMethod], ...] = (
     IntegratedGradients,
     ExpectedGradients,
     SelectiveRelevance,
+    ExtremalPerturbation,
 )
 """Every method of the library, by which the command line, the docs and the tests know them."""

@@ -233,6 +233,8 @@ class PixelResult(Result):
 
     large: ClassVar[tuple[str, ...]] = ("attribution",)
     main_table: ClassVar[str] = "frames"
+    same_in_channels: ClassVar[bool] = False
+    """Whether a place has one number, which stands in each of its channels."""
 
     attribution: ClipTensor
     frame_scores: FrameScores

@@ -134,6 +134,7 @@ class Chosen:
             given["normalization"] = clip.normalization
         base = None if self.base is None else bases()[self.base]
         draws = self.method.traits.random or (base is not None and base.random)
+        draws = draws or given.get("baselines") == "shuffled"
         # Only where it matters: with a seed some methods have to run every clip by itself.
         if "seed" in takes and draws:
             given["seed"] = self.seed

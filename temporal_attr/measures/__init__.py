@@ -1,6 +1,7 @@
 """Numbers computed from attributions and clips."""
 
 from temporal_attr._checked import check_calls
+from temporal_attr.clips._flow import FlowAlgorithm
 from temporal_attr.measures._agreement import (
     Agreement,
     FlowAgreement,
@@ -28,7 +29,7 @@ from temporal_attr.measures._correlation import (
     rank_correlation,
     temporal_overlap,
 )
-from temporal_attr.measures._flow import FlowAlgorithm, flow_magnitude, optical_flow
+from temporal_attr.measures._flow import flow_magnitude, optical_flow
 from temporal_attr.measures._frame_scores import (
     Reduction,
     ReductionName,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import pairwise
-from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -13,24 +11,13 @@ from torch import Tensor
 
 from temporal_attr._errors import ClipError, OptionError
 from temporal_attr._typing import ClipTensor
-
-FlowAlgorithm: TypeAlias = Literal["farneback", "dis"]
+from temporal_attr.clips._flow import FlowAlgorithm, flow_fields, grey_picture
 
 # Farneback fits its polynomial over 11 pixels each way and trusts the outer 5 less. OpenCV takes
 # smaller frames, and finds nothing up to 5 pixels and noise up to about 8. DIS raises where both
 # sides are below 12, and raises, gives NaN or ends the whole process where frames are lower than 16
 # and wide: from 16 on, every shape works.
 _SMALLEST = {"farneback": 11, "dis": 16}
-
-_FARNEBACK = {
-    "pyr_scale": 0.5,
-    "levels": 3,
-    "winsize": 15,
-    "iterations": 3,
-    "poly_n": 5,
-    "poly_sigma": 1.2,
-    "flags": 0,
-}
 
 
 def optical_flow(
@@ -70,7 +57,7 @@ def optical_flow(
     batch, time, _, height, width = pixels.shape
     flow = torch.empty(batch, time - 1, height, width, 2)
     for clip, fields in zip(pixels, flow, strict=True):
-        for pair, field in enumerate(_fields(clip, algorithm)):
+        for pair, field in enumerate(flow_fields(clip, algorithm)):
             fields[pair] = torch.from_numpy(field)
     return flow.to(pixels.device)
 
@@ -101,7 +88,7 @@ def flow_magnitude(
     _require_frames(pixels, algorithm)
     magnitude = torch.empty(pixels.shape[0], pixels.shape[1] - 1)
     for clip, row in zip(pixels, magnitude, strict=True):
-        for pair, field in enumerate(_fields(clip, algorithm)):
+        for pair, field in enumerate(flow_fields(clip, algorithm)):
             row[pair] = float(np.hypot(field[..., 0], field[..., 1]).mean(dtype=np.float64))
     return magnitude.to(pixels.device)
 
@@ -114,36 +101,8 @@ def still_pairs(pixels: ClipTensor) -> Bool[Tensor, "batch pairs"]:
         tensor([[ True, False]])
     """
     batch, time = pixels.shape[:2]
-    same = [np.array_equal(*pair) for clip in pixels for pair in pairwise(map(_grey, clip))]
+    same = [np.array_equal(*pair) for clip in pixels for pair in pairwise(map(grey_picture, clip))]
     return torch.tensor(same, dtype=torch.bool, device=pixels.device).reshape(batch, time - 1)
-
-
-def _fields(clip: Tensor, algorithm: FlowAlgorithm) -> Iterator[np.ndarray]:
-    """The flow `(height, width, 2)` of each pair of neighbouring frames."""
-    import cv2  # noqa: PLC0415 - `import temporal_attr` must work without OpenCV's libraries
-
-    for earlier, later in pairwise(map(_grey, clip)):
-        # The result is left to OpenCV (None): DIS would start from one that is given.
-        field: np.ndarray
-        if algorithm == "farneback":
-            field = cv2.calcOpticalFlowFarneback(earlier, later, None, **_FARNEBACK)  # type: ignore[call-overload]
-        else:
-            # On small frames it changes its own settings, so each pair gets a fresh one.
-            search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-            field = search.calc(earlier, later, None)  # type: ignore[call-overload]
-        yield field
-
-
-def _grey(frame: Tensor) -> np.ndarray:
-    import cv2  # noqa: PLC0415
-
-    # Rounded, not cut off: bytes that were divided by 255 come back as they were.
-    levels = (frame.detach().cpu().float().clamp(0, 1) * 255).round().to(torch.uint8)
-    picture = levels.permute(1, 2, 0).contiguous().numpy()
-    if picture.shape[2] == 1:
-        return picture[..., 0]
-    grey: np.ndarray = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-    return grey
 
 
 def require_pictures(pixels: Tensor, measure: str) -> None:

@@ -12,9 +12,9 @@ from torch import Tensor
 from temporal_attr._errors import OptionError
 from temporal_attr._require import require_count, require_within
 from temporal_attr._typing import ClipTensor, FrameScores, PerExample
+from temporal_attr.clips._flow import FlowAlgorithm
 from temporal_attr.measures._correlation import falling_order, hits_p_value
 from temporal_attr.measures._flow import (
-    FlowAlgorithm,
     flow_magnitude,
     require_pictures,
     still_pairs,

@@ -45,8 +45,6 @@ from temporal_attr.perturbations._feature_mask import (
     FeatureMask,
     Labels,
     Pixels,
-    Superpixels,
-    Supervoxels,
     Tubes,
     as_feature_mask,
 )
@@ -58,7 +56,7 @@ from temporal_attr.perturbations._masks import (
     masked_frames,
     mean_over_windows,
 )
-from temporal_attr.perturbations._predictions import Predictions
+from temporal_attr.perturbations._segments import FlowSegments, Superpixels, Supervoxels
 
 __all__ = [
     "AbsentFrames",
@@ -73,6 +71,7 @@ __all__ = [
     "Effects",
     "EffectsSoFar",
     "FeatureMask",
+    "FlowSegments",
     "FrameBaselines",
     "FrameTable",
     "Labels",
@@ -81,7 +80,6 @@ __all__ = [
     "MaskedFrames",
     "OnStop",
     "Pixels",
-    "Predictions",
     "StoredFrames",
     "Superpixels",
     "Supervoxels",

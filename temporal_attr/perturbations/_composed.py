@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -109,11 +110,17 @@ class MaskedFrames(FrameTable):
 
     def key(self, number: int) -> Hashable:
         """By its place in the clip, and what of it is present."""
-        example, time = self.places[number].tolist()
-        place = example * self.clip.shape[1] + time
-        if self.whole[number]:
-            return ("clip", place)
-        return ("masked", place, self.present[number].cpu().numpy().tobytes())
+        return self._keys[number]
+
+    @cached_property
+    def _keys(self) -> list[Hashable]:
+        # All at once: a card would be waited for at each number.
+        present, places = self.present.cpu().numpy(), self.places.tolist()
+        found: list[Hashable] = []
+        for row, (example, time), whole in zip(present, places, self.whole.tolist(), strict=True):
+            place = example * self.clip.shape[1] + time
+            found.append(("clip", place) if whole else ("masked", place, row.tobytes()))
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,11 +167,16 @@ class BlendedFrames(FrameTable):
 
     def key(self, number: int) -> Hashable:
         """By its place in the clip, and its mask."""
-        example, time = self.places[number].tolist()
-        place, mask = example * self.clip.shape[1] + time, int(self.mask[number])
-        if mask < 0:
-            return ("clip", place)
-        return ("blended", place, mask) if self.again else None
+        return self._keys[number]
+
+    @cached_property
+    def _keys(self) -> list[Hashable]:
+        found: list[Hashable] = []
+        for (example, time), mask in zip(self.places.tolist(), self.mask.tolist(), strict=True):
+            place = example * self.clip.shape[1] + time
+            masked = ("blended", place, mask) if self.again else None
+            found.append(("clip", place) if mask < 0 else masked)
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -263,14 +275,14 @@ def masked_compositions(
     places, kept, whole, count = [], [], [], 0
     for row, frame, inside in _features_of_frames(labels, example):
         rows = (example == row).nonzero().flatten()
-        own = torch.zeros_like(present[rows])
-        own[:, inside] = present[rows][:, inside]
-        distinct, numbers = torch.unique(own, dim=0, return_inverse=True)
+        distinct, numbers = torch.unique(present[rows][:, inside], dim=0, return_inverse=True)
         order[rows, frame] = numbers + count
         count += len(distinct)
         places.append(torch.tensor([row, frame], device=clip.device).expand(len(distinct), 2))
-        kept.append(distinct)
-        whole.append(distinct[:, inside].all(1))
+        own = present.new_zeros(len(distinct), present.shape[1])
+        own[:, inside] = distinct
+        kept.append(own)
+        whole.append(distinct.all(1))
     parts = [torch.cat(part) for part in (places, kept, whole)]
     return ComposedClips(MaskedFrames(clip, baseline, labels, *parts), order, example)
 

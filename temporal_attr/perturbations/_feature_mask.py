@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
 
-import numpy as np
 import torch
 from jaxtyping import Integer
 from torch import Tensor
@@ -14,10 +13,13 @@ from torch import Tensor
 from temporal_attr._errors import ClipError, ModelError, OptionError
 from temporal_attr._require import require_count
 from temporal_attr._typing import ClipTensor
-from temporal_attr.clips import Normalization, check_finite, check_layout
+from temporal_attr.clips import Normalization
 
 Labels: TypeAlias = Integer[Tensor, "batch time height width"]
-"""The number of the feature that each pixel belongs to; a feature is of one frame only."""
+"""The number of the feature that each pixel belongs to.
+
+A number that comes in several frames is one feature to methods of the whole clip, and one in each
+frame to those that mask frame by frame."""
 
 _WHOLE_NUMBERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
@@ -160,72 +162,6 @@ class Tubes(FeatureMask):
         return ((times * rows + down) * columns + across).expand(batch, time, height, width)
 
 
-@dataclass(frozen=True)
-class _Segments(FeatureMask):
-    """Regions that look alike, found in pixels."""
-
-    needs_pixels: ClassVar[bool] = True
-
-    n_segments: int = 100
-
-    def __post_init__(self) -> None:
-        require_count("n_segments", self.n_segments, 1)
-
-
-@dataclass(frozen=True)
-class Superpixels(_Segments):
-    """Regions of one frame that look alike (SLIC) are features. Needs scikit-image.
-
-    Args:
-        n_segments: About how many a frame has.
-
-    Example:
-        >>> from temporal_attr.clips import IDENTITY
-        >>> labels = Superpixels(n_segments=4).labels(torch.rand(1, 2, 3, 16, 16), IDENTITY)
-        >>> tuple(labels.shape)
-        (1, 2, 16, 16)
-    """
-
-    def labels(self, clip: ClipTensor, normalization: Normalization | None = None) -> Labels:
-        """Superpixels of each frame, found without the others."""
-        from skimage.segmentation import slic  # noqa: PLC0415 - an extra
-
-        def of_clip(frames: np.ndarray) -> np.ndarray:
-            found = [slic(one, self.n_segments, channel_axis=-1, start_label=0) for one in frames]
-            return np.stack(found)
-
-        pixels = _pixels(self, clip, normalization)
-        return torch.stack([torch.from_numpy(of_clip(one)) for one in pixels]).to(clip.device)
-
-
-@dataclass(frozen=True)
-class Supervoxels(_Segments):
-    """Regions of a clip that look alike (SLIC) are features, masked frame by frame.
-
-    Needs scikit-image.
-
-    Args:
-        n_segments: About how many a frame has.
-
-    Example:
-        >>> from temporal_attr.clips import IDENTITY
-        >>> labels = Supervoxels(n_segments=4).labels(torch.rand(1, 2, 3, 16, 16), IDENTITY)
-        >>> tuple(labels.shape)
-        (1, 2, 16, 16)
-    """
-
-    def labels(self, clip: ClipTensor, normalization: Normalization | None = None) -> Labels:
-        """Supervoxels of each clip; the frames of one have the same number."""
-        from skimage.segmentation import slic  # noqa: PLC0415 - an extra
-
-        segments = self.n_segments * clip.shape[1]
-        found = [
-            torch.from_numpy(slic(frames, segments, channel_axis=-1, start_label=0))
-            for frames in _pixels(self, clip, normalization)
-        ]
-        return torch.stack(found).to(clip.device)
-
-
 @dataclass(frozen=True, eq=False)
 class TensorMask(FeatureMask):
     """Features by number, as in Captum's `feature_mask`.
@@ -287,21 +223,8 @@ def as_feature_mask(feature_mask: object, otherwise: FeatureMask | None = None) 
     if isinstance(feature_mask, Tensor):
         return TensorMask(feature_mask)
     raise OptionError(
-        "feature_mask to be Pixels(), Blocks(height, width), Tubes(), Superpixels(), Supervoxels() "
-        "or a tensor of whole numbers",
+        "feature_mask to be Pixels(), Blocks(height, width), Tubes(), Superpixels(), "
+        "Supervoxels(), FlowSegments() or a tensor of whole numbers",
         repr(feature_mask),
         "Choose one of them, such as Blocks(10, 10).",
     )
-
-
-def _pixels(
-    feature_mask: FeatureMask, clip: ClipTensor, normalization: Normalization | None
-) -> np.ndarray:
-    """Pixels `(batch, time, height, width, channel)` from 0 to 1."""
-    feature_mask.require_pixels(normalization)
-    check_layout(clip)
-    check_finite(clip)
-    assert normalization is not None
-    pixels = normalization.invert(clip.detach()).clamp(0, 1).cpu().double()
-    array: np.ndarray = pixels.permute(0, 1, 3, 4, 2).numpy()
-    return array

@@ -38,7 +38,8 @@ def attention_over_time(
 
     Raises:
         ResultError: If the result has no attention over time.
-        ClipError: If a bare tensor is no such weights.
+        DataError: If it is neither, such as a tensor of other axes.
+        ClipError: If weights are negative or not finite.
         OptionError: If there is no such example.
 
     Example:
@@ -100,11 +101,10 @@ def _weights(attention: AttentionResult | Tensor, example: int) -> Tensor:
             )
     else:
         given = attention
-    if given.ndim != 4 or not given.isfinite().all() or (given < 0).any():
+    if not given.isfinite().all() or (given < 0).any():
         raise ClipError(
-            "a result, or finite weights (batch, layer, query_time, key_time) of 0 or more",
-            f"a tensor of shape {tuple(given.shape)}"
-            + ("" if given.isfinite().all() and not (given < 0).any() else " with others in it"),
+            "finite weights (batch, layer, query_time, key_time) of 0 or more",
+            f"a tensor of shape {tuple(given.shape)} with others in it",
             "Draw an attribution of pixels or frames with frame_strip.",
         )
     if not given.shape[1]:

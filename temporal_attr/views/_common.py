@@ -85,7 +85,8 @@ class Drawable:
     """One clip's attribution and what is said about it, whether it came in a result or bare.
 
     Attributes:
-        pixels: `(time, channel, height, width)`; None where only frames have scores.
+        pixels: `(time, channel, height, width)`, with one channel where a place has one number;
+            None where only frames have scores.
         scores: `(time,)`, one for each frame.
         error: `(time,)`, the standard error of each; None where there is none.
         subject: What is explained, to begin a title with.
@@ -163,6 +164,9 @@ def drawable(
     pixels: Tensor | None = None
     if isinstance(attribution, PixelResult):
         pixels, scores = attribution.attribution, attribution.frame_scores
+        if attribution.same_in_channels:
+            # The number of a place is not to be added up over its channels.
+            pixels = pixels[:, :, :1]
         names = (attribution.meaning, attribution.frame_meaning)
     elif isinstance(attribution, ScoreResult):
         scores, error = attribution.frame_scores, attribution.frame_error

@@ -17,6 +17,7 @@ from temporal_attr.attributions import PixelResult
 from temporal_attr.clips import Clip, write_video
 from temporal_attr.views._common import (
     COLOUR_MAPS,
+    Drawable,
     HeatMaps,
     Picture,
     Sign,
@@ -98,7 +99,7 @@ def overlay_grid(
     bar = figure.colorbar(
         ScalarMappable(scale, COLOUR_MAPS[sign]), ax=grid, shrink=0.7, extend=_extend(sign)
     )
-    bar.set_label(_meaning(drawn.label, sign, end))
+    bar.set_label(_meaning(drawn, sign, end))
     figure.suptitle(drawn.headline("place by place"), fontsize=11)
     return figure
 
@@ -178,9 +179,13 @@ def colour_limit(heat: HeatMaps, percentile: float) -> tuple[float, str]:
     return limit, f"ends at percentile {percentile:g}"
 
 
-def _meaning(label: str, sign: Sign, end: str) -> str:
-    what = "L2 norm over channels" if sign == "absolute" else "sum over channels"
-    return f"{label}, {what}\n(one scale for all frames; {end})"
+def _meaning(drawn: Drawable, sign: Sign, end: str) -> str:
+    absolute = sign == "absolute"
+    if drawn.require_pixels().shape[1] > 1:
+        what = ", L2 norm over channels" if absolute else ", sum over channels"
+    else:
+        what = ", absolute value" if absolute else ""
+    return f"{drawn.label}{what}\n(one scale for all frames; {end})"
 
 
 def _enlarged(image: Float[np.ndarray, "_ _ channel"], width: int) -> FrameBytes:

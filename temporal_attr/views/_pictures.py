@@ -22,7 +22,7 @@ from temporal_attr.attributions import (
 )
 from temporal_attr.clips import Clip
 from temporal_attr.views._attention import attention_over_time
-from temporal_attr.views._common import by_keyword
+from temporal_attr.views._common import Sign, by_keyword
 from temporal_attr.views._flow_saliency import flow_saliency
 from temporal_attr.views._influence import influence_map
 from temporal_attr.views._overlay import overlay_grid
@@ -82,9 +82,12 @@ def _of_scores(result: ScoreResult, clip: Clip) -> Pictures:
 
 @pictures.register(PixelResult)
 def _of_pixels(result: PixelResult, clip: Clip) -> Pictures:
+    # The number of a place can support or oppose; those of the channels of a pixel would cancel.
+    opposes = result.same_in_channels and bool((result.attribution < 0).any())
+    sign: Sign = "signed" if opposes else "absolute"
     return {
         "frame_strip.png": lambda: frame_strip(result, clip),
-        "overlay_grid.png": lambda: overlay_grid(result, clip),
+        "overlay_grid.png": lambda: overlay_grid(result, clip, sign=sign),
     }
 
 

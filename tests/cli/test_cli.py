@@ -110,8 +110,11 @@ def test_a_class_activation_map_of_a_named_layer(grey_video, tmp_path, capsys):
     torch.testing.assert_close(
         tensors["attribution"], expected.attribution, rtol=0, atol=1e-4 * scale
     )
-    assert "maps of the layer 'layers.0'" in capsys.readouterr().out
-    drawn = {"frame_strip": views.frame_strip, "overlay_grid": views.overlay_grid}
+    assert "GradCAM of the layer 'layers.0'" in capsys.readouterr().out
+    drawn = {
+        "frame_strip": views.frame_strip,
+        "overlay_grid": lambda result, clip: views.overlay_grid(result, clip, sign="signed"),
+    }
     assert_pictures_of(tmp_path, grey_video, load_pretrained(name), **drawn)
 
 

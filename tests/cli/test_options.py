@@ -348,3 +348,19 @@ def test_what_an_option_says_of_others():
     assert values_of(probe, {"shuffling": "reversal"})["constructor"]["shuffles"] == 1
     assert "shuffles" not in values_of(probe, {"shuffling": "block:2"})["constructor"]
     assert values_of(probe, {"base": "saliency"})["base"] == {"base": "saliency"}
+
+
+def test_the_seed_reaches_what_draws():
+    from temporal_attr.cli._methods import Chosen
+    from temporal_attr.clips import Clip
+
+    model, clip = torch.nn.Identity().eval(), Clip.from_tensor(torch.rand(1, 4, 3, 8, 8))
+    for slug, constructor, expected in (
+        ("integrated-gradients", {"baselines": "shuffled"}, 3),
+        ("integrated-gradients", {"baselines": "frozen"}, 0),
+        ("expected-gradients", {}, 3),
+    ):
+        made = Chosen(by_slug(slug), seed=3, constructor=constructor)._made(model, clip)
+        assert made.seed == expected
+    nested = Chosen(by_slug("selective-relevance"), seed=3, base="expected-gradients")
+    assert nested._made(model, clip).method.seed == 3

@@ -42,7 +42,15 @@ def pairs():
 
 
 on_all_models = pytest.mark.parametrize(("method", "name"), list(pairs()))
-on_one_model = pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+on_one_model = pytest.mark.parametrize(
+    "method",
+    [
+        pytest.param(
+            method, id=method.name, marks=[pytest.mark.simulation] if method.variant else []
+        )
+        for method in METHODS
+    ],
+)
 
 
 def on_a_table(names, rows, smoke=0):
@@ -93,6 +101,7 @@ def test_batch_is_its_examples_one_by_one(method, name):
     assert_near_or_undefined(swapped, whole.flip(0), tolerance)
 
 
+@pytest.mark.usefixtures("as_user")
 @on_all_models
 def test_chunked_is_whole(method, name):
     wrapper, _ = family(name).build()
@@ -235,6 +244,7 @@ def test_every_form_of_target(method, target, model, clip):
     assert torch.equal(method.build(model).attribute(clip, target=target), expected)
 
 
+@pytest.mark.usefixtures("as_user")
 @on_one_model
 def test_one_target_for_each_example(method, model, clip):
     both = method.build(model).attribute(clip, target=[2, 3])
@@ -243,6 +253,7 @@ def test_one_target_for_each_example(method, model, clip):
     assert torch.equal(both[1:], other[1:]) == method.class_blind
 
 
+@pytest.mark.usefixtures("as_user")
 @on_one_model
 def test_no_target_where_there_is_one_class(method, model, clip):
     model.classifier = nn.Linear(model.classifier.in_features, 1).double().eval()
@@ -334,6 +345,7 @@ def test_models_whose_output_is_not_logits(method, output, text, clip):
         method.build(lambda clip: output(clip.flatten(1)[:, :5])).attribute(clip, target=0)
 
 
+@pytest.mark.usefixtures("as_user")
 @on_one_model
 def test_under_no_grad_and_with_inference_tensors(method, model, clip):
     expected = method.build(model).attribute(clip, target=1)
@@ -381,6 +393,7 @@ def test_it_is_a_captum_attribution_with_a_readable_name(method, model):
     assert not any(len(word) == 1 for word in instance.get_name().split())
 
 
+@pytest.mark.usefixtures("as_user")
 @on_one_model
 @pytest.mark.parametrize("samples", [None, 2], ids=["at once", "in parts"])
 def test_noise_tunnel(method, samples, model, clip):
@@ -402,6 +415,7 @@ def test_noise_tunnel(method, samples, model, clip):
     assert_near_or_undefined(found, expected)
 
 
+@pytest.mark.usefixtures("as_user")
 @pytest.mark.parametrize("method", SENSITIVITIES, ids=lambda method: method.name)
 def test_infidelity(method, model, clip):
     """Of the gradient of a logit nearly nothing: it says what a small change does."""
@@ -421,6 +435,7 @@ def test_infidelity(method, model, clip):
     assert (score(1.001 * attribution) > INFIDELITY * nothing).all()
 
 
+@pytest.mark.usefixtures("as_user")
 @on_one_model
 def test_sensitivity(method, model, clip):
     """Captum's number is the definition's, for a change that is known."""
@@ -457,6 +472,7 @@ def test_captums_pictures_of_a_frame(method, model, clip):
     np.testing.assert_allclose(ratio, ratio.mean(), rtol=1e-6)
 
 
+@pytest.mark.usefixtures("as_user")
 @on_one_model
 def test_explain_holds_what_attribute_gives(method, model, clip):
     result = method.build(model).explain(clip, target=[1, 2])
@@ -472,6 +488,7 @@ def test_explain_holds_what_attribute_gives(method, model, clip):
     assert result.summary().count("\nclip ") == 2
 
 
+@pytest.mark.usefixtures("as_user")
 @on_one_model
 def test_a_copied_method_gives_the_same(method, model, clip):
     instance = method.build(model)

@@ -13,6 +13,7 @@ from temporal_attr import (
     ContrastiveLRPTemporal,
     DeletionCurve,
     ExpectedGradients,
+    ExtremalPerturbation,
     FrameMaskingTSR,
     FrameShapley,
     GradCAM,
@@ -49,6 +50,8 @@ class Method:
         framewise_only: Whether it needs a `FramewiseModel`.
         is_sensitivity: Whether it says what a small change of the input would do to the logit.
         exact_cost: Whether its estimate knows the passes exactly, of models that are not framewise.
+        variant: Whether another entry of the same class goes through all of the contract, so that
+            what is alike of both is tried of this one on demand.
         models: The families that it is tried on, if not on all; the first where one is enough.
         class_blind: Whether its attribution is the same for every class.
     """
@@ -59,6 +62,7 @@ class Method:
     framewise_only: bool = False
     is_sensitivity: bool = True
     exact_cost: bool = True
+    variant: bool = False
 
     @property
     def goes_back(self) -> bool:
@@ -102,6 +106,7 @@ METHODS = [
         TemporalGradient,
         lambda model, chunk=None: TemporalGradient(model, "probability", chunk_size=chunk),
         is_sensitivity=False,
+        variant=True,
     ),
     Method(
         "temporal_gradient_framewise",
@@ -123,6 +128,7 @@ METHODS = [
         lambda model, chunk=None: ContrastiveLRPTemporal(
             model, contrastive=False, composite=WIDE, rows_per_backward=chunk
         ),
+        variant=True,
     ),
     Method(
         "shuffle_probe",
@@ -141,6 +147,7 @@ METHODS = [
             normalization=IDENTITY,
             chunk_size=chunk,
         ),
+        variant=True,
     ),
     Method(
         "tsr",
@@ -157,6 +164,7 @@ METHODS = [
             TemporalGradient(model), "two", Blocks(8, 16), perturbations_per_eval=chunk
         ),
         is_sensitivity=False,
+        variant=True,
     ),
     Method(
         "frame_shapley",
@@ -172,6 +180,7 @@ METHODS = [
         ),
         is_sensitivity=False,
         exact_cost=False,
+        variant=True,
     ),
     Method(
         "deletion_curve",
@@ -190,6 +199,7 @@ METHODS = [
         SlidingFrames,
         lambda model, chunk=None: SlidingFrames(model, 3, "reverse", perturbations_per_eval=chunk),
         is_sensitivity=False,
+        variant=True,
     ),
     Method(
         "occlusion",
@@ -257,6 +267,7 @@ METHODS = [
         lambda model, chunk=None: GradientAttention(model, identity=False),
         is_sensitivity=False,
         models=ATTENDING[:1],
+        variant=True,
     ),
     Method(
         "integrated_gradients",
@@ -277,5 +288,14 @@ METHODS = [
             TemporalGradient(model), perturbations_per_eval=chunk
         ),
         is_sensitivity=False,
+    ),
+    Method(
+        "extremal_perturbation",
+        ExtremalPerturbation,
+        lambda model, chunk=None: ExtremalPerturbation(
+            model, 0.3, grid=(3, 4, 2), baselines=0.0, max_iterations=4
+        ),
+        is_sensitivity=False,
+        exact_cost=False,
     ),
 ]

@@ -11,7 +11,9 @@ from torch import nn
 
 from temporal_attr import (
     ClipError,
+    ExpectedGradients,
     IntegratedGradients,
+    ModelError,
     Normalization,
     OptionError,
     ToleranceWarning,
@@ -412,7 +414,7 @@ WRONG = {
     "one": ({"rule": "riemann_trapezoid", "n_steps": 1}, "n_steps a whole number from 2"),
     "none": ({"n_steps": 0}, "n_steps a whole number from 1 to"),
     "tolerance": ({"tolerance": -1.0}, "tolerance at least 0"),
-    "max": ({"tolerance": 0.1, "max_steps": 20}, "max_steps a whole number at least 50"),
+    "max": ({"tolerance": 0.1, "max_steps": 20}, "max_steps a whole number from 50"),
     "size": ({"internal_batch_size": 0}, "internal_batch_size a whole number at least 1"),
 }
 
@@ -428,3 +430,26 @@ def test_a_baseline_that_does_not_fit(model, clip):
     assert_refused(ClipError, r"baselines that fit \(2, 5, 3, 2, 2\)", method.attribute, clip, 1)
     infinite = torch.full((1,), float("inf"))
     assert_refused(ClipError, "finite baselines", IntegratedGradients, model, infinite)
+
+
+@pytest.mark.parametrize("kind", [IntegratedGradients, ExpectedGradients])
+def test_a_model_whose_clips_see_each_other_is_refused(kind, model, clip):
+    """Points of one path go through together, and must not change each other's gradients."""
+
+    def mixing(clips):
+        return model(clips - clips.mean(0))
+
+    text = "a model that predicts each clip of a batch by itself"
+    assert_refused(ModelError, text, kind(mixing).attribute, clip[:1], 1)
+
+
+def test_gradients_that_are_not_finite_are_named(clip):
+    """At zeros, where the path begins, a square root has none."""
+
+    def rooted(clip):
+        return clip.abs().sqrt().sum((1, 3, 4))
+
+    text = "a finite attribution, got .* NaN or infinite"
+    at_start = IntegratedGradients(rooted, 0.0, 3, "riemann_left")
+    assert_refused(ModelError, text, at_start.attribute, clip, 1)
+    assert IntegratedGradients(rooted, 0.0, 3).attribute(clip, 1).isfinite().all()

@@ -10,7 +10,9 @@ from temporal_attr import (
     Blocks,
     ClipError,
     DeletionCurve,
+    FrameShapley,
     KernelSHAP,
+    ModelError,
     Occlusion,
     OptionError,
     SlidingFrames,
@@ -230,7 +232,7 @@ def test_rise_is_unbiased_within_its_own_error(seeds):
     assert 0.85 < (apart.abs() < 2 * errors).double().mean() < 0.99
 
 
-def test_a_run_of_masks_that_is_stopped_keeps_whole_chunks():
+def test_a_run_of_masks_that_is_stopped_keeps_what_is_done():
     calls = []
 
     def interrupted(clip):
@@ -244,8 +246,9 @@ def test_a_run_of_masks_that_is_stopped_keeps_whole_chunks():
         method.attribute(drawn(), 0)
     calls.clear()
     found = method.explain(drawn(), 0, on_stop="keep")
-    assert (found.samples, found.complete) == (16, False)
-    whole = RISE(interacting, 16, (2, 2, 2), baselines=0.0).explain(drawn(), 0)
+    assert 20 < found.samples < 31
+    assert not found.complete
+    whole = RISE(interacting, found.samples, (2, 2, 2), baselines=0.0).explain(drawn(), 0)
     near(found.attribution, whole.attribution)
 
 
@@ -331,7 +334,8 @@ def test_kernel_shap_covers_the_truth_within_its_own_error(seeds):
 
 def test_lime_is_its_definition():
     values, rows = game(5, 2), random_coalitions(5, 30, seed=1)
-    weights = perturbation.lime_weights(rows.int().numpy(), 0.25)
+    # The reference has the equation of the paper, which has no 2 under the width.
+    weights = perturbation.lime_weights(rows.int().numpy(), 0.25 * 2**0.5)
     near(similarity(rows, 0.25), weights)
     coefficients, intercept = perturbation.lime(
         rows.int().numpy(), values(rows).numpy(), weights, 0.7
@@ -415,3 +419,121 @@ def test_regions_are_encoded_once_for_what_is_present_in_them(method):
 def test_options_that_cannot_be(make, text):
     with pytest.raises(OptionError, match=text):
         make()
+
+
+# What a run is stopped at, and what it costs ------------------------------------------------------
+
+
+class Interrupted:
+    """A model that is interrupted at its n-th call."""
+
+    def __init__(self, calls):
+        self.left = calls
+
+    def __call__(self, clip, *rest):
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+        return interacting(clip)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda model: DeletionCurve(model, 0.0, perturbations_per_eval=1),
+        lambda model: FrameShapley(model, 0.0, n_samples=40, perturbations_per_eval=1),
+        lambda model: KernelSHAP(model, Tubes(4, 1, 2), 100, 0.0, perturbations_per_eval=1),
+        lambda model: VideoLIME(model, Tubes(4, 1, 2), 60, 0.0, perturbations_per_eval=1),
+    ],
+    ids=["curve", "shapley", "shap", "lime"],
+)
+def test_a_stopped_run_keeps_the_clips_that_are_done_and_begins_no_other(make):
+    clip = drawn((3, 6, 2, 5, 6))
+    counting = Interrupted(-1)
+    whole = make(counting).explain(clip, 0)
+    used = -1 - counting.left
+    # In the middle of the second clip; trials and the clips as they are come first.
+    model = Interrupted(used // 2)
+    found = make(model).explain(clip, 0, on_stop="keep")
+    near(found.frame_scores[0], whole.frame_scores[0])
+    assert model.left == 0
+    assert not found.complete
+    assert not found.frame_scores[2].nan_to_num().any()
+    assert "stopped" in found.summary()
+    with pytest.raises(KeyboardInterrupt):
+        make(Interrupted(used // 2)).attribute(clip, 0)
+
+
+def test_too_few_pairs_tell_no_error():
+    values = game(8, 4)
+    full = float(values(torch.ones(1, 8, dtype=torch.bool)))
+    rows = shapley_coalitions(8, 21, seed=0)
+    assert shapley_regression(rows, values(rows), full, 21).error.isnan().all()
+    rows = shapley_coalitions(8, 31, seed=0)
+    assert shapley_regression(rows, values(rows), full, 31).error.isfinite().all()
+
+
+@pytest.mark.parametrize("make", [Occlusion, SlidingFrames, RISE, DeletionCurve])
+def test_predictions_that_are_no_numbers_are_named(make):
+    def breaks(clip):
+        logits = interacting(clip)
+        return logits + torch.where((clip - drawn()).abs().amax((1, 2, 3, 4)) > 0, torch.nan, 0.0)
+
+    with pytest.raises(ModelError, match="NaN"):
+        make(breaks).attribute(drawn(), 0)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda model: DeletionCurve(model, 0.0),
+        lambda model: SlidingFrames(model, 2),
+        lambda model: Occlusion(model, (2, 3, 3), baselines=0.0),
+        lambda model: RISE(model, 5, baselines=0.0),
+        lambda model: FrameShapley(model, 0.0),
+    ],
+    ids=["curve", "sliding", "occlusion", "rise", "shapley"],
+)
+def test_what_comes_with_the_clips_goes_with_all_of_them(make):
+    """And is counted so: each pass takes the whole batch."""
+    clip, shift = drawn((3, 4, 2, 5, 6)), torch.tensor([[0.0], [1.0], [2.0]]).double()
+    method = make(lambda x, by: interacting(x) * (1 + by))
+    found = method.explain(clip, [0, 1, 0], shift)
+    for place, target in enumerate([0, 1, 0]):
+        own = slice(place, place + 1)
+        alone = make(lambda x, by=shift[own]: interacting(x) * (1 + by)).explain(clip[own], target)
+        near(found.frame_scores[own], alone.frame_scores)
+    estimate = method.estimate(clip, [0, 1, 0], shift)
+    assert estimate.forward_passes == found.run.forward_passes
+
+
+def test_two_frames_have_a_window():
+    assert SlidingFrames(interacting).explain(drawn((1, 2, 2, 5, 6)), 0).window == 1
+    assert (
+        SlidingFrames(interacting, change="reverse").explain(drawn((1, 2, 2, 5, 6)), 0).window == 2
+    )
+
+
+def test_a_still_clip_does_not_hide_what_a_model_does_beside_its_encoder():
+    wrapper, _ = family("gru_mean").build()
+    wrapper.double().register_forward_pre_hook(
+        lambda _, given: (given[0] - given[0].mean(1, True),)
+    )
+    clip = family("gru_mean").clip(torch.float64)
+    SlidingFrames(wrapper).attribute(torch.zeros_like(clip), 1)
+    found = SlidingFrames(wrapper).explain(clip, 1)
+    assert "by clip" in found.run.path
+    near(found.logits, wrapper(clip).detach())
+
+
+def test_shorter_clips_are_those_of_their_own_example(monkeypatch):
+    """Also where features of earlier frames had to be forgotten."""
+    wrapper, _ = family("gru_mean").build()
+    clip = family("gru_mean").clip(torch.float64)
+    monkeypatch.setattr("temporal_attr.attributions._predictions.HELD", 60)
+    both = SlidingFrames(wrapper.double(), 2, "drop").attribute(clip, [1, 2])
+    alone = [
+        SlidingFrames(wrapper, 2, "drop").attribute(clip[place : place + 1], place + 1)
+        for place in range(2)
+    ]
+    near(both, torch.cat(alone))

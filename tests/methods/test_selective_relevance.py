@@ -222,7 +222,7 @@ def test_passes_and_words(model, clip, tmp_path):
     assert foreign.estimate(clip, 1).backward_passes == 3
     result = SelectiveRelevance(TemporalGradient(wrapper)).explain(clip, 1)
     said = result.summary()
-    assert "of the magnitude of Temporal Gradient (beside frame)" in said
+    assert "of the magnitude of Temporal Gradient (beside each frame standing still)" in said
     assert "logit of the clip without motion" in said
     assert result.meaning == "part of motion in\nTemporal Gradient"
     assert {"frame_scores", "appearance_scores"} <= set(result.to_dataframe())

@@ -107,7 +107,7 @@ def test_the_axis_of_time_however_outputs_are_arranged(name, fixed):
 
 
 @pytest.mark.parametrize("fixed", [False, True])
-def test_tokens_of_places_and_timesteps_in_one_are_no_time_axis(fixed):
+def test_tokens_same_in_channels_and_timesteps_in_one_are_no_time_axis(fixed):
     def run(self, x):
         tokens = self.tokens(x)
         if fixed:

@@ -18,7 +18,7 @@ ALLOWED = {
     "zoo": _MODELS,
     "synthetic": _MODELS,
     "gradients": _MODELS,
-    "perturbations": _MODELS | {"gradients"},
+    "perturbations": _MODELS,
     "relevance": _MODELS,
     "measures": {"clips"},
     "attributions": _METHODS,

@@ -8,9 +8,18 @@ import pytest
 import torch
 from matplotlib.colors import to_rgb
 
-from temporal_attr import Clip, ClipError, FrameLogitsError, OptionError, TemporalGradient, views
+from temporal_attr import (
+    Clip,
+    ClipError,
+    FrameLogitsError,
+    Occlusion,
+    OptionError,
+    TemporalGradient,
+    views,
+)
 from temporal_attr.synthetic import Keyframe, Mixed
 from temporal_attr.views._common import blend, heat_limit, heat_maps
+from temporal_attr.zoo import build_model
 from tests.helpers.families import family
 from tests.helpers.pictures import assert_a_notebook_shows
 
@@ -222,3 +231,15 @@ def test_nothing_to_show_is_an_error(explained):
     lengths = [Keyframe(frames=frames, size=24).sample(0) for frames in (4, 5)]
     with pytest.raises(OptionError, match="videos of one length, got .4, 5."):
         views.planted_sheet(lengths)
+
+
+def test_a_number_of_a_place_is_drawn_as_it_is():
+    """Not added up over the channels in which it stands, and with its sign."""
+    model = build_model("gru", classes=4, widths=(4, 8)).eval()
+    clip = Clip.from_tensor(torch.rand(1, 4, 3, 16, 16), fps=4)
+    result = Occlusion(model, (2, 8, 8), (2, 8, 8), baselines=0.0).explain(clip.tensor, 1)
+    figure = views.overlay_grid(result, clip, sign="signed", percentile=100)
+    bar = figure.axes[-1]
+    assert bar.get_ylim()[1] == pytest.approx(result.attribution.abs().max().item())
+    assert "over channels" not in bar.get_ylabel()
+    assert views.pictures(result, clip)["overlay_grid.png"]().axes[-1].get_ylim()[0] < 0

@@ -115,8 +115,8 @@ class GradCAM(_ByGradient):
 
     Costs: a forward pass, and a backward pass to the layer. Once a model, layer and size of clips,
     the axes are found, which takes five more forward passes and, where the layer has fewer steps
-    than the clip frames, one of a clip twice as long; `"last"` takes some ten more. These are no
-    part of the run.
+    than the clip frames, one of a clip twice as long; `"last"` takes some ten more, one of them
+    with the whole graph of a clip, if memory suffices. These are no part of the run.
 
     Example:
         >>> import torch

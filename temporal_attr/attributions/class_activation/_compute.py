@@ -27,6 +27,7 @@ from temporal_attr.gradients import isolated_autograd, mended, native_recurrence
 from temporal_attr.gradients._query import no_gradient
 from temporal_attr.models import model_logits
 from temporal_attr.models.layers import TappedRun
+from temporal_attr.perturbations import at_least_single
 
 
 @dataclass(frozen=True)
@@ -146,10 +147,11 @@ def spread(
         of_frames = of_frames.relu()
         maps = [one.relu() for one in maps]
     pixels = on_pixels(of_frames, clip.shape[2], (clip.shape[3], clip.shape[4]))
+    precise = at_least_single(clip.dtype)
     return ClassActivation(
-        attribution=pixels.to(clip.dtype).contiguous(),
-        frame_scores=of_frames.mean((2, 3)).to(clip.dtype),
-        maps=tuple(one.to(clip.dtype).contiguous() for one in maps),
+        attribution=pixels.to(precise).contiguous(),
+        frame_scores=of_frames.mean((2, 3)).to(precise),
+        maps=tuple(one.to(precise).contiguous() for one in maps),
         logits=logits,
         target=target,
     )

@@ -70,8 +70,8 @@ class ClassActivationMethod(VideoMethod):
             show_progress: Show a bar on anything over two seconds, where there are many passes.
 
         Returns:
-            A tensor (or tuple) shaped like `inputs`. Each channel of a pixel has an equal part of
-            the map there: their sum is the map.
+            A tensor (or tuple) shaped like `inputs`. Each channel of a pixel has the number of
+            the map there.
 
         Raises:
             ClipError: If `inputs` is not one clip of finite floats.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from temporal_attr._activation import output_name
 from temporal_attr._typing import LayerMap
@@ -14,8 +15,8 @@ class ClassActivationResult(PixelResult):
     """What `explain` of `GradCAM` and the other class activation methods found.
 
     Attributes:
-        attribution: `(batch, time, channel, height, width)`, the map on the clip's pixels, in equal
-            parts on the channels of each, so that their sum is the map. 0 or more with `relu`.
+        attribution: `(batch, time, channel, height, width)`, the map on the clip's pixels, the same
+            for each of their channels. 0 or more with `relu`.
         frame_scores: `(batch, time)`, the mean of the map over each frame.
         maps: `(batch, steps, rows, columns)` as the layer has it, by its name; of a model of
             several pathways one for each. With `relu` each is 0 or more by itself; `attribution` is
@@ -34,6 +35,8 @@ class ClassActivationResult(PixelResult):
         >>> bool(torch.allclose(result.frame_scores, result.maps["layers.1"].mean((2, 3))))
         True
     """
+
+    same_in_channels: ClassVar[bool] = True
 
     maps: dict[str, LayerMap]
     method_name: str
@@ -59,7 +62,7 @@ class ClassActivationResult(PixelResult):
             f"{name!r} ({' x '.join(str(size) for size in found.shape[1:])})"
             for name, found in self.maps.items()
         ]
-        lines = [f"maps of the layer {' and '.join(sizes)} (steps x rows x columns)"]
+        lines = [f"{self.method_name} of the layer {' and '.join(sizes)} (steps x rows x columns)"]
         if not self.frame_scores[example].any():
             lines.append("the map is zero everywhere: nothing in it supports the target")
             return lines

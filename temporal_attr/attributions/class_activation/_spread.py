@@ -48,6 +48,6 @@ def merged(maps: Sequence[LayerMap], step_of_frame: Sequence[Steps], extensive: 
 
 
 def on_pixels(of_frames: Tensor, channels: int, size: tuple[int, int]) -> Tensor:
-    """Maps of frames on all values of a clip, whose sum over channels is the map."""
-    large = resized(of_frames, size) / channels
+    """Maps of frames on all values of a clip: each channel of a pixel has the map there."""
+    large = resized(of_frames, size)
     return large.unsqueeze(2).repeat(1, 1, channels, 1, 1)

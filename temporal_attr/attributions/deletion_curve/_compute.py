@@ -17,6 +17,7 @@ from temporal_attr.attributions._frame_game import FrameGame
 from temporal_attr.attributions._objective_values import (
     ObjectiveValues,
     PerturbationRequest,
+    clip_by_clip,
     perturbation_work,
 )
 from temporal_attr.perturbations import AbsentFrames, FrameBaselines, at_least_single, stopping
@@ -81,13 +82,23 @@ def frame_curves(request: CurveRequest, run: RunContext) -> FoundCurves:
     curve = torch.full((batch, time + 1), torch.nan, dtype=torch.float64)
     scores = torch.zeros(batch, time, dtype=torch.float64)
     sign = 1.0 if request.direction == "delete" else -1.0
-    for example in range(batch):
+
+    def of_clip(example: int) -> _Curve:
         game = FrameGame(values, absent, example)
         with run.progress(time, f"clip {example}, frames") as bar:
-            found = _greedy(game, request, bar)
+            return _greedy(game, request, bar)
+
+    curves = clip_by_clip(
+        batch,
+        of_clip,
+        lambda _: _Curve([], []),
+        lambda one: len(one.order) == time,
+        request.asked.on_stop,
+    )
+    for example, found in enumerate(curves):
         done = len(found.order)
         order[example, :done] = torch.tensor(found.order, dtype=torch.long)
-        curve[example, : done + 1] = torch.tensor(found.curve, dtype=torch.float64)
+        curve[example, : len(found.curve)] = torch.tensor(found.curve, dtype=torch.float64)
         # By how much the objective falls as a frame goes, or rises as it comes.
         scores[example, order[example, :done]] = -sign * curve[example, : done + 1].diff()
     precise = at_least_single(clip.dtype)

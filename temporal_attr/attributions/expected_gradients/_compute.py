@@ -15,6 +15,7 @@ from temporal_attr._run import RunContext
 from temporal_attr._typing import ClipTensor, FrameScores, Logits, PerExample, Target, TargetLike
 from temporal_attr.attributions._clip_paths import StraightPath
 from temporal_attr.attributions._estimate import Work
+from temporal_attr.attributions._nested import require_finite
 from temporal_attr.attributions._path_gradients import (
     Explained,
     Sums,
@@ -151,7 +152,7 @@ def expected(request: ExpectedRequest, run: RunContext, ends: bool) -> Expected:
             explained, target, clip, rows, paths.point, lambda: SampleSums(paths), run
         )
         return Expected(
-            attribution=sums.attribution,
+            attribution=require_finite(sums.attribution),
             frame_error=standard_error(sums.samples, draws.groups),
             total_error=standard_error(sums.samples.sum(2, keepdim=True), draws.groups)[:, 0],
             logits=logits,

@@ -167,7 +167,8 @@ class ExpectedGradients(VideoMethod, GradientAttribution):  # type: ignore[misc]
         Raises:
             ClipError: If `inputs` is not one clip of finite floats, or references are not like it.
             TargetError: If `target` does not name a class for each clip.
-            ModelError: If the model is in training mode or does not return logits.
+            ModelError: If the model is in training mode or does not return logits, or a gradient on
+                a path is not finite.
             OptionError: If the model has no such memory path.
         """
         request = self._request(inputs, target, additional_forward_args)

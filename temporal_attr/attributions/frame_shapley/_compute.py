@@ -14,6 +14,7 @@ from temporal_attr.attributions._frame_game import FrameGame, RegionGame
 from temporal_attr.attributions._objective_values import (
     ObjectiveValues,
     PerturbationRequest,
+    clip_by_clip,
     timed_values,
 )
 from temporal_attr.attributions.frame_shapley._estimators import (
@@ -130,7 +131,18 @@ def shapley_values(request: ShapleyRequest, run: RunContext) -> FoundShapley:
     if request.baselines == "removal":
         values.require_length(1, 'baselines="removal"')
     games = [_game(request, values, absent, example) for example in range(len(clip))]
-    found = [_of_clip(request, game, place, run) for place, game in enumerate(games)]
+
+    def unknown(place: int) -> ShapleyValues:
+        nothing = torch.full((games[place].players,), torch.nan, dtype=torch.float64)
+        return ShapleyValues(nothing, nothing, torch.nan, complete=False)
+
+    found = clip_by_clip(
+        len(clip),
+        lambda place: _of_clip(request, games[place], place, run),
+        unknown,
+        lambda one: one.complete,
+        request.asked.on_stop,
+    )
     frames = [
         one.summed(game.frame_of, clip.shape[1]) for game, one in zip(games, found, strict=True)
     ]
@@ -214,7 +226,9 @@ def shapley_work(request: ShapleyRequest) -> Work:
         # Of all lengths, but for the whole clip; and one frame, on which it is tried.
         plan.ran(forward=batch * (time * 2 ** (time - 1) - time + 2))
     else:
-        plan.ran(forward=time * sum(coalitions))
+        # What goes with the clips belongs to the whole batch, which then goes along.
+        together = batch if asked.arguments else 1
+        plan.ran(forward=time * sum(coalitions) * together)
     passes = plan.finished(batch * time).forward_passes
     assert passes is not None
     seconds = watch.seconds * passes

@@ -51,7 +51,8 @@ class ShapleyValues:
         """
         drawn = torch.zeros(1, groups, dtype=torch.float64).index_add(1, group, self.values[None])
         if self.drawn is None:
-            return ShapleyValues(drawn[0], torch.zeros_like(drawn[0]), self.empty)
+            # 0 where values are exact, and NaN where they are not known.
+            return ShapleyValues(drawn[0], 0 * drawn[0], self.empty, None, self.complete)
         drawn = drawn.new_zeros(len(self.drawn), groups).index_add(1, group, self.drawn)
         return ShapleyValues(*mean_and_error(drawn), self.empty, drawn, self.complete)
 

@@ -22,6 +22,7 @@ from temporal_attr.attributions._clip_paths import (
     path_of,
 )
 from temporal_attr.attributions._estimate import Certainty, Work
+from temporal_attr.attributions._nested import require_finite
 from temporal_attr.attributions._path_gradients import (
     Explained,
     Sums,
@@ -177,7 +178,7 @@ def _integral(
         taken = list(range(batch)) if request.explained.arguments else open_
         found = _sums(request, path, target, count, taken, run)
         for example in open_:
-            sums[example], n_steps[example] = found[example], count
+            sums[example], n_steps[example] = require_finite(found[example]), count
         open_ = [one for one in open_ if _is_open(request, path, one, sums[one], ends)]
         if not open_:
             break

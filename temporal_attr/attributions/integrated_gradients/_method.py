@@ -61,19 +61,17 @@ class IntegratedGradients(VideoMethod, GradientAttribution):  # type: ignore[mis
     result has as its `convergence_delta`. What the baseline shows as well gets nothing: the
     baseline says which question is answered.
 
-    ============== ====================================== ========================================
-    baselines      shows                                  the attribution says
-    ============== ====================================== ========================================
-    a number,      nothing                                what the objective owes to all of the
-    `"black"`                                             clip
-    `"mean"`       the mean colour                        the same, but for the colour
-    `"blur"`       coarse shapes                          what detail brings
-    `"mean_frame"` the mean over time of each pixel       what motion brings
-    `"frozen"`     the first frame, standing still        what motion brings after the first frame,
-                                                          which gets 0
-    `"shuffled"`   the same frames in another order       what the order of frames brings
-    a tensor       another clip                           what makes this clip another
-    ============== ====================================== ========================================
+    ============== ================================ ==============================================
+    baselines      shows                            the attribution says
+    ============== ================================ ==============================================
+    `"black"`, 0.0 nothing                          what the objective owes to all of the clip
+    `"mean"`       the mean colour                  the same, but for the colour
+    `"blur"`       coarse shapes                    what detail brings
+    `"mean_frame"` the mean over time of each pixel what motion brings
+    `"frozen"`     the first frame, standing still  what motion brings after the first, which gets 0
+    `"shuffled"`   the same frames in another order what the order of frames brings
+    a tensor       another clip                     what makes this clip another
+    ============== ================================ ==============================================
 
     The path `"straight"` blends both clips. Its points are double exposures, which no network was
     trained on. The path `"frames"` goes through the clip at a growing speed, from its first frame
@@ -164,7 +162,7 @@ class IntegratedGradients(VideoMethod, GradientAttribution):  # type: ignore[mis
         require_start(path, baselines)
         check_clip_baselines(baselines, self.normalization)
         require_steps(rule, n_steps)
-        require_count("max_steps", max_steps, n_steps if tolerance is not None else 1)
+        require_count("max_steps", max_steps, n_steps if tolerance is not None else 1, 2**16)
         if tolerance is not None:
             require_within("tolerance", tolerance, 0)
         if internal_batch_size is not None:
@@ -243,7 +241,8 @@ class IntegratedGradients(VideoMethod, GradientAttribution):  # type: ignore[mis
         Raises:
             ClipError: If `inputs` is not one clip of finite floats, or the baselines do not fit it.
             TargetError: If `target` does not name a class for each clip.
-            ModelError: If the model is in training mode or does not return logits.
+            ModelError: If the model is in training mode or does not return logits, or a gradient on
+                the path is not finite.
             OptionError: If the model has no such memory path.
         """
         request = self._request(inputs, target, additional_forward_args)

@@ -69,7 +69,7 @@ def shapley_regression(
 
     They add up to the objective of the clip less that of no feature exactly: the last value is what
     the others leave. The standard errors are robust to interactions, and take a coalition and its
-    complement for one draw.
+    complement for one draw; with fewer than two pairs for each feature they are NaN.
 
     Args:
         coalitions: As `shapley_coalitions` gives them, or the first of these.
@@ -90,8 +90,7 @@ def shapley_regression(
         return FeatureValues(
             torch.tensor([gained]).double(), torch.zeros(1).double(), empty, 1, 1.0
         )
-    every = len(rows) == 2**features - 2
-    weights = _kernel(rows) if every else np.ones(len(rows))
+    weights = _kernel(rows) if every_coalition(features, samples) else np.ones(len(rows))
     # Without the last feature, whose value follows from the sum.
     design = rows[:, :-1] - rows[:, -1:]
     aimed = found - empty - rows[:, -1] * gained
@@ -103,13 +102,32 @@ def shapley_regression(
     all_values = np.append(values, gained - values.sum())
     error = np.zeros(features)
     if len(rows) < 2**features - 2:
-        # One draw is a coalition and its complement.
-        scores = (design * (weights * rest)[:, None]).reshape(-1, 2, features - 1).sum(1)
-        bread = scipy.linalg.solve(gram, scores.T, assume_a="pos")
-        spread = np.vstack([bread, -bread.sum(0)])
-        error = np.sqrt((spread**2).sum(1))
+        error = _standard_error(design, weights, rest, gram)
     fit = explained_share(found, rows @ all_values + empty, weights)
     return FeatureValues(torch.from_numpy(all_values), torch.from_numpy(error), empty, used, fit)
+
+
+def _standard_error(
+    design: Float[np.ndarray, "coalitions others"],
+    weights: Float[np.ndarray, "coalitions"],
+    rest: Float[np.ndarray, "coalitions"],
+    gram: Float[np.ndarray, "others others"],
+) -> Float[np.ndarray, "features"]:
+    """That of each value, robust to interactions; NaN where there are too few pairs to tell.
+
+    One draw is a coalition and its complement, whose rows of the design differ in sign only. Each
+    draw's rest is enlarged by what its own pull on the values took from it (HC2).
+    """
+    others = design.shape[1]
+    if len(design) // 2 < 2 * others:
+        return np.full(others + 1, np.nan)
+    scores = (design * (weights * rest)[:, None]).reshape(-1, 2, others).sum(1)
+    spread = scipy.linalg.solve(gram, design[::2].T, assume_a="pos")
+    pull = 2 * weights[::2] * (design[::2] * spread.T).sum(1)
+    scores /= np.sqrt(np.maximum(1 - pull, 1e-9))[:, None]
+    moved = scipy.linalg.solve(gram, scores.T, assume_a="pos")
+    error: np.ndarray = np.sqrt((np.vstack([moved, -moved.sum(0)]) ** 2).sum(1))
+    return error
 
 
 def _kernel(rows: Float[np.ndarray, "coalitions features"]) -> Float[np.ndarray, "coalitions"]:

@@ -25,7 +25,8 @@ class KernelSHAPResult(FeatureResult):
         full_value: `(batch,)`, the objective of the clip.
         empty_value: `(batch,)`, the objective where all features are masked.
         error_map: `(batch, time, height, width)`, the standard error of the value of each pixel's
-            feature; 0 where all coalitions were evaluated.
+            feature; 0 where all coalitions were evaluated, NaN where there were fewer than two
+            pairs of them for each feature.
         fit: `(batch,)`, the share of the variance of the coalitions' objective that the values
             explain; low where features interact.
         features: How many each clip has.

@@ -150,5 +150,8 @@ def occlusion_work(request: OcclusionRequest) -> Work:
     times, rows, columns = request.starts
     windows = len(times) * len(rows) * len(columns)
     return perturbation_work(
-        request.asked, batch * windows, lambda: batch * time * len(rows) * len(columns)
+        request.asked,
+        batch * windows,
+        lambda: batch * time * len(rows) * len(columns),
+        in_turn=True,
     )

@@ -37,7 +37,7 @@ class OcclusionResult(PixelResult):
         torch.Size([1, 3, 3, 3])
     """
 
-    large: ClassVar[tuple[str, ...]] = ("attribution",)
+    same_in_channels: ClassVar[bool] = True
 
     drops: Float[Tensor, "batch times rows columns"]
     window: tuple[int, int, int]

@@ -18,8 +18,8 @@ from temporal_attr.attributions._objective_values import (
 from temporal_attr.attributions.rise._masks import Masks, Sizes, drawn_masks
 from temporal_attr.perturbations import BlendedFrames, ComposedClips, at_least_single, stopping
 
-AT_A_TIME = 16
-"""Masks that are made at a time."""
+FRAMES_AT_A_TIME = 256
+"""Of masks that are made at a time, unless it is said how many clips go at a time."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,8 @@ def masked_at_random(request: RiseRequest, run: RunContext) -> FoundRise:
     values = ObjectiveValues(asked, run)
     sums: list[_Sums] = []
     samples = request.n_samples
-    masks = drawn_masks(samples, request.grid, size, request.keep, request.seed, AT_A_TIME)
+    at_a_time = asked.perturbations_per_eval or max(1, FRAMES_AT_A_TIME // clip.shape[1])
+    masks = drawn_masks(samples, request.grid, size, request.keep, request.seed, at_a_time)
     with stopping(asked.on_stop), run.progress(samples, "masks") as bar:
         for chunk in masks:
             # Of all clips before any is counted, so that a run that is stopped has the same masks.

@@ -40,6 +40,7 @@ class RISEResult(PixelResult):
     """
 
     large: ClassVar[tuple[str, ...]] = ("attribution", "error_map")
+    same_in_channels: ClassVar[bool] = True
 
     error_map: Float[Tensor, "batch time height width"]
     mean_value: PerExample

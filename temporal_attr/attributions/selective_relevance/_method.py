@@ -66,7 +66,8 @@ class SelectiveRelevance(VideoMethod, PerturbationAttribution):  # type: ignore[
       and the last frame change; here both signs count, and the attribution goes on outside.
 
     Of a method that is conserved, such as LRP, both parts are conserved, too: appearance sums to
-    the target's logit of what stands still, and motion to the rest of the clip's.
+    the target's logit of what stands still, and motion to the rest of the clip's. (Of a model that
+    ends in a softmax or sigmoid, LRP explains the logits before it, and the parts sum to those.)
 
     Of `IntegratedGradients`, take a baseline that shows nothing, as by default: from a clip that
     stands still motion is attributed only, and appearance is 0.

@@ -9,6 +9,7 @@ from temporal_attr._activation import output_name
 from temporal_attr._require import require_within
 from temporal_attr._typing import ClipTensor, FrameScores, Logits, PerExample
 from temporal_attr.attributions._results import PixelResult
+from temporal_attr.attributions.selective_relevance._split import Static
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +52,7 @@ class SelectiveRelevanceResult(PixelResult):
     still_logits: Logits | None
     appearance_logit: PerExample | None
     motion_logit: PerExample | None
-    static: str
+    static: Static
     sigma: float | None
     method_name: str
 
@@ -90,5 +91,13 @@ class SelectiveRelevanceResult(PixelResult):
     @property
     def _taken(self) -> str:
         if self.sigma is None:
-            return f"beside {self.static}"
+            return f"beside {_STILL[self.static]}"
         return f"where it changes by more than {self.sigma:g} standard deviations"
+
+
+_STILL = {
+    "frame": "each frame standing still",
+    "frozen": "the first frame standing still",
+    "mean_frame": "the mean frame standing still",
+}
+"""What was taken for standing still, in words."""

@@ -128,5 +128,7 @@ def sliding_work(request: SlidingRequest) -> Work:
         shown = time - request.window
         # And the first frames of each, on which it is tried.
         frames = batch * (windows + 1) * shown
-        return perturbation_work(request.asked, batch * windows, lambda: 0, frames=frames)
-    return perturbation_work(request.asked, batch * windows, lambda: 0)
+        return perturbation_work(
+            request.asked, batch * windows, lambda: 0, frames=frames, in_turn=True
+        )
+    return perturbation_work(request.asked, batch * windows, lambda: 0, in_turn=True)

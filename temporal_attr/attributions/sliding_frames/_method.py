@@ -37,7 +37,8 @@ class SlidingFrames(PerturbingMethod[SlidingRequest, FoundDrops, SlidingFramesRe
 
     Args:
         model: A `VideoModel`, or a function of clips that returns logits `(batch, classes)`.
-        window: Frames that are changed together; by default a quarter of the clip, at least 2.
+        window: Frames that are changed together; by default a quarter of the clip, and 2 where
+            that leaves other frames.
         change: `"freeze"`: the frame before the window, or after it at the start, stands for all of
             its frames. `"reverse"`: they come in reverse order. `"drop"`: they are left out, for
             models that take any number of frames.
@@ -95,8 +96,8 @@ class SlidingFrames(PerturbingMethod[SlidingRequest, FoundDrops, SlidingFramesRe
 
     def _prepared(self, asked: PerturbationRequest) -> SlidingRequest:
         time = asked.clip.shape[1]
-        window = self.window or max(2, time // 4)
         most = time if self.change == "reverse" else time - 1
+        window = self.window or max(1, min(most, max(2, time // 4)))
         if window > most:
             raise ClipError(
                 f"a clip of at least {window + time - most} frames, for a window of {window}",

@@ -30,15 +30,15 @@ def random_coalitions(features: int, samples: int, seed: int) -> Coalitions:
 
 
 def similarity(coalitions: Coalitions, width: float) -> Float[Tensor, "coalitions"]:
-    """How close coalitions are to all features: exp(-d^2 / width^2), d the cosine distance.
+    """How close coalitions are to all features: exp(-d^2 / (2 width^2)), d the cosine distance.
 
     Example:
         >>> similarity(torch.tensor([[True, True], [True, False]]), 0.25)
-        tensor([1.0000, 0.2535], dtype=torch.float64)
+        tensor([1.0000, 0.5035], dtype=torch.float64)
     """
     # The cosine of a coalition of s of M features with all of them is s / sqrt(s M).
     shares = coalitions.double().mean(1)
-    return torch.exp(-((1 - shares.sqrt()) ** 2) / width**2)
+    return torch.exp(-((1 - shares.sqrt()) ** 2) / (2 * width**2))
 
 
 def ridge(

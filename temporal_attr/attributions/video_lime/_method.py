@@ -39,9 +39,10 @@ class VideoLIME(PerturbingMethod[FeatureRequest, FoundFeatures, VideoLIMEResult]
     r"""The linear model of tubes or regions that comes closest to the prediction around the clip.
 
     Features are masked at random, and the objective of such clips is fitted by a ridge regression
-    on which features were present, weighted by :math:`\exp(-d^2 / \sigma^2)` with d the cosine
-    distance to the clip as it is :cite:p:`ribeiro2016` (their equation 1, and the weights and the
-    ridge of their code for images). How well the linear model does is in the result's `fit`.
+    on which features were present, weighted by :math:`\exp(-d^2 / (2 \sigma^2))` with d the cosine
+    distance to the clip as it is :cite:p:`ribeiro2016` (their equation 1; weights and ridge are
+    those of their code for images, and of Captum, while the paper's text has no 2). How well the
+    linear model does is in the result's `fit`.
 
     Args:
         model: A `VideoModel`, or a function of clips that returns logits `(batch, classes)`.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from temporal_attr._errors import ModelError, OptionError
+from temporal_attr._memory import is_out_of_memory
 from temporal_attr._typing import ClipTensor
 from temporal_attr.models.layers._axes import one_and_two
+from temporal_attr.models.layers._cuts import cut_nodes
 from temporal_attr.models.layers._map_layout import could_be_map
 from temporal_attr.models.layers._maps import MapSource, Run, found_maps, together
 from temporal_attr.models.layers._tapped import Tap, TappedRun, hooked
@@ -41,13 +43,17 @@ class _Entry:
         path: Of the outermost of them.
         module: The outermost of them.
         sizes: Those of the tensors in it that can be maps by them.
-        aside: Whether it is what a pooling gives, or the classifier.
+        aside: Whether it is what a pooling gives.
+        node: Of its first tensor in the graph, while that is there.
+        read_by_all: Whether all of the logits depend on the clip through it, by the graph.
     """
 
     path: str
     module: nn.Module
     sizes: list[tuple[int, ...]]
     aside: bool
+    node: Any
+    read_by_all: bool = False
 
 
 @dataclass(frozen=True)
@@ -141,7 +147,8 @@ def last_maps(model: nn.Module, run: Run, clip: ClipTensor) -> tuple[list[Tap], 
 
     A layer that something passes by, as a shortcut does, or of which only a class token is read,
     is not it; nor is a pooling. Of a model of several pathways without such a layer, it is the last
-    ones of two, together. Layers are tried from the end.
+    ones of two, together. Layers are tried from the end: first those that all passes through in the
+    graph of one pass, then all others, such as those that run frame by frame.
 
     Args:
         model: Whose modules are looked at.
@@ -154,7 +161,7 @@ def last_maps(model: nn.Module, run: Run, clip: ClipTensor) -> tuple[list[Tap], 
     pair = _Pair(run, one_and_two(clip)[1])
     entries = _entries(model, run, clip)
     said: list[str] = []
-    for entry in entries:
+    for entry in sorted(entries, key=lambda entry: not entry.read_by_all):
         taps = [Tap(entry.path, entry.module)]
         sources = _maps_or_none(taps, model, run, clip)
         why = "is no map" if sources is None else pair.misses(taps, sources)
@@ -211,11 +218,15 @@ def _entries(model: nn.Module, run: Run, clip: ClipTensor) -> list[_Entry]:
             inner.path, inner.module = path, part
             return
         last[0] = output
-        sizes = _sizes_of_maps(output, clip)
-        found.append(_Entry(path, part, sizes, isinstance(part, _POOLS)))
+        sizes, node = _sizes_of_maps(output, clip), _node_of(output)
+        found.append(_Entry(path, part, sizes, isinstance(part, _POOLS), node))
 
-    with torch.no_grad(), hooked([part for _, part in parts], ends):
-        classes = run(clip.clone()).shape[1]
+    with hooked([part for _, part in parts], ends):
+        logits, leaf = _with_graph(run, clip, found.clear)
+    nodes = set(cut_nodes(logits, leaf))
+    classes = logits.shape[1]
+    for entry in found:
+        entry.read_by_all, entry.node = entry.node in nodes, None
     found = [entry for entry in found if not _is_logits(entry.sizes, classes)]
     latest: dict[str, _Entry] = {}
     for entry in reversed(found):
@@ -225,6 +236,26 @@ def _entries(model: nn.Module, run: Run, clip: ClipTensor) -> list[_Entry]:
         for entry in latest.values()
         if entry.sizes and not entry.aside and not _classifies(entry.module, classes)
     ]
+
+
+def _with_graph(run: Run, clip: ClipTensor, again: Callable[[], None]) -> tuple[Tensor, Tensor]:
+    """The logits of a clip and the clip, with the graph between them if memory suffices."""
+    leaf = clip.clone().requires_grad_()
+    try:
+        return run(leaf.clone()), leaf
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+    torch.cuda.empty_cache()
+    again()
+    with torch.no_grad():
+        return run(clip.clone()), leaf
+
+
+def _node_of(output: Any) -> Any:  # noqa: ANN401 - whatever a layer returns, and PyTorch's node
+    tensors = (leaf for leaf in pytree.tree_leaves(output) if isinstance(leaf, Tensor))
+    first = next(tensors, None)
+    return None if first is None else first.grad_fn
 
 
 def _classifies(module: nn.Module, classes: int) -> bool:

@@ -111,7 +111,7 @@ def measured_layout(
             "NaN or infinity",
             "Look for weights that are not finite, or for half precision.",
         )
-    fits = sorted((_fit(layout, output) for layout in found), key=lambda fit: -fit.agreement)
+    fits = _fits(found, output)
     best = _best(fits, output)
     if best is None and channels is not None:
         # Of each order of rows the one that the kinds of modules leave.
@@ -148,18 +148,27 @@ def _only(fits: Sequence[_Fit]) -> MapLayout | None:
     return fits[0].layout if clear else None
 
 
-def _fit(layout: MapLayout, output: Tensor) -> _Fit:
+def _fits(layouts: Sequence[MapLayout], output: Tensor) -> list[_Fit]:
+    """How well what changes is where each layout has it, the best first."""
+    changes: dict[object, Tensor] = {}
+    found = []
+    for layout in layouts:
+        alike = (layout.rows, layout.names)
+        if alike not in changes:
+            changes[alike] = layout.changes(output, PROBED)
+        found.append(_fit(layout, changes[alike]))
+    return sorted(found, key=lambda fit: -fit.agreement)
+
+
+def _fit(layout: MapLayout, changes: Tensor) -> _Fit:
     """How well what changes is where a layout has it."""
-    maps = layout.to_maps(output, PROBED).double()
-    change = (maps[1:] - maps[:1]).square().sum(1)
+    change = layout.changes_same_in_channels(changes)
     halves = [_ends_of(change.shape[axis + 1], name) for axis, name in enumerate("thw")]
     expected = torch.einsum("kt,kh,kw->kthw", *(half.to(change) for half in halves))
     found, wanted = change.sqrt().flatten(1), expected.flatten(1)
-    others = layout.others(output, PROBED)
-    if others is not None:
-        # Tokens that are no places react alike, whichever part of the clip is changed.
-        rest = (others[1:] - others[:1]).double().square().sum(2).sqrt()
-        found, wanted = torch.cat([found, rest], 1), torch.cat([wanted, 0 * rest], 1)
+    # Tokens that are no places react alike, whichever part of the clip is changed.
+    rest = layout.changes_of_others(changes).sqrt()
+    found, wanted = torch.cat([found, rest], 1), torch.cat([wanted, 0 * rest], 1)
     found, wanted = found - found.mean(0), wanted - wanted.mean(0)
     sizes = found.norm() * wanted.norm()
     agreement = float((found * wanted).sum() / sizes) if sizes > 0 else 0.0

@@ -10,6 +10,8 @@ from typing import Literal, TypeAlias
 from jaxtyping import Float
 from torch import Tensor
 
+from temporal_attr._precision import wide
+
 Maps: TypeAlias = Float[Tensor, "batch feature steps rows columns"]
 """The output of a layer, with its channels first, then time, height and width."""
 
@@ -51,11 +53,39 @@ class MapLayout:
 
     def to_maps(self, output: Tensor, batch: int) -> Maps:
         """An output, or its gradient, of so many clips."""
-        if self.rows == "clips":
-            split = output.unflatten(0, (batch, -1))
-        else:
-            split = output.unflatten(0, (-1, batch)).transpose(0, 1)
-        names = list(self.names)
+        return self._placed(self._split(output, batch), self.names, ("c", "t", "h", "w"))
+
+    def changes(self, output: Tensor, batch: int) -> Tensor:
+        """By how much each entry differs from that of the first clip, squared, over all channels.
+
+        It is the same for all layouts of the same `rows` and `names`.
+        """
+        split = self._split(output, batch)
+        apart = (split[1:] - split[:1]).to(wide(output)).square()
+        changes: Tensor = apart.sum(self.names.index("c") + 1)
+        return changes
+
+    def changes_same_in_channels(self, changes: Tensor) -> Tensor:
+        """Those of places `(clip, steps, rows, columns)`."""
+        names = tuple(name for name in self.names if name != "c")
+        return self._placed(changes, names, ("t", "h", "w"))
+
+    def changes_of_others(self, changes: Tensor) -> Tensor:
+        """Those of tokens that are no places `(clip, token)`."""
+        if not self.extra:
+            return changes.new_zeros(len(changes), 0)
+        names = [name for name in self.names if name != "c"]
+        return changes.narrow(names.index("n") + 1, 0, self.extra).flatten(1)
+
+    def _split(self, output: Tensor, batch: int) -> Tensor:
+        """An output with an axis for clips, and one for what each has in the first."""
+        by_clips = self.rows == "clips"
+        split: Tensor = output.unflatten(0, (batch, -1) if by_clips else (-1, batch))
+        return split if by_clips else split.transpose(0, 1)
+
+    def _placed(self, split: Tensor, known: tuple[str, ...], wanted: tuple[str, ...]) -> Tensor:
+        """What is left of places, with its axes in an order."""
+        names = list(known)
         if "n" in names:
             axis = names.index("n") + 1
             tokens = split.narrow(axis, self.extra, split.shape[axis] - self.extra)
@@ -69,19 +99,8 @@ class MapLayout:
             if name not in names:
                 split = split.unsqueeze(-1)
                 names.append(name)
-        maps: Tensor = split.permute(0, *(names.index(name) + 1 for name in ("c", "t", "h", "w")))
-        return maps
-
-    def others(self, output: Tensor, batch: int) -> Tensor | None:
-        """The tokens that are no places, `(batch, entry, ...)`, flat; None if there are none."""
-        if not self.extra:
-            return None
-        split = output.unflatten(0, (batch, -1) if self.rows == "clips" else (-1, batch))
-        split = split if self.rows == "clips" else split.transpose(0, 1)
-        axis = self.names.index("n") + 1
-        rest = split.narrow(axis, 0, self.extra)
-        others: Tensor = rest.movedim(self.names.index("c") + 1, -1).flatten(1, -2)
-        return others
+        placed: Tensor = split.permute(0, *(names.index(name) + 1 for name in wanted))
+        return placed
 
     @property
     def channels(self) -> Channels:

@@ -45,7 +45,8 @@ LEFT_OUT = {
     "perturbations.Pixels", "synthetic.Task", "attributions.Stored", "attributions.Result",
     "attributions.PixelResult", "attributions.VideoMethod", "attributions.PerturbingMethod",
     "models.VideoModel", "models.FramewiseModel", "relevance.Rule", "zoo.SteppedModel",
-    "attributions.ClassActivationMethod",
+    "attributions.ClassActivationMethod", "attributions.AttentionResult",
+    "relevance.AttentionCall", "relevance.AttentionGradients", "relevance.token_means",
     # Names of types.
     "perturbations.Labels", "relevance.Handler", "clips.Sampling",
     "perturbations.FrameBaselines",
@@ -57,7 +58,6 @@ LEFT_OUT = {
     "attributions.register_painter", "attributions.Run", "relevance.NoRuleError",
     "gradients.is_out_of_memory", "perturbations.ComposedClips", "perturbations.FrameTable",
     "perturbations.MaskedFrames", "perturbations.BlendedFrames", "perturbations.StoredFrames",
-    "perturbations.Predictions",
     "perturbations.masked_compositions", "perturbations.whole_clips", "attributions.ScoreResult",
 }  # fmt: skip
 
@@ -308,6 +308,7 @@ def _perturbations():
             Blocks={"height": 4, "width": 8},
             Superpixels={"n_segments": 4},
             Tubes={"time": 2},
+            FlowSegments={"n_segments": 4},
             Supervoxels={"n_segments": 4},
             ChunkEffects={"change": numbers, "logits": None},
             Effects={"change": numbers, "logits": None, "done": torch.ones(3, dtype=torch.bool)},
@@ -460,6 +461,7 @@ def _attributions():
     selective = ta.SelectiveRelevance(gradient, "frozen")
     expected = ta.ExpectedGradients(model, n_samples=2)
     integrated = ta.IntegratedGradients(model, n_steps=2)
+    masks = ta.ExtremalPerturbation(model, max_iterations=2)
     saved = values.results()["lrp"].save(values.folder() / "result", overwrite=True)
     return {
         **_room(
@@ -469,6 +471,7 @@ def _attributions():
             AttentionRollout={"model": model},
             ContrastiveLRPTemporal={"model": model},
             GradientAttention={"model": model},
+            ExtremalPerturbation={"model": model},
             FrameMaskingTSR={"method": model},
             FrameShapley={"model": model},
             DeletionCurve={"model": model},
@@ -509,6 +512,7 @@ def _attributions():
         **_methods("attributions", ta.FrameShapley(model), attribute=explained, explain=explained),
         **_methods("attributions", ta.DeletionCurve(model), attribute=explained, explain=explained),
         **_methods("attributions", ta.SlidingFrames(model), attribute=explained, explain=explained),
+        **_methods("attributions", masks, attribute=explained, explain=explained),
         **_methods("attributions", gradient, kind="VideoMethod", estimate=explained),
         **_methods("attributions", probe, attribute=explained, explain=explained, curve=explained),
         **_results(),
@@ -526,7 +530,7 @@ def _results():
     found, made = {}, values.results()
     names = (
         "gradient lrp contrastive shuffles rescaled shapley curve sliding occlusion rise "
-        "kernel_shap video_lime activation rollout attention integrated expected selective"
+        "kernel_shap video_lime activation rollout attention integrated expected selective masks"
     )
     for name in names.split():
         result = made[name]

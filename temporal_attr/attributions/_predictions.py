@@ -23,7 +23,7 @@ from temporal_attr.models import (
     named_misfit,
     predicts_by_frame,
 )
-from temporal_attr.perturbations._composed import ComposedClips, FrameTable, whole_clips
+from temporal_attr.perturbations import ComposedClips, FrameTable, whole_clips
 
 BY_FRAME = "by frame"
 BY_CLIP = "by clip"
@@ -52,7 +52,7 @@ class Predictions:
             many as have 16 frames, and fewer where memory is short.
 
     Example:
-        >>> from temporal_attr.perturbations._composed import StoredFrames
+        >>> from temporal_attr.perturbations import StoredFrames
         >>> from temporal_attr.zoo import build_model
         >>> model = build_model("gru", classes=4, widths=(4, 8)).eval()
         >>> run, clip = RunContext(), torch.rand(1, 5, 3, 16, 16)
@@ -75,6 +75,7 @@ class Predictions:
     def __post_init__(self) -> None:
         self._fixed = self.perturbations_per_eval is not None
         self._size = self.perturbations_per_eval or max(1, DEFAULT_CHUNK // self.clip.shape[1])
+        self._first_size = self._size
         self._features = _KeptFeatures()
         self.by_frame = isinstance(self.model, FramewiseModel) and predicts_by_frame(
             self.model, self.clip
@@ -109,13 +110,23 @@ class Predictions:
         """The next few clips from one on."""
         with isolated_autograd((self.clip,)), torch.no_grad():
             if self.by_frame:
-                rows = slice(start, min(start + max(size, HEADS), len(composed)))
+                rows = slice(start, min(start + self._heads(composed, size), len(composed)))
                 return rows, self._of_features(composed, rows, size)
             rows = slice(start, min(start + size, len(composed)))
             if not self.arguments:
                 return rows, self._of_clips(composed.clips(rows))
             rows = slice(start, start + _before_repeats(composed.example[start:].tolist()))
             return rows, self._of_batch(composed, rows)
+
+    def _heads(self, composed: ComposedClips, size: int) -> int:
+        """Clips whose features go through the head at a time: as many as were asked for.
+
+        By default 64, fewer where their features are large, and where memory was short before.
+        """
+        if self._fixed:
+            return size
+        room = HELD // max(1, self._features.largest * composed.order.shape[1])
+        return max(1, min(HEADS, room) * size // self._first_size)
 
     def _of_features(self, composed: ComposedClips, rows: slice, size: int) -> Logits:
         """Encode the frames that are new, a few clips' worth at a time, and run the heads."""
@@ -158,7 +169,8 @@ class Predictions:
     def _of_batch(self, composed: ComposedClips, rows: slice) -> Logits:
         """What is handed over with the clips belongs to the whole batch, so all of it goes."""
         clips = composed.clips(rows)
-        whole = clips[:1].repeat(len(self.clip), 1, 1, 1, 1)
+        alike = clips.shape[1] == self.clip.shape[1]
+        whole = self.clip.clone() if alike else clips[:1].repeat(len(self.clip), 1, 1, 1, 1)
         example = composed.example[rows]
         whole[example] = clips
         return self._of_clips(whole)[example]
@@ -168,6 +180,7 @@ class _KeptFeatures:
     """Features of frames by their keys; the least recently used are forgotten first."""
 
     def __init__(self) -> None:
+        self.largest = 0
         self._held: OrderedDict[Hashable, Tensor] = OrderedDict()
 
     def taken(self, keys: list[Hashable]) -> dict[int, Tensor]:
@@ -181,6 +194,7 @@ class _KeptFeatures:
 
     def keep(self, keys: list[Hashable], features: dict[int, Tensor]) -> None:
         """Keep those of frames that may come again, as many as there is room for."""
+        self.largest = max(self.largest, features[0].numel())
         for place, key in enumerate(keys):
             if key is not None:
                 self._held[key] = features[place]
