@@ -17,7 +17,7 @@ from transformer_rows import cell, clip_mean
 from transformer_scores import average_precision
 from tsr_methods import planted
 
-from temporal_attr import RISE, TemporalGradient
+from temporal_attr import RISE, ExtremalPerturbation, TemporalGradient
 from temporal_attr.measures import bootstrap
 from temporal_attr.models import VideoModel
 
@@ -81,6 +81,12 @@ def rise(model: VideoModel, clip: Tensor, target: int) -> Tensor:
     return of_pixels(found, clip)
 
 
+def learned(model: VideoModel, clip: Tensor, target: int) -> Tensor:
+    """As many gradient steps as the peers', at most."""
+    method = ExtremalPerturbation(model, baselines=0.0, max_iterations=EPOCHS)
+    return of_pixels(method.explain(clip, target).attribution, clip)
+
+
 def gradient(model: VideoModel, clip: Tensor, target: int) -> Tensor:
     """The norm over channels."""
     found = TemporalGradient(model).explain(clip, target, influence=False)
@@ -91,6 +97,7 @@ def gradient(model: VideoModel, clip: Tensor, target: int) -> Tensor:
 def masks() -> dict[str, Mask]:
     """What is compared."""
     found: dict[str, Mask] = {"TemporalGradient": gradient, f"RISE, {3 * EPOCHS} masks": rise}
+    found["ExtremalPerturbation"] = learned
     for rate in RATES:
         found[f"time_interpret ExtremalMask, rate {rate:g}"] = extremal_mask(rate)
     for rate in RATES:

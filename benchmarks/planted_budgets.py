@@ -22,6 +22,7 @@ from temporal_attr import (
     AttentionRollout,
     DeletionCurve,
     ExpectedGradients,
+    ExtremalPerturbation,
     FrameMaskingTSR,
     FrameShapley,
     GradCAM,
@@ -65,6 +66,7 @@ class Asked:
         sensitivity: Whether its sign says nothing for or against the class, so that a pixel's score
             is the norm over channels; else it is the sum.
         explain: What `explain` is told by name.
+        frames_only: Whether all pixels of a frame have one number.
         only: The models that it can be asked of, if not all.
     """
 
@@ -73,6 +75,7 @@ class Asked:
     build: Build | None
     sensitivity: bool = False
     explain: dict[str, Any] = field(default_factory=dict)
+    frames_only: bool = False
     only: tuple[str, ...] = ()
 
     @property
@@ -128,6 +131,23 @@ def _shapley(budget: int, permutations: int | None) -> Asked:
     )
 
 
+def _learned(budget: int, steps: int) -> list[Asked]:
+    """Masks by so many gradient steps at most, each of which counts 3."""
+    return [
+        Asked(
+            "ExtremalPerturbation",
+            budget,
+            lambda model: ExtremalPerturbation(model, max_iterations=steps),
+        ),
+        Asked(
+            "ExtremalPerturbation of frames",
+            budget,
+            lambda model: ExtremalPerturbation(model, kind="frames", max_iterations=steps),
+            frames_only=True,
+        ),
+    ]
+
+
 def _occlusion(budget: int, window: tuple[int, int, int] | None) -> Asked:
     """With the default window and strides, or windows that overlap in space by half."""
     strides = window and (window[0], window[1] // 2, window[2] // 2)
@@ -178,6 +198,7 @@ ASKED = [
     *_paths(500, 160),
     _shapley(500, None),
     *_sampling(500),
+    *_learned(500, 160),
     *_sampling(2000),
 ]
 """In the order of the tables."""
@@ -257,7 +278,7 @@ def with_model(
     frames = average_precision(found.frame_scores[0].detach(), video.deciding_frames)
     pixels = None
     attribution = getattr(found, "attribution", None)
-    if attribution is not None:
+    if attribution is not None and not asked.frames_only:
         own = attribution[0].detach()
         scores = own.norm(dim=1) if asked.sensitivity else own.sum(1)
         pixels = average_precision(scores, video.region)

@@ -195,7 +195,8 @@ other work beside it: the first digit counts. *Random numbers* are the floor, wi
 Options are the defaults, but: FrameShapley takes 6 permutations at 50, and all 256 coalitions at
 500, beyond which there is nothing to sample. KernelSHAP and VideoLIME mask tubes of 2 frames of
 16 x 16 pixels at 50, and of 1 frame of 8 x 8 beyond. Occlusion takes windows of 2 frames of 16 x 16
-at 50. Paths have 16 and 160 points. FrameMaskingTSR rescales TemporalGradient.
+at 50. Paths have 16 and 160 points,
+learned masks 160 steps. FrameMaskingTSR rescales TemporalGradient.
 SelectiveRelevance splits LRP and keeps what comes from motion, which is another question: the shape
 that decides stands still.
 
