@@ -469,7 +469,7 @@ def further_calls() -> list[Call]:
         "AttentionRollout": (ta.AttentionRollout, ()),
         "GradientAttention": (ta.GradientAttention, ()),
     }
-    settled = {"DeletionCurve": ("order", "curve", "frame_scores"), "ScoreCAM": ("attribution",)}
+    settled = {"DeletionCurve": ("rank", "curve", "frame_scores"), "ScoreCAM": ("attribution",)}
     of_pixels = ("attribution", "frame_scores", "logits")
     return [
         Call(

@@ -289,10 +289,14 @@ def top_frames(frame_scores: Float[Tensor, "time"]) -> str:
         >>> import torch
         >>> top_frames(torch.tensor([1.0, -2.0, 1.0]))
         '1 (-50%), 0 (25%), 2 (25%)'
+        >>> top_frames(torch.zeros(3))
+        'none, all scores are 0'
     """
     scores = frame_scores.double()
     order = scores.abs().argsort(descending=True, stable=True)[:3].tolist()
     total = scores.abs().sum().item()
+    if not total:
+        return "none, all scores are 0"
     return ", ".join(f"{frame} ({scores[frame].item() / total:.0%})" for frame in order)
 
 

@@ -164,6 +164,7 @@ def drawable(
     pixels: Tensor | None = None
     if isinstance(attribution, PixelResult):
         pixels, scores = attribution.attribution, attribution.frame_scores
+        error = getattr(attribution, "frame_error", None)
         if attribution.same_in_channels:
             # The number of a place is not to be added up over its channels.
             pixels = pixels[:, :, :1]

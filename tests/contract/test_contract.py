@@ -33,6 +33,8 @@ def pairs():
     """Every method on a framewise model and on one of whole clips, and the others in turn."""
     for place, method in enumerate(METHODS):
         quick = {*MODELS[:2], MODELS[2 + place % (len(MODELS) - 2)]}
+        if method.variant:
+            quick = {MODELS[0]}
         names = (*method.models, *TRANSFORMERS) if method.models else (*MODELS, *ON_DEMAND)
         for name in names:
             if name in FRAMEWISE or not method.framewise_only:

@@ -19,10 +19,12 @@ from temporal_attr._seeding import seeded
 from temporal_attr.clips import Clip, write_video
 from temporal_attr.models import load_model
 from temporal_attr.zoo import build_model
-from tests.helpers.methods import METHODS
+from tests.helpers.methods import METHODS as EVERY
 
 THREADS = 4
 pytestmark = pytest.mark.usefixtures("often", "one_thread")
+
+METHODS = [method for method in EVERY if not method.variant]
 
 
 @pytest.fixture

@@ -537,3 +537,34 @@ def test_shorter_clips_are_those_of_their_own_example(monkeypatch):
         for place in range(2)
     ]
     near(both, torch.cat(alone))
+
+
+@pytest.mark.parametrize("make", [SlidingFrames, DeletionCurve, FrameShapley, Occlusion, RISE])
+def test_a_model_that_reads_nothing_has_a_summary(make):
+    found = make(lambda x: x.flatten(1)[:, :2] * 0 + 1).explain(drawn(), 0)
+    assert "nan" not in found.summary()
+
+
+def test_what_is_only_rounded_otherwise_is_no_finding():
+    wrapper, _ = family("late_fusion_mean").build()
+    clip = family("late_fusion_mean").clip()
+    summary = SlidingFrames(wrapper, 4, "reverse").explain(clip, 1).summary()
+    assert "the same with any 4 frames reversed" in summary
+    lstm, _ = family("lstm_last").build()
+    assert "drops most" in SlidingFrames(lstm, 4, "reverse").explain(clip, 1).summary()
+
+
+def test_the_table_of_a_curve_has_the_rank_of_each_frame():
+    clip = torch.tensor([1.0, 4.0, 2.0, 3.0]).reshape(1, 4, 1, 1, 1).expand(1, 4, 3, 4, 4)
+    found = DeletionCurve(lambda x: x.mean((3, 4)).amax(1), baselines=0.0).explain(clip, 0)
+    assert found.order.tolist() == [[1, 3, 2, 0]]
+    assert found.to_dataframe()["rank"].tolist() == [3, 0, 2, 1]
+
+
+def test_a_found_layer_takes_clips_of_other_lengths_again():
+    """Features of two clips of 3 frames have as many rows as those of one of 6."""
+    wrapper, _ = family("layer_framewise").build()
+    clip = family("layer_framewise").clip(torch.float64)
+    method = FrameShapley(wrapper.double(), "removal")
+    first = method.attribute(clip, 1)
+    near(method.attribute(clip, 1), first)

@@ -222,7 +222,9 @@ class HiResCAM(_ByGradient):
         M_{tij} = \mathrm{ReLU}\Big(\sum_k \frac{\partial S}{\partial A^k_{tij}} A^k_{tij}\Big)
 
     Where all that follows the layer is linear it says exactly what each place adds: without `relu`
-    its sum is the logit less the bias. A frame that is not read has a map of 0.
+    its sum is the logit less the bias. A step that is not read has a map of 0; frames after
+    the last step, which a layer without padding leaves over, show that of the last. Where a norm
+    follows the layer, value times gradient adds up to next to nothing: take a layer behind it.
 
     Args:
         model: See `GradCAM`.

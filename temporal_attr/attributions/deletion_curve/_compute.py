@@ -48,8 +48,7 @@ class FoundCurves:
         logits: `(batch, classes)`, of the clips as they are.
         target: `(batch,)`.
         attributed: `(batch, time)`, by how much the objective drops, or rises, with each frame.
-        order: `(batch, time)`, the frames in the order in which they were taken; -1 where a run was
-            stopped before.
+        rank: `(batch, time)`, when each frame was taken, from 0; -1 where a run was stopped before.
         curve: `(batch, time + 1)`, the objective before, and after each.
         complete: Whether no run was stopped.
     """
@@ -57,7 +56,7 @@ class FoundCurves:
     logits: Logits
     target: Target
     attributed: FrameScores
-    order: Int[Tensor, "batch time"]
+    rank: Int[Tensor, "batch time"]
     curve: Float[Tensor, "batch time_and_start"]
     complete: bool
 
@@ -78,7 +77,7 @@ def frame_curves(request: CurveRequest, run: RunContext) -> FoundCurves:
     absent = AbsentFrames(clip, request.baselines)
     if request.baselines == "removal":
         values.require_length(1, 'baselines="removal"')
-    order = torch.full((batch, time), -1)
+    rank = torch.full((batch, time), -1)
     curve = torch.full((batch, time + 1), torch.nan, dtype=torch.float64)
     scores = torch.zeros(batch, time, dtype=torch.float64)
     sign = 1.0 if request.direction == "delete" else -1.0
@@ -97,18 +96,18 @@ def frame_curves(request: CurveRequest, run: RunContext) -> FoundCurves:
     )
     for example, found in enumerate(curves):
         done = len(found.order)
-        order[example, :done] = torch.tensor(found.order, dtype=torch.long)
+        rank[example, found.order] = torch.arange(done)
         curve[example, : len(found.curve)] = torch.tensor(found.curve, dtype=torch.float64)
         # By how much the objective falls as a frame goes, or rises as it comes.
-        scores[example, order[example, :done]] = -sign * curve[example, : done + 1].diff()
+        scores[example, found.order] = -sign * curve[example, : done + 1].diff()
     precise = at_least_single(clip.dtype)
     return FoundCurves(
         logits=values.logits,
         target=values.target,
         attributed=scores.to(clip.device, precise),
-        order=order.to(clip.device),
+        rank=rank.to(clip.device),
         curve=curve.to(clip.device, precise),
-        complete=bool((order >= 0).all()),
+        complete=bool((rank >= 0).all()),
     )
 
 

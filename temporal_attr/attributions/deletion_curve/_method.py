@@ -103,7 +103,7 @@ class DeletionCurve(PerturbingMethod[CurveRequest, FoundCurves, DeletionCurveRes
         return DeletionCurveResult(
             **said,
             frame_scores=found.attributed,
-            order=found.order,
+            rank=found.rank,
             curve=found.curve,
             direction=request.direction,
             complete=found.complete,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -22,7 +23,7 @@ class DeletionCurveResult(ScoreResult):
         frame_scores: `(batch, time)`, by how much the objective dropped when the frame was deleted,
             or rose when it was inserted; their sum is the objective of the clip less that without
             frames. 0 for frames that a stopped run did not reach.
-        order: `(batch, time)`, the frames in the order in which they were taken; -1 where a run was
+        rank: `(batch, time)`, when each frame was taken: 0 for the first, -1 where a run was
             stopped before.
         curve: `(batch, time + 1)`, the objective at the start, and after each; NaN likewise.
         direction: `"delete"` or `"insert"`.
@@ -39,11 +40,18 @@ class DeletionCurveResult(ScoreResult):
         ((1, 6), [0, 1, 2, 3, 4])
     """
 
-    order: Int[Tensor, "batch time"]
+    rank: Int[Tensor, "batch time"]
     curve: Float[Tensor, "batch time_and_start"]
     direction: str
     complete: bool
     objective: str
+
+    @property
+    def order(self) -> Int[Tensor, "batch time"]:
+        """The frames in the order in which they were taken, `(batch, time)`; -1 likewise."""
+        last = torch.where(self.rank < 0, self.rank.shape[1], self.rank)
+        found = last.argsort(stable=True, dim=1)
+        return torch.where(self.rank.gather(1, found) < 0, -1, found)
 
     @property
     def area(self) -> PerExample:

@@ -162,7 +162,7 @@ class IntegratedGradients(VideoMethod, GradientAttribution):  # type: ignore[mis
         require_start(path, baselines)
         check_clip_baselines(baselines, self.normalization)
         require_steps(rule, n_steps)
-        require_count("max_steps", max_steps, n_steps if tolerance is not None else 1, 2**16)
+        require_count("max_steps", max_steps, n_steps if tolerance is not None else 1, 2**12)
         if tolerance is not None:
             require_within("tolerance", tolerance, 0)
         if internal_batch_size is not None:

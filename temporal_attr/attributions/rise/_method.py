@@ -46,7 +46,8 @@ class RISE(PerturbingMethod[RiseRequest, FoundRise, RISEResult]):
     Args:
         model: A `VideoModel`, or a function of clips that returns logits `(batch, classes)`.
         n_samples: How many masks.
-        grid: Cells of a mask along time, height and width; no more than the clip has places.
+        grid: Cells of a mask along time, height and width; where a clip has fewer places along an
+            axis, each is a cell.
         keep: p, the probability with which a cell is kept, between 0 and 1.
         baselines: What replaces what is masked: a number in input values, `"mean"` (of each
             channel), `"blur"`, or a tensor that fits the clip. The source has black pixels; the

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -52,6 +53,10 @@ class SlidingFramesResult(ScoreResult):
     def _details(self, example: int) -> list[str]:
         explained = objective_text(self.objective, self.activation)
         drops = self.drops[example].nan_to_num()
+        # Sums in another order are rounded otherwise.
+        rounding = 32 * torch.finfo(drops.dtype).eps * self.logits[example].abs().max()
+        if self.complete and bool(drops.abs().max() <= rounding):
+            return [f"{explained} is the same with any {self.window} frames {_DONE[self.change]}"]
         first = int(drops.argmax())
         last = first + self.window - 1
         lines = [

@@ -34,7 +34,7 @@ def similarity(coalitions: Coalitions, width: float) -> Float[Tensor, "coalition
 
     Example:
         >>> similarity(torch.tensor([[True, True], [True, False]]), 0.25)
-        tensor([1.0000, 0.5035], dtype=torch.float64)
+        tensor([1.0000, 0.5034], dtype=torch.float64)
     """
     # The cosine of a coalition of s of M features with all of them is s / sqrt(s M).
     shares = coalitions.double().mean(1)

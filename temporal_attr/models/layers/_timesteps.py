@@ -195,6 +195,9 @@ class LayerTimesteps(WholeAndParts):
         key = (tuple(clip.shape[1:]), clip.dtype, clip.device)
         known, weights = self._known.get(key), self._weights_now()
         if known is not None and (self.exactness == "frozen" or known.measured_with == weights):
+            # The last of those that fit: rows of two clips can be as many as those of a longer one.
+            self._known.pop(key, None)
+            self._known[key] = known
             return
         first = clip[:1].detach()
         network = replace(self.network, own_buffers=True)
