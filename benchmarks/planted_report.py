@@ -203,7 +203,9 @@ that decides stands still.
 Means with 95 % intervals: by family, clips are drawn again; of all families, families as well (the
 bootstraps of `temporal_attr.measures`). Differences are clip by clip, on the clips that both
 explained, and bold where the interval leaves out 0; where nothing differs, one in twenty is bold by
-chance. There is one model a family, so nothing is said of other seeds."""
+chance. There is one model a family, so nothing is said of other seeds. Rows with fewer clips
+have the first ones: means of rows that differ in number are not of the same clips, but differences
+are."""
 
 
 def page() -> str:
