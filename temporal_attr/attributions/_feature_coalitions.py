@@ -46,7 +46,7 @@ AT_A_TIME = 256
 
 @dataclass(frozen=True)
 class MaskedFeatures:
-    """What a method masks: the features, and what stands in their place; checked.
+    """What a method masks: the features, and the baseline that replaces them; checked.
 
     Args:
         model: Whose normalization is known, or not.

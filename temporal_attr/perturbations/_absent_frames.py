@@ -15,7 +15,7 @@ from temporal_attr.perturbations._baselines import Baselines, baseline_of, check
 from temporal_attr.perturbations._composed import ComposedClips, StoredFrames, distinct_frames
 
 FrameBaselines: TypeAlias = Baselines | Literal["removal"]
-"""What stands in place of an absent frame, or that nothing does and the clip is shorter."""
+"""What replaces an absent frame, or that nothing does and the clip is shorter."""
 
 
 def check_frame_baselines(baselines: object) -> None:

@@ -37,7 +37,7 @@ class FrameTable(ABC):
 
 @dataclass(frozen=True, eq=False)
 class StoredFrames(FrameTable):
-    """The frames of clips, and after them those that can stand in their place.
+    """The frames of clips, and after them those that can replace them.
 
     Args:
         clip: `(batch, time, channel, height, width)`; frame t of example b has the number

@@ -49,7 +49,7 @@ class ScoreCAM(ClassActivationMethod, PerturbationAttribution):  # type: ignore[
         model: See `GradCAM`.
         layer: See `GradCAM`.
         relu: See `GradCAM`.
-        baselines: What stands where the mask is 0: a number in the model's input values, `"mean"`
+        baselines: What replaces what is masked: a number in the model's input values, `"mean"`
             (the mean of each channel over the clip), `"blur"`, or a tensor that fits the clip.
         perturbations_per_eval: Masked clips in one forward pass; by default as many as have 16
             frames, and fewer if those do not fit.

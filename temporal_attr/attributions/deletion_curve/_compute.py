@@ -31,7 +31,7 @@ class CurveRequest:
 
     Attributes:
         asked: Of which model, for which class.
-        baselines: What stands in place of absent frames.
+        baselines: What replaces absent frames.
         direction: Whether frames are deleted or inserted.
     """
 

@@ -40,7 +40,7 @@ class DeletionCurve(PerturbingMethod[CurveRequest, FoundCurves, DeletionCurveRes
 
     Args:
         model: A `VideoModel`, or a function of clips that returns logits `(batch, classes)`.
-        baselines: What stands in place of an absent frame, as for `FrameShapley`.
+        baselines: What replaces an absent frame, as for `FrameShapley`.
         direction: `"delete"` or `"insert"`.
         objective: `"logit"` of the target, `"probability"`, `"log_probability"`, `"loss"`, or a
             function `(logits, target) -> (batch,)`.

@@ -53,7 +53,7 @@ class ShapleyRequest:
 
     Attributes:
         asked: Of which model, for which class.
-        baselines: What stands in place of absent frames.
+        baselines: What replaces absent frames.
         labels: `(batch, time, height, width)`, the regions of every frame; None for whole frames.
         n_samples: How many permutations; None for all coalitions of short clips.
         until: See `PermutationSampling`.

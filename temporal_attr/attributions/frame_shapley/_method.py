@@ -60,7 +60,7 @@ class FrameShapley(PerturbingMethod[ShapleyRequest, FoundShapley, FrameShapleyRe
 
     Args:
         model: A `VideoModel`, or a function of clips that returns logits `(batch, classes)`.
-        baselines: What stands in place of an absent frame. `"neighbour"`, the last present frame
+        baselines: What replaces an absent frame. `"neighbour"`, the last present frame
             before it, or the first after it: a video that freezes, whose frames are all natural.
             `"removal"`: nothing, the clip is shorter (for models that take any number of frames).
             A number in input values, `"mean"` (of each channel), `"blur"`, or a tensor that fits
