@@ -270,7 +270,8 @@ not among them. *Largest difference*: over the largest magnitude of the peer's; 
 random, from the exact Shapley values, over the largest of them. Seconds are of the process, the
 median of rounds in which the two took turns, on a machine that had other work. grad-cam takes
 gradients through the whole network, the others to the layer only. Captum's Integrated Gradients
-does not ask for the prediction, and the first coalition of Lime is the clip itself, which ours asks for besides.
+does not ask for the prediction, and the first coalition of Lime is the clip itself,
+which ours asks for besides.
 """
 
 ESTIMATED = f"""\
