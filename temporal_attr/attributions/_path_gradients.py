@@ -20,7 +20,6 @@ from temporal_attr.gradients import (
     GradientQuery,
     Memory,
     Objective,
-    ObjectiveName,
     gradients_of,
     isolated_autograd,
     resolve_target,
@@ -206,11 +205,6 @@ def require_like(attribution: Tensor, clip: ClipTensor) -> None:
             f"shape {tuple(attribution.shape)}",
             "Pass what attribute() returned for this clip.",
         )
-
-
-def name_of(objective: ObjectiveName | Objective) -> str:
-    """What an objective is called in a result."""
-    return getattr(objective, "__name__", "objective") if callable(objective) else objective
 
 
 def in_precision_of(values: Tensor, clip: ClipTensor) -> Tensor:

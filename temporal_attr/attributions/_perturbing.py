@@ -20,6 +20,7 @@ from temporal_attr.attributions._method import VideoMethod, as_given
 from temporal_attr.attributions._objective_values import PerturbationRequest
 from temporal_attr.attributions._results import Result
 from temporal_attr.gradients import Objective, ObjectiveName, resolve_objective
+from temporal_attr.gradients._objectives import name_of
 from temporal_attr.models import VideoModel
 from temporal_attr.perturbations import (
     OnStop,
@@ -77,9 +78,7 @@ class PerturbingMethod(
     ) -> None:
         super().__init__(model, activation)
         self.objective = resolve_objective(objective, self.activation)
-        self.objective_name = (
-            getattr(objective, "__name__", "objective") if callable(objective) else objective
-        )
+        self.objective_name = name_of(objective)
         if perturbations_per_eval is not None:
             require_count("perturbations_per_eval", perturbations_per_eval, 1)
         self.perturbations_per_eval = perturbations_per_eval

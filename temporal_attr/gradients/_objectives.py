@@ -122,6 +122,11 @@ def resolve_objective(
     return lambda logits, target: _per_example(objective(logits, target), logits)
 
 
+def name_of(objective: ObjectiveName | Objective) -> str:
+    """What an objective is called in a result."""
+    return getattr(objective, "__name__", "objective") if callable(objective) else objective
+
+
 def _per_example(values: Any, logits: Tensor) -> Tensor:  # noqa: ANN401 - a user's return value
     if not isinstance(values, Tensor) or values.shape != logits.shape[:1]:
         came = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__

@@ -8,11 +8,11 @@ from typing import Any
 from captum.attr import PerturbationAttribution
 
 from temporal_attr._activation import Activation
-from temporal_attr._errors import OptionError
 from temporal_attr._require import require_count
 from temporal_attr._run import RunContext
 from temporal_attr._typing import TargetLike
 from temporal_attr.attributions._estimate import Call, Work
+from temporal_attr.attributions._objective_values import check_pixel_baselines, pixel_baseline
 from temporal_attr.attributions._traits import CLIP_AXES, Traits
 from temporal_attr.attributions.class_activation._compute import ActivationRequest, ClassActivation
 from temporal_attr.attributions.class_activation._layers import LayerLike
@@ -23,7 +23,7 @@ from temporal_attr.attributions.class_activation._masked_scores import (
 )
 from temporal_attr.attributions.class_activation._method import ClassActivationMethod
 from temporal_attr.models import VideoModel
-from temporal_attr.perturbations import Baselines, baseline_of, check_baselines
+from temporal_attr.perturbations import Baselines
 
 
 class ScoreCAM(ClassActivationMethod, PerturbationAttribution):  # type: ignore[misc]
@@ -91,13 +91,7 @@ class ScoreCAM(ClassActivationMethod, PerturbationAttribution):  # type: ignore[
         activation: Activation | None = None,
     ) -> None:
         super().__init__(model, layer, relu, activation)
-        check_baselines(baselines)
-        if isinstance(baselines, str) and baselines == "neighbour":
-            raise OptionError(
-                'baselines to be a number, "mean", "blur" or a tensor like the clip',
-                "'neighbour', which stands for whole frames",
-                'Try "blur".',
-            )
+        check_pixel_baselines(baselines)
         if perturbations_per_eval is not None:
             require_count("perturbations_per_eval", perturbations_per_eval, 1)
         self.baselines = baselines
@@ -111,6 +105,5 @@ class ScoreCAM(ClassActivationMethod, PerturbationAttribution):  # type: ignore[
         return score_work(self._scored(self._request(inputs, target, arguments)))
 
     def _scored(self, request: ActivationRequest) -> ScoreRequest:
-        baseline = baseline_of(request.clip, self.baselines)
-        assert baseline is not None  # the constructor has refused neighbours
+        baseline = pixel_baseline(request.clip, self.baselines)
         return ScoreRequest(request, baseline, self.perturbations_per_eval)

@@ -17,7 +17,7 @@ from temporal_attr._typing import ClipTensor, TargetLike
 from temporal_attr.attributions._by_timestep import by_timestep
 from temporal_attr.attributions._estimate import Call, Work
 from temporal_attr.attributions._method import VideoMethod, as_given
-from temporal_attr.attributions._path_gradients import Explained, in_precision_of, name_of
+from temporal_attr.attributions._path_gradients import Explained, in_precision_of
 from temporal_attr.attributions._traits import CLIP_AXES, Traits
 from temporal_attr.attributions.expected_gradients._compute import (
     ExpectedRequest,
@@ -35,6 +35,7 @@ from temporal_attr.gradients import (
     require_memory,
     resolve_objective,
 )
+from temporal_attr.gradients._objectives import name_of
 from temporal_attr.models import VideoModel
 
 

@@ -14,6 +14,7 @@ from temporal_attr._errors import ClipError
 from temporal_attr._run import RunContext
 from temporal_attr._typing import ClipTensor, Logits, PerExample, Target, TargetLike
 from temporal_attr.attributions._estimate import TIMED, Work, timed_passes
+from temporal_attr.attributions._objective_values import pixel_baseline
 from temporal_attr.attributions.extremal_perturbation._learning import (
     LearnedMasks,
     MaskLearner,
@@ -31,7 +32,7 @@ from temporal_attr.gradients import (
 )
 from temporal_attr.gradients._memory_ladder import count_gradients
 from temporal_attr.models import VideoModel, model_logits
-from temporal_attr.perturbations import Baselines, at_least_single, baseline_of
+from temporal_attr.perturbations import Baselines, at_least_single
 
 Curve = Float[Tensor, "batch iterations"]
 
@@ -201,8 +202,7 @@ def usable_baseline(clip: ClipTensor, baselines: Baselines) -> ClipTensor:
     Raises:
         ClipError: If it does not fit the clips, or one is its own baseline.
     """
-    baseline = baseline_of(clip, baselines)
-    assert baseline is not None
+    baseline = pixel_baseline(clip, baselines)
     same = (baseline == clip).flatten(1).all(1).nonzero().flatten().tolist()
     if same:
         given = "a tensor" if isinstance(baselines, Tensor) else f"baselines={baselines!r}"

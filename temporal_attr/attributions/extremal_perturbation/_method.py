@@ -42,6 +42,7 @@ from temporal_attr.gradients import (
     require_memory,
     resolve_objective,
 )
+from temporal_attr.gradients._objectives import name_of
 from temporal_attr.models import VideoModel
 from temporal_attr.perturbations import OnStop, check_baselines, require_on_stop
 
@@ -165,9 +166,7 @@ class ExtremalPerturbation(VideoMethod, GradientAttribution):  # type: ignore[mi
         require_part("learning_rate", learning_rate)
         require_memory(memory)
         self.objective = resolve_objective(objective, self.activation)
-        self.objective_name = (
-            getattr(objective, "__name__", "objective") if callable(objective) else objective
-        )
+        self.objective_name = name_of(objective)
         self.kind, self.game, self.baselines, self.memory = kind, game, baselines, memory
         self.grid = None if grid is None else tuple(int(count) for count in grid)
         self._rules = Rules(

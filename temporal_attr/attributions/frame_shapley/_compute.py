@@ -15,6 +15,7 @@ from temporal_attr.attributions._objective_values import (
     ObjectiveValues,
     PerturbationRequest,
     clip_by_clip,
+    pixel_baseline,
     timed_values,
 )
 from temporal_attr.attributions.frame_shapley._estimators import (
@@ -32,7 +33,6 @@ from temporal_attr.perturbations import (
     FrameBaselines,
     Labels,
     at_least_single,
-    baseline_of,
     is_relational,
     whole_clips,
 )
@@ -176,8 +176,7 @@ def _game(
     if request.labels is None:
         return FrameGame(values, absent, example)
     assert request.baselines != "removal"
-    baseline = baseline_of(request.asked.clip, request.baselines)
-    assert baseline is not None
+    baseline = pixel_baseline(request.asked.clip, request.baselines)
     return RegionGame(values, absent, example, request.labels, baseline)
 
 

@@ -23,7 +23,6 @@ from temporal_attr.attributions._path_gradients import (
     Explained,
     explained_values,
     in_precision_of,
-    name_of,
     require_like,
 )
 from temporal_attr.attributions._traits import CLIP_AXES, Traits
@@ -43,6 +42,7 @@ from temporal_attr.gradients import (
     require_memory,
     resolve_objective,
 )
+from temporal_attr.gradients._objectives import name_of
 from temporal_attr.models import VideoModel
 from temporal_attr.perturbations import ClipBaselines, check_clip_baselines
 

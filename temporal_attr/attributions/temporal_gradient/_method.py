@@ -33,6 +33,7 @@ from temporal_attr.gradients import (
     require_memory,
     resolve_objective,
 )
+from temporal_attr.gradients._objectives import name_of
 from temporal_attr.measures import frame_scores
 from temporal_attr.models import VideoModel
 
@@ -125,9 +126,7 @@ class TemporalGradient(VideoMethod, GradientAttribution):  # type: ignore[misc]
             require_count("chunk_size", chunk_size, 1)
         require_memory(memory)
         self.objective = resolve_objective(objective, self.activation)
-        self.objective_name = (
-            getattr(objective, "__name__", "objective") if callable(objective) else objective
-        )
+        self.objective_name = name_of(objective)
         self.memory: Memory = memory
         self.chunk_size = chunk_size
 
