@@ -14,6 +14,9 @@ run that is stopped goes on; --report writes results/methods_on_planted.md from 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
@@ -24,7 +27,34 @@ from tqdm import tqdm
 
 RESULTS = Path(__file__).parent / "results"
 CLIPS, BLOCK = 100, 5
-"""Of each model, and how many of one model are explained before the next has its turn."""
+"""Of each model, and how many of one model a process explains before it takes other work."""
+
+
+def prepare_process() -> None:
+    """One thread, and the same numbers each time."""
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+
+
+def measured(family: str, clips: Sequence[int], budget: int) -> int:
+    """How many rows a part of the work came to."""
+    return sum(1 for _ in measure(family, clips, [budget]))
+
+
+def measure_all(clips: int, families: Sequence[str], budgets: Sequence[int], workers: int) -> None:
+    """Measure what is not there yet: what costs least first, the families in turns."""
+    blocks = [range(first, min(first + BLOCK, clips)) for first in range(0, clips, BLOCK)]
+    parts = [
+        (family, block, budget)
+        for budget in sorted(budgets)
+        for block in blocks
+        for family in families
+    ]
+    spawned = get_context("spawn")
+    with ProcessPoolExecutor(workers, spawned, prepare_process) as pool:
+        running = [pool.submit(measured, *part) for part in parts]
+        for done in tqdm(as_completed(running), "parts", len(running), mininterval=10):
+            done.result()
 
 
 def main() -> None:
@@ -33,19 +63,14 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=CLIPS, help="of each model")
     parser.add_argument("--families", nargs="*", choices=list(MODELS), default=list(MODELS))
     parser.add_argument("--budgets", nargs="*", type=int, choices=BUDGETS, default=list(BUDGETS))
+    parser.add_argument("--workers", type=int, default=1, help="processes of one thread each")
     parser.add_argument("--report", action="store_true", help="of what has been measured so far")
     options = parser.parse_args()
     if not options.report:
-        torch.set_num_threads(1)
-        torch.use_deterministic_algorithms(True)
+        prepare_process()
         for family in options.families:
             print(f"{family}: {trained(MODELS[family])[1].accuracy:.1%}", flush=True)
-        for first in range(0, options.clips, BLOCK):
-            clips = range(first, min(first + BLOCK, options.clips))
-            for family in options.families:
-                rows = measure(family, clips, options.budgets)
-                for _ in tqdm(rows, f"{family}, clips {first} on", mininterval=10):
-                    pass
+        measure_all(options.clips, options.families, options.budgets, options.workers)
     text = page()
     (RESULTS / "methods_on_planted.md").write_text(text, encoding="utf-8")
     print(text)

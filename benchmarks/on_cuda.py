@@ -466,6 +466,10 @@ def further_calls() -> list[Call]:
         "IntegratedGradients": (lambda model: ta.IntegratedGradients(model, n_steps=3), ()),
         "ExpectedGradients": (lambda model: ta.ExpectedGradients(model, n_samples=3), ()),
         "SelectiveRelevance": (lambda model: ta.SelectiveRelevance(TemporalGradient(model)), ()),
+        "ExtremalPerturbation": (
+            lambda model: ta.ExtremalPerturbation(model, max_iterations=4),
+            (),
+        ),
         "AttentionRollout": (ta.AttentionRollout, ()),
         "GradientAttention": (ta.GradientAttention, ()),
     }
@@ -1487,6 +1491,139 @@ def relevance_races(quick: bool, device: torch.device) -> Iterator[Race]:
         )
 
 
+def plain_predictions(model: nn.Module, clip: Tensor, count: int, at_a_time: int) -> None:
+    """So many clips forward."""
+    with torch.no_grad():
+        for start in range(0, count, at_a_time):
+            model(clip.expand(min(at_a_time, count - start), *clip.shape[1:]))
+
+
+def plain_gradients(model: nn.Module, clip: Tensor, count: int, at_a_time: int) -> None:
+    """So many clips forward and back."""
+    for start in range(0, count, at_a_time):
+        plain_gradient(model, clip.repeat(min(at_a_time, count - start), 1, 1, 1, 1))
+
+
+def by_frame(clip: Tensor) -> Tensor:
+    """Captum's mask of features for whole frames."""
+    return torch.arange(clip.shape[1], device=clip.device)[None, :, None, None, None]
+
+
+def perturbation_races(quick: bool, device: torch.device) -> Iterator[Race]:
+    """Methods that ask for predictions of perturbed clips, beside Captum's."""
+    shape, at_a_time = ((1, 4, 3, 32, 32), 2) if quick else ((1, 16, 3, 112, 112), 16)
+    clip = draw(shape).to(device)
+    frames, side = shape[1], shape[3] // 4
+    model = ready(lambda: volume("r3d_18"), clip)
+    setting = f"r3d_18, {size_of(clip)}"
+
+    def floor(count: int) -> tuple[Callable[[], Any], str]:
+        text = f"{count} clips forward, {at_a_time} at a time"
+        return lambda: plain_predictions(model, clip, count, at_a_time), text
+
+    window = (2, side, side)
+    yield Race(
+        "Occlusion",
+        setting,
+        lambda: ta.Occlusion(
+            model, window, window, 0.0, perturbations_per_eval=at_a_time
+        ).attribute(clip, TARGET),
+        *floor(frames // 2 * 16 + 1),
+        lambda: captum.attr.Occlusion(model).attribute(
+            clip,
+            (2, 3, side, side),
+            (2, 3, side, side),
+            0.0,
+            TARGET,
+            perturbations_per_eval=at_a_time,
+        ),
+        "Captum's Occlusion",
+    )
+    yield Race(
+        "RISE, 127 masks",
+        setting,
+        lambda: ta.RISE(model, 127, baselines=0.0, perturbations_per_eval=at_a_time).attribute(
+            clip, TARGET
+        ),
+        *floor(128),
+    )
+    shared: dict[str, Any] = {"perturbations_per_eval": at_a_time}
+    asked: dict[str, Any] = {"target": TARGET, "feature_mask": by_frame(clip), **shared}
+    yield Race(
+        "KernelSHAP, 64 coalitions of frames",
+        setting,
+        lambda: ta.KernelSHAP(model, ta.Tubes(frames, 1, 1), 63, 0.0, **shared).attribute(
+            clip, TARGET
+        ),
+        *floor(64),
+        lambda: captum.attr.KernelShap(model).attribute(clip, 0.0, n_samples=64, **asked),
+        "Captum's KernelShap",
+    )
+    steps = ready(cnn_lstm, clip)
+    encoded = lambda: plain_encodings(steps, clip, frames + 1), f"{frames + 1} frames encoded"
+    cases = (("r3d_18", model, floor(4 * (frames - 1) + 2)), ("resnet18 + LSTM", steps, encoded))
+    for name, given, (least, least_name) in cases:
+        yield Race(
+            "FrameShapley, 4 permutations",
+            f"{name}, {size_of(clip)}",
+            lambda given=given: ta.FrameShapley(given, 0.0, 4, **shared).attribute(  # type: ignore[misc]
+                clip, TARGET
+            ),
+            least,
+            least_name,
+            lambda given=given: captum.attr.ShapleyValueSampling(given).attribute(  # type: ignore[misc]
+                clip, 0.0, n_samples=4, **asked
+            ),
+            "Captum's ShapleyValueSampling",
+        )
+
+
+def plain_encodings(model: VideoModel, clip: Tensor, count: int) -> None:
+    """So many frames through the encoder."""
+    assert isinstance(model, FramewiseModel)
+    with torch.no_grad():
+        model.encode(clip[0].repeat(2, 1, 1, 1)[:count])
+
+
+def path_races(quick: bool, device: torch.device) -> Iterator[Race]:
+    """Methods that go back more than once, or to a layer, beside Captum's."""
+    shape, at_a_time = ((1, 4, 3, 32, 32), 2) if quick else ((1, 16, 3, 112, 112), 16)
+    clip = draw(shape).to(device)
+    model = ready(lambda: volume("r3d_18"), clip)
+    setting, steps = f"r3d_18, {size_of(clip)}", 4 if quick else 32
+    yield Race(
+        f"IntegratedGradients, {steps} steps",
+        setting,
+        lambda: ta.IntegratedGradients(
+            model, 0.0, n_steps=steps, internal_batch_size=at_a_time
+        ).attribute(clip, TARGET),
+        lambda: plain_gradients(model, clip, steps, at_a_time),
+        f"{steps} clips forward and back, {at_a_time} at a time",
+        lambda: captum.attr.IntegratedGradients(model).attribute(
+            clip, 0.0, TARGET, n_steps=steps, internal_batch_size=at_a_time
+        ),
+        "Captum's IntegratedGradients",
+    )
+    yield Race(
+        f"ExtremalPerturbation, {steps} iterations",
+        setting,
+        lambda: ta.ExtremalPerturbation(model, max_iterations=steps).attribute(clip, TARGET),
+        lambda: plain_gradients(model, clip, steps, 1),
+        f"{steps} times a clip forward and back",
+    )
+    if torchvision is not None:
+        layer = model.get_submodule("model.layer4")
+        yield Race(
+            "GradCAM",
+            setting,
+            lambda: ta.GradCAM(model, layer="layer4").attribute(clip, TARGET),
+            lambda: plain_predictions(model, clip, 1, 1),
+            "a clip forward",
+            lambda: captum.attr.LayerGradCam(model, layer).attribute(clip, TARGET),
+            "Captum's LayerGradCam, not enlarged",
+        )
+
+
 def zennit_relevance(model: VideoModel, clip: Tensor, row: int | None) -> Tensor:
     """Relevance by zennit's rules: of the clip's logit, or of a timestep's and its opposite."""
     composites, rules = (importlib.import_module(f"zennit.{n}") for n in ("composites", "rules"))
@@ -1562,6 +1699,16 @@ def ratio(over: list[float], under: list[float]) -> str:
     return f"{statistics.median(found):.2f} ({min(found):.2f} to {max(found):.2f})"
 
 
+RACES = (
+    gradient_races,
+    probe_races,
+    rescaling_races,
+    relevance_races,
+    perturbation_races,
+    path_races,
+)
+
+
 def part_speed(report: Report, settings: Settings) -> None:
     """Every method beside its floor and a peer."""
     tf32 = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
@@ -1574,7 +1721,7 @@ def part_speed(report: Report, settings: Settings) -> None:
         ("method", "model and clips", "floor", "peer", "floor s", "ours s", "peer s",
          "ours / floor", "peer / ours", "GB ours / floor", "rounds"),
     )  # fmt: skip
-    for group in (gradient_races, probe_races, rescaling_races, relevance_races):
+    for group in RACES:
         try:
             for race in group(settings.quick, settings.device):
                 if settings.left(1.0) < 0:
