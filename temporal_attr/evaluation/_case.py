@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import torch
@@ -149,6 +149,7 @@ class Explanation:
         return found
 
 
+@runtime_checkable
 class Explain(Protocol):
     """A method, ready to be asked again: of another clip, class or model."""
 
