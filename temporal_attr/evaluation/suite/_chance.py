@@ -34,8 +34,9 @@ def centre(clip: ClipTensor, seed: int = 0) -> Float[Tensor, "1 time 1 height wi
         else torch.ones(1, dtype=torch.float64)
         for size in (time, height, width)
     ]
-    found: Tensor = axes[0][:, None, None] * axes[1][:, None] * axes[2]
-    return found[None, :, None].to(clip)
+    found = axes[0][:, None, None] * axes[1][:, None] * axes[2]
+    placed: Tensor = found[None, :, None].to(clip)
+    return placed
 
 
 def motion_energy(clip: ClipTensor, seed: int = 0) -> Float[Tensor, "1 time 1 height width"]:
@@ -56,8 +57,9 @@ def edges(clip: ClipTensor, seed: int = 0) -> Float[Tensor, "1 time 1 height wid
     grey = clip.mean(2).flatten(0, 1)[:, None]
     sobel = torch.tensor([[1.0, 0, -1], [2, 0, -2], [1, 0, -1]]).to(clip)
     kernels = torch.stack([sobel, sobel.T])[:, None]
-    found: Tensor = F.conv2d(F.pad(grey, (1, 1, 1, 1), "replicate"), kernels).norm(dim=1)
-    return found.unflatten(0, clip.shape[:2])[:, :, None]
+    found = F.conv2d(F.pad(grey, (1, 1, 1, 1), "replicate"), kernels).norm(dim=1)
+    placed: Tensor = found.unflatten(0, clip.shape[:2])[:, :, None]
+    return placed
 
 
 CHANCE: dict[str, Blind] = {

@@ -96,7 +96,7 @@ def _compared(name: str | None, one: MethodLike, budget: int | None) -> Compared
             told(one),
             f"The slugs are {', '.join([*SLUGS, *CHANCE])}.",
         )
-    label: str = name or getattr(kind, "__name__", type(kind).__name__)
+    label = str(name or getattr(kind, "__name__", type(kind).__name__))
     return Compared(label, _of_function(kind, label))
 
 
