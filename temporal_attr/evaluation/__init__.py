@@ -12,9 +12,11 @@ from temporal_attr.evaluation.suite import (
     Difference,
     LeftOut,
     MetricSummary,
+    PlantedClips,
     Ranked,
     Row,
     Suite,
+    planted_clips,
 )
 
 __all__ = [
@@ -30,6 +32,7 @@ __all__ = [
     "Metric",
     "MetricSummary",
     "MetricTraits",
+    "PlantedClips",
     "Ranked",
     "Row",
     "Score",
@@ -38,6 +41,7 @@ __all__ = [
     "WindowAccuracy",
     "accuracy_by_window",
     "metric_names",
+    "planted_clips",
     "windowed_logits",
 ]
 

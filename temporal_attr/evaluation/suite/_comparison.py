@@ -25,7 +25,10 @@ from temporal_attr.evaluation.suite._ranking import (
 from temporal_attr.evaluation.suite._rows import Row
 
 if TYPE_CHECKING:
-    import pandas
+    from pandas import DataFrame
+else:
+    # An extra, which calls are not checked against.
+    DataFrame = Any
 
 TABLE, ABOUT = "table.csv", "comparison.json"
 
@@ -66,7 +69,7 @@ class Comparison:
         left_out: Clips that were not explained to a model.
     """
 
-    table: pandas.DataFrame
+    table: DataFrame
     metrics: tuple[MetricSummary, ...]
     left_out: tuple[LeftOut, ...] = ()
 
@@ -94,7 +97,7 @@ class Comparison:
         return list(dict.fromkeys(self.table["method"]))
 
     @property
-    def failures(self) -> pandas.DataFrame:
+    def failures(self) -> DataFrame:
         """The rows of methods and metrics that an error stopped."""
         return self.table[self.table["failed"].astype(bool)]
 
@@ -159,7 +162,7 @@ class Comparison:
             self._common(metric), known.higher_is_better is not False, significance
         )
 
-    def agreement(self) -> pandas.DataFrame:
+    def agreement(self) -> DataFrame:
         """Kendall's tau of each pair of metrics: do they order the methods alike?
 
         Metrics of which neither direction is better, or without values, are left out.
@@ -283,7 +286,7 @@ class Comparison:
             )
 
 
-def _by_model(wide: pandas.DataFrame) -> dict[str, list[np.ndarray]]:
+def _by_model(wide: DataFrame) -> dict[str, list[np.ndarray]]:
     """By method, an array of clips for each model."""
     models = wide.groupby(level="model", sort=False)
     return {

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from temporal_attr._errors import printable
+from temporal_attr._errors import DataError, printable
 from temporal_attr._typing import ClipTensor
 from temporal_attr.evaluation._case import Case, Example, Explanation, Model
 from temporal_attr.evaluation._metric import Metric, Score
@@ -105,6 +105,10 @@ def run_unit(unit: Unit, made: Made, metrics: Sequence[Metric]) -> Iterator[Row]
         begin = time.perf_counter()
         try:
             score = metric.score(case)
+        except DataError as error:
+            # The explanation or the clip has not what the metric asks for: no fault.
+            yield unit.row(metric.name, value=math.nan, note=told_error(error), **taken)
+            continue
         except Exception as error:  # noqa: BLE001 - of any metric: the row says what it was
             yield unit.row(
                 metric.name, value=math.nan, failed=True, note=told_error(error), **taken
