@@ -174,7 +174,7 @@ def _videos(settings: CompareSettings, explaining: Settings, model: nn.Module) -
     known = isinstance(model, VideoModel) and model.clip_frames
     frames = explaining.frames or known or FRAMES
     given = {"stride": explaining.stride, "start": explaining.start}
-    options = {name: value for name, value in given.items() if value is not None}
+    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     preprocessing = preprocessing_for(model, explaining)
     found = []
     for name, path in videos_in(settings.videos, settings.out).items():

@@ -30,7 +30,8 @@ else:
     # An extra, which calls are not checked against.
     DataFrame = Any
 
-TABLE, ABOUT = "table.csv", "comparison.json"
+TABLE, CURVES, ABOUT = "table.csv", "curves.csv", "comparison.json"
+_POINT = ("model", "clip", "method", "metric", "curve", "place", "value")
 
 
 @dataclass(frozen=True)
@@ -67,11 +68,15 @@ class Comparison:
         table: A row for each model, clip, method and metric, see `Row`.
         metrics: What is known of each metric.
         left_out: Clips that were not explained to a model.
+        curves: What metrics say beyond one number, such as the curve of a deletion: a row for each
+            of its points, with the columns `model`, `clip`, `method`, `metric`, `curve`, `place`
+            and `value`.
     """
 
     table: DataFrame
     metrics: tuple[MetricSummary, ...]
-    left_out: tuple[LeftOut, ...] = ()
+    left_out: tuple[LeftOut, ...]
+    curves: DataFrame
 
     @staticmethod
     def of_rows(
@@ -87,9 +92,21 @@ class Comparison:
             )
             for metric in metrics
         )
-        columns = [entry.name for entry in fields(Row)]
-        frame = _pandas().DataFrame([asdict(row) for row in rows], columns=columns)
-        return Comparison(frame, known, left_out)
+        columns = [entry.name for entry in fields(Row) if entry.name != "curves"]
+        found = [[getattr(row, name) for name in columns] for row in rows]
+        points = [
+            (row.model, row.clip, row.method, row.metric, name, place, value)
+            for row in rows
+            for name, curve in row.curves.items()
+            for place, value in enumerate(curve)
+        ]
+        pandas = _pandas()
+        return Comparison(
+            pandas.DataFrame(found, columns=columns),
+            known,
+            left_out,
+            pandas.DataFrame(points, columns=list(_POINT)),
+        )
 
     @property
     def methods(self) -> list[str]:
@@ -203,7 +220,7 @@ class Comparison:
         return "\n".join(lines)
 
     def save(self, folder: str | Path) -> Path:
-        """Write the table as `table.csv`, and what else is known as `comparison.json`.
+        """Write `table.csv`, `curves.csv`, and what else is known as `comparison.json`.
 
         Returns:
             The folder.
@@ -211,6 +228,7 @@ class Comparison:
         place = Path(folder)
         place.mkdir(parents=True, exist_ok=True)
         write_text(place / TABLE, self.table.to_csv(index=False))
+        write_text(place / CURVES, self.curves.to_csv(index=False))
         about: dict[str, Any] = {
             "metrics": [asdict(one) for one in self.metrics],
             "left_out": [asdict(one) for one in self.left_out],
@@ -228,8 +246,9 @@ class Comparison:
         place = Path(folder)
         try:
             about = json.loads((place / ABOUT).read_text(encoding="utf-8"))
-            table = _pandas().read_csv(place / TABLE, keep_default_na=True)
+            table = _pandas().read_csv(place / TABLE)
             table["note"] = table["note"].fillna("")
+            curves = _pandas().read_csv(place / CURVES)
             metrics = tuple(MetricSummary(**one) for one in about["metrics"])
             left_out = tuple(LeftOut(**one) for one in about["left_out"])
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -238,7 +257,7 @@ class Comparison:
                 f"{type(error).__name__}: {error}"[:200],
                 "Give the folder that Comparison.save or `temporal-attr compare --out` wrote.",
             ) from error
-        return Comparison(table, metrics, left_out)
+        return Comparison(table, metrics, left_out, curves)
 
     def _common(self, metric: str) -> dict[str, list[np.ndarray]]:
         """By method, the values of each model, of methods that have one of each clip."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ class Row:
         metric_seconds: And its time.
         failed: Whether an error stopped the method or the metric.
         note: What it was, or what else the reader should know.
+        curves: Numbers for pictures, by name; in a table of their own.
     """
 
     model: str
@@ -49,6 +50,7 @@ class Row:
     metric_seconds: float = 0.0
     failed: bool = False
     note: str = ""
+    curves: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 _NUMBERS = {entry.name for entry in fields(Row) if entry.type == "float"}
@@ -109,15 +111,25 @@ class RowStore:
 def _written(row: Row) -> dict[str, Any]:
     """Strict JSON has no NaN and no infinity: the one is null, the others are text."""
     known = asdict(row)
-    for name in _NUMBERS:
-        value = known[name]
-        if not math.isfinite(value):
-            known[name] = None if math.isnan(value) else str(value)
+    known |= {name: _number_written(known[name]) for name in _NUMBERS}
+    known["curves"] = {name: [*map(_number_written, curve)] for name, curve in row.curves.items()}
     return known
 
 
+def _number_written(value: float) -> float | str | None:
+    if math.isfinite(value):
+        return value
+    return None if math.isnan(value) else str(value)
+
+
 def _read_numbers(row: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: (math.nan if value is None else float(value)) if name in _NUMBERS else value
-        for name, value in row.items()
+    known = dict(row)
+    known |= {name: _number_read(row[name]) for name in _NUMBERS}
+    known["curves"] = {
+        name: tuple(map(_number_read, curve)) for name, curve in row["curves"].items()
     }
+    return known
+
+
+def _number_read(value: float | str | None) -> float:
+    return math.nan if value is None else float(value)

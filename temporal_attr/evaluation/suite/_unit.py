@@ -132,6 +132,7 @@ def _scored(
         metric_evaluations=score.forward_passes + again.evaluations,
         metric_seconds=seconds,
         note=score.note,
+        curves=score.curves,
         **taken,
     )
 
