@@ -2,7 +2,71 @@
 
 from temporal_attr._checked import check_calls
 from temporal_attr.evaluation._windows import WindowAccuracy, accuracy_by_window, windowed_logits
+from temporal_attr.evaluation.complexity import (
+    EffectiveFrames,
+    Entropy,
+    Gini,
+    TemporalRoughness,
+    effective_frames,
+    entropy,
+    gini,
+    temporal_roughness,
+)
+from temporal_attr.evaluation.truth import (
+    AUP,
+    AUPRC,
+    AUR,
+    Areas,
+    IoU,
+    MassAccuracy,
+    PairAP,
+    PeakDistance,
+    PointingGame,
+    RankAccuracy,
+    TopKIntersection,
+    areas,
+    average_precision,
+    intersection_over_union,
+    mass_accuracy,
+    pair_average_precision,
+    peak_distance,
+    pointing_game,
+    rank_accuracy,
+    top_k_intersection,
+)
 
-__all__ = ["WindowAccuracy", "accuracy_by_window", "windowed_logits"]
+__all__ = [
+    "AUP",
+    "AUPRC",
+    "AUR",
+    "Areas",
+    "EffectiveFrames",
+    "Entropy",
+    "Gini",
+    "IoU",
+    "MassAccuracy",
+    "PairAP",
+    "PeakDistance",
+    "PointingGame",
+    "RankAccuracy",
+    "TemporalRoughness",
+    "TopKIntersection",
+    "WindowAccuracy",
+    "accuracy_by_window",
+    "areas",
+    "average_precision",
+    "effective_frames",
+    "entropy",
+    "gini",
+    "intersection_over_union",
+    "mass_accuracy",
+    "pair_average_precision",
+    "peak_distance",
+    "pointing_game",
+    "rank_accuracy",
+    "temporal_roughness",
+    "top_k_intersection",
+    "windowed_logits",
+]
 
 check_calls(__name__, own={"clip", "model"})
