@@ -1,11 +1,39 @@
 """How good is an explanation, and what a model still gets right where it sees only so much."""
 
 from temporal_attr._checked import check_calls
-from temporal_attr.evaluation._case import Case, Example, Explain, Explanation, Truth
-from temporal_attr.evaluation._metric import Metric, MetricTraits, Score
-from temporal_attr.evaluation._named import metric_names
-from temporal_attr.evaluation._registry import METRICS
-from temporal_attr.evaluation._windows import WindowAccuracy, accuracy_by_window, windowed_logits
+from temporal_attr.evaluation._case import (
+    Case,
+    Example,
+    Explain,
+    Explanation,
+    Truth,
+)
+from temporal_attr.evaluation._metric import (
+    Metric,
+    MetricTraits,
+    Score,
+)
+from temporal_attr.evaluation._named import (
+    metric_names,
+)
+from temporal_attr.evaluation._registry import (
+    METRICS,
+)
+from temporal_attr.evaluation._windows import (
+    WindowAccuracy,
+    accuracy_by_window,
+    windowed_logits,
+)
+from temporal_attr.evaluation.complexity import (
+    EffectiveFrames,
+    Entropy,
+    Gini,
+    TemporalRoughness,
+    effective_frames,
+    entropy,
+    gini,
+    temporal_roughness,
+)
 from temporal_attr.evaluation.suite import (
     CHANCE,
     Comparison,
@@ -18,30 +46,82 @@ from temporal_attr.evaluation.suite import (
     Suite,
     planted_clips,
 )
+from temporal_attr.evaluation.truth import (
+    AUP,
+    AUPRC,
+    AUR,
+    Areas,
+    IoU,
+    MassAccuracy,
+    PairAP,
+    PeakDistance,
+    PointingGame,
+    PointingRule,
+    RankAccuracy,
+    TopKIntersection,
+    areas,
+    average_precision,
+    intersection_over_union,
+    mass_accuracy,
+    pair_average_precision,
+    peak_distance,
+    pointing_game,
+    rank_accuracy,
+    top_k_intersection,
+)
 
 __all__ = [
+    "AUP",
+    "AUPRC",
+    "AUR",
     "CHANCE",
     "METRICS",
+    "Areas",
     "Case",
     "Comparison",
     "Difference",
+    "EffectiveFrames",
+    "Entropy",
     "Example",
     "Explain",
     "Explanation",
+    "Gini",
+    "IoU",
     "LeftOut",
+    "MassAccuracy",
     "Metric",
     "MetricSummary",
     "MetricTraits",
+    "PairAP",
+    "PeakDistance",
     "PlantedClips",
+    "PointingGame",
+    "PointingRule",
+    "RankAccuracy",
     "Ranked",
     "Row",
     "Score",
     "Suite",
+    "TemporalRoughness",
+    "TopKIntersection",
     "Truth",
     "WindowAccuracy",
     "accuracy_by_window",
+    "areas",
+    "average_precision",
+    "effective_frames",
+    "entropy",
+    "gini",
+    "intersection_over_union",
+    "mass_accuracy",
     "metric_names",
+    "pair_average_precision",
+    "peak_distance",
     "planted_clips",
+    "pointing_game",
+    "rank_accuracy",
+    "temporal_roughness",
+    "top_k_intersection",
     "windowed_logits",
 ]
 
