@@ -264,7 +264,7 @@ def gini(scores):
     """The mean difference of two sizes |s|, over twice their mean (Gini).
 
     Of all n² pairs, each with itself too. It equals 1 - 2 sum s_(k) (n - k + 1/2) / (n sum s), the
-    form of Hurley and Rickard (2009, table I), which Chalasani et al. (2020) take as sparseness.
+    form of Hurley and Rickard (2009), which Chalasani et al. (2020) take as sparseness.
 
     >>> [gini(scores) for scores in ([1.0, 1.0], [0.0, -2.0], [0.0, 0.0, 0.0, 1.0])]
     [0.0, 0.5, 0.75]
