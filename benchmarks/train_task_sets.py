@@ -6,12 +6,14 @@
 
 Each checkpoint is written as soon as it is done, under a name that ends in the hash of its recipe;
 what is there already is skipped, so a run that is stopped goes on where it was. --report prints
-what is there, and what is missing.
+what is there, and what is missing. --fingerprints writes what the set compares its first clips
+with; once a set has its name, that file stays as it is.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -26,10 +28,13 @@ from tqdm import tqdm
 from train_zoo import FRESH, TEST_SEED, Recipe, accuracy, train, wilson
 
 from temporal_attr.evaluation.task_sets import TASK_SETS, PlantedSet, TaskSetEntry, task_set
+from temporal_attr.evaluation.task_sets._fingerprint import FILE, fingerprint
 from temporal_attr.zoo import Card, save_checkpoint
 
 
-def videos(planted: PlantedSet, entry: TaskSetEntry, count: int, seed: int) -> tuple[Tensor, Tensor]:
+def videos(
+    planted: PlantedSet, entry: TaskSetEntry, count: int, seed: int
+) -> tuple[Tensor, Tensor]:
     """Bytes `(video, time, channel, height, width)` and labels."""
     drawn = [planted.video(entry.task, entry.level, index, seed) for index in range(count)]
     frames = torch.from_numpy(np.stack([video.frames for video in drawn]))
@@ -139,6 +144,17 @@ def report(planted: PlantedSet) -> str:
     return "\n".join(lines) + "\n"
 
 
+def fingerprints() -> str:
+    """What tells the first clips of every part of planted-v1 from others, as JSON."""
+    planted = PlantedSet()
+    parts = {
+        f"{task}-{level}": [fingerprint(planted.video(task, level, index)) for index in range(3)]
+        for task in planted.tasks
+        for level in planted.levels
+    }
+    return json.dumps({planted.name: parts}, indent=1) + "\n"
+
+
 def main() -> None:
     """Train what is asked for and not there yet."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -151,7 +167,11 @@ def main() -> None:
     parser.add_argument("--fresh", type=int, default=FRESH, help="videos to measure accuracy on")
     parser.add_argument("--workers", type=int, default=1, help="processes of one thread each")
     parser.add_argument("--report", action="store_true", help="train nothing")
+    parser.add_argument("--fingerprints", action="store_true", help="of the clips of planted-v1")
     options = parser.parse_args()
+    if options.fingerprints:
+        FILE.write_text(fingerprints(), "utf-8")
+        return
     planted = task_set(options.set, options.folder)
     assert isinstance(planted, PlantedSet)
     planted = planted.select(options.tasks, options.levels, options.families, options.seeds)

@@ -15,7 +15,7 @@ from temporal_attr.synthetic import PlantedVideo
 FILE = Path(__file__).parent / "fingerprints.json"
 """By set, task and level."""
 
-TOLERANCE = {"grey": 0.02, "skew": 0.02, "region": 2}
+TOLERANCE = {"grey": 0.02, "spread": 0.02, "skew": 0.02, "region": 2}
 """Processors differ in the last bits of a sine, and so now and then in a pixel by one grey level. A
 mean over thousands of pixels moves by less than this; another scene moves it by more."""
 
@@ -36,6 +36,7 @@ def fingerprint(video: PlantedVideo) -> dict[str, Any]:
         "frames": "".join(map(str, video.deciding_frames.astype(int))),
         "region": int(video.region.sum()),
         "grey": round(float(pixels.mean()), 4),
+        "spread": round(float(pixels.std()), 4),
         # Pixels that change places leave the mean as it is, and not this.
         "skew": round(float((slope * pixels).mean()), 4),
     }
