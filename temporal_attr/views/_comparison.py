@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,7 +13,16 @@ from temporal_attr._errors import OptionError
 from temporal_attr.evaluation import CHANCE, Comparison, Ranked
 from temporal_attr.views._common import BAR_COLOUR, MUTED_COLOUR, Picture, plain
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
+else:
+    # An extra, which calls are not checked against.
+    DataFrame = Any
+
 Drawn = dict[str, Callable[[], Figure]]
+_ALONG = ("removed", "shown")
+"""Curves that say at which share the others were measured."""
+_GRID = np.linspace(0, 1, 101)
 _COLOURS = (BAR_COLOUR, "#30638e", "#edae49", "#3c887e", "#7b4b94", "#5c5c5c", "#b08968", "#8ac926")
 
 
@@ -122,7 +132,8 @@ def score_against_cost(comparison: Comparison, metric: str) -> Figure:
     """How good each method is against what it takes; below the line another is better for less.
 
     Evaluations are forward passes of the clip, and two for each backward pass: the median over
-    clips. Methods that take none stand at the left; levels of chance, grey, have no part in the line.
+    clips. Methods that take none stand at the left; levels of chance, grey, have no part in the
+    line.
 
     Args:
         comparison: Of `Suite.run`.
@@ -192,32 +203,36 @@ def metric_curves(comparison: Comparison, metric: str) -> Figure:
     rows = comparison.curves[comparison.curves["metric"] == metric]
     if rows.empty:
         raise OptionError("a metric with curves", repr(metric), "Draw method_ranking.")
-    kinds = list(rows["curve"].unique())
+    kinds = [kind for kind in rows["curve"].unique() if kind not in _ALONG]
     figure = Picture(figsize=(4.6 * len(kinds) + 1.4, 3.6), layout="constrained")
     panels = figure.subplots(1, len(kinds), squeeze=False)[0]
-    grid = np.linspace(0, 1, 101)
+    for place, method in enumerate(rows["method"].unique()):
+        own = rows[rows["method"] == method]
+        colour = MUTED_COLOUR if method in CHANCE else _COLOURS[place % len(_COLOURS)]
+        style = "-" if place < len(_COLOURS) else ":"
+        for axes, kind in zip(panels, kinds, strict=True):
+            axes.plot(_GRID, _mean_curve(own, kind), style, color=colour, label=plain(str(method)))
+    along = [name for name in _ALONG if name in set(rows["curve"])]
     for axes, kind in zip(panels, kinds, strict=True):
-        for place, (method, own) in enumerate(
-            rows[rows["curve"] == kind].groupby("method", sort=False)
-        ):
-            curves = [
-                one["value"].to_numpy(np.float64) for _, one in own.groupby(["model", "clip"])
-            ]
-            along = [
-                np.interp(grid, np.linspace(0, 1, len(curve)), curve)
-                if len(curve) > 1
-                else np.full_like(grid, curve[0])
-                for curve in curves
-            ]
-            colour = MUTED_COLOUR if method in CHANCE else _COLOURS[place % len(_COLOURS)]
-            style = "-" if place < len(_COLOURS) else ":"
-            axes.plot(grid, np.nanmean(along, 0), style, color=colour, label=plain(str(method)))
-        axes.set_xlabel("share of the curve")
+        axes.set_xlabel(f"share {along[0]}" if along else "share of the curve")
         axes.set_title(plain(kind), fontsize=9, loc="left")
         axes.spines[["top", "right"]].set_visible(False)
     panels[-1].legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     figure.suptitle(plain(metric), fontsize=10)
     return figure
+
+
+def _mean_curve(rows: DataFrame, kind: str) -> np.ndarray:
+    """The mean over models and clips of a method's curves, over the share that goes with each."""
+    found = []
+    for _, one in rows.groupby(["model", "clip"], sort=False):
+        curve = one.loc[one["curve"] == kind, "value"].to_numpy(np.float64)
+        along = one.loc[one["curve"].isin(_ALONG), "value"].to_numpy(np.float64)
+        shares = along if len(along) == len(curve) else np.linspace(0, 1, len(curve))
+        if len(curve):
+            found.append(np.interp(_GRID, shares, curve))
+    mean: np.ndarray = np.nanmean(found, 0)
+    return mean
 
 
 def _write_numbers(axes: Axes, values: np.ndarray, shades: np.ndarray, form: str) -> None:
