@@ -23,7 +23,7 @@ from temporal_attr.evaluation.suite._ranking import (
     differences,
     rank,
 )
-from temporal_attr.evaluation.suite._rows import Row
+from temporal_attr.evaluation.suite._rows import LeftOut, MetricSummary, Row
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -33,32 +33,6 @@ else:
 
 TABLE, CURVES, ABOUT = "table.csv", "curves.csv", "comparison.json"
 _POINT = ("model", "clip", "method", "metric", "curve", "place", "value")
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """A clip that was not explained to a model, and why."""
-
-    model: str
-    clip: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class MetricSummary:
-    """What is known of a metric besides its name.
-
-    Attributes:
-        name: In the table.
-        question: What it answers.
-        family: Of metrics.
-        higher_is_better: None where neither is.
-    """
-
-    name: str
-    question: str
-    family: str
-    higher_is_better: bool | None
 
 
 @dataclass(frozen=True, eq=False)
