@@ -255,6 +255,15 @@ def test_shares_by_hand():
     assert peak_distance(np.array([1.0, 0.0, 0.0, 1.0, 0.0]), np.arange(5) == 1) == 1.5
 
 
+@pytest.mark.parametrize(
+    ("quantile", "count", "high"), [(0.55, 21, 10), (0.9, 11, 2), (0.29, 101, 72), (1.0, 5, 1)]
+)
+def test_a_quantile_that_is_a_score_takes_it_in(quantile, count, high):
+    # 0.55 * 20 and 0.29 * 100 are not whole in floating point.
+    scores, truth = np.arange(count, dtype=float), np.ones(count, bool)
+    assert intersection_over_union(scores, truth, quantile) == high / count
+
+
 @pytest.mark.parametrize(("k", "count"), [(0.3, 3), (0.01, 1), (0.24, 2), (0.99, 10), (10, 10)])
 def test_k_may_be_a_share(k, count):
     scores, truth = np.arange(10.0), np.arange(10) >= 9
