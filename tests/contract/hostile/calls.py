@@ -52,6 +52,10 @@ LEFT_OUT = {
     "perturbations.Labels", "relevance.Handler", "clips.Sampling",
     "perturbations.FrameBaselines",
     # Records that engines make of what is checked already, and tools of the engines' own.
+    "evaluation.Case", "evaluation.Explain", "evaluation.Metric", "evaluation.MetricTraits",
+    "evaluation.Score", "evaluation.Row", "evaluation.Ranked", "evaluation.Difference",
+    "evaluation.LeftOut", "evaluation.MetricSummary", "evaluation.PlantedClips",
+    "evaluation.Comparison", "evaluation.CHANCE", "evaluation.METRICS", "evaluation.TASK_SETS",
     "relevance.Call", "relevance.Handled", "relevance.Sink", "relevance.Term", "relevance.Trace",
     "relevance.AuditLog", "relevance.AuditedCall", "models.Derived", "models.DerivedFunction",
     "gradients.Gradients", "attributions.RunContext", "attributions.Traits", "attributions.started",
@@ -567,7 +571,35 @@ def _evaluation():
             "model": model, "batches": [(clip, torch.tensor([0, 1]))], "sizes": (1, 2),
         },
         windowed_logits={"model": model, "clip": clip, "windows": 2},
-    )  # fmt: skip
+    ) | _suite()  # fmt: skip
+
+
+def _suite():
+    """The suite, what it takes, and what it gives."""
+    model, clip = values.model(), values.clip()
+    suite, found = values.suite(), values.comparison()
+    judged = {"metric": "gini-frames"}
+    return {
+        **_room(
+            "evaluation",
+            Suite={"models": model, "methods": ["random"], "clips": [clip[:1]],
+                   "metrics": ["gini-frames"]},
+            Example={"clip": clip[:1]},
+            Explanation={"frame_scores": torch.ones(4)},
+            Truth={"frames": torch.ones(4).bool()},
+            metric_names={},
+            planted_clips={"task": synthetic.Motion(frames=4, size=16), "model": model, "count": 1},
+        ),
+        **_methods("evaluation", suite, run={"store": values.folder() / "suite",
+                                             "show_progress": False}),
+        **_methods(
+            "evaluation", found,
+            values={**judged, "method": "random"}, ranking=judged, differences=judged,
+            critical_difference=judged, agreement={}, summary={},
+            save={"folder": values.folder() / "compared"},
+            load={"folder": found.save(values.folder() / "kept")},
+        ),
+    }  # fmt: skip
 
 
 def _numbers():
@@ -614,14 +646,20 @@ def _views():
         glance={"result": made["lrp"]},
         influence_map={"influence": made["gradient"]},
         keyframe_strip={"result": made["rescaled"], "clip": clip},
+        method_ranking={"comparison": values.comparison()},
+        metric_agreement={"comparison": values.comparison()},
+        metric_curves={"comparison": values.comparison(), "metric": "deletion-frames"},
+        metric_table={"comparison": values.comparison()},
         overlay_grid=pixels,
         overlay_video={**pixels, "path": values.folder() / "overlay.webm"},
         pictures={"result": made["lrp"], "clip": clip},
+        pictures_of_comparison={"comparison": values.comparison()},
         pictures_of_set={"clips": whole},
         planted_sheet={"videos": [values.planted()]},
         range_curve={"curve": curve},
         ratio_distribution={"result": made["shuffles"]},
         relevance_heatmap={"relevance": made["contrastive"]},
+        score_against_cost={"comparison": values.comparison(), "metric": "gini-frames"},
         segment_timeline={"segments": made["shuffles_of_segments"].segments[0]},
         shuffle_profile=probed,
         side_by_side={"attributions": {"one": made["lrp"]}, "clip": clip},
