@@ -32,8 +32,8 @@ from temporal_attr.models import VideoModel
 from temporal_attr.synthetic import TASKS, PlantedVideo, Task
 from temporal_attr.zoo import pretrained_card
 
-OF_PLANTED = ("auprc-frames", "auprc-pixels", "abpc")
-OF_VIDEOS = ("abpc", "leave-one-out")
+OF_PLANTED = ("auprc-frames", "auprc-pixels", "abpc-frames")
+OF_VIDEOS = ("abpc-frames", "leave-one-out-frames")
 """Metrics where none is named."""
 
 ROWS, SUMMARY, LOCK = "rows.jsonl", "summary.txt", "lock"

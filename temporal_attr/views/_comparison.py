@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,7 +13,16 @@ from temporal_attr._errors import OptionError
 from temporal_attr.evaluation import CHANCE, Comparison, Ranked
 from temporal_attr.views._common import BAR_COLOUR, MUTED_COLOUR, Picture, plain
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
+else:
+    # An extra, which calls are not checked against.
+    DataFrame = Any
+
 Drawn = dict[str, Callable[[], Figure]]
+_ALONG = ("removed", "shown")
+"""Curves that say at which share the others were measured."""
+_GRID = np.linspace(0, 1, 101)
 _COLOURS = (BAR_COLOUR, "#30638e", "#edae49", "#3c887e", "#7b4b94", "#5c5c5c", "#b08968", "#8ac926")
 
 
@@ -34,7 +44,8 @@ def pictures_of_comparison(comparison: Comparison) -> Drawn:
         found["metrics.png"] = lambda: metric_table(comparison)
     if comparison.table["evaluations"].notna().any():
         found["cost.png"] = lambda: score_against_cost(comparison, ranked[0])
-    for metric in comparison.curves["metric"].unique():
+    removing = [one.name for one in comparison.metrics if one.family == "faithfulness"]
+    for metric in [name for name in removing if (comparison.curves["metric"] == name).any()]:
         found[f"curve_{_file_name(metric)}.png"] = lambda metric=metric: metric_curves(  # type: ignore[misc]
             comparison, metric
         )
@@ -94,28 +105,22 @@ def metric_table(comparison: Comparison) -> Figure:
         comparison: Of `Suite.run`.
     """
     names, methods = _ranked(comparison), comparison.methods
-    means = np.full((len(methods), len(names)), np.nan)
+    means = np.full((len(names), len(methods)), np.nan)
     shades = means.copy()
-    for column, name in enumerate(names):
+    for row, name in enumerate(names):
         for one in comparison.ranking(name):
-            means[methods.index(one.method), column] = one.mean
-        low, high = np.nanmin(means[:, column]), np.nanmax(means[:, column])
-        share = (
-            (means[:, column] - low) / (high - low) if high > low else means[:, column] * 0 + 0.5
-        )
-        shades[:, column] = share if _direction(comparison, name) == "more" else 1 - share
-    size = (2.2 + 0.75 * len(names), 1.6 + 0.28 * len(methods))
+            means[row, methods.index(one.method)] = one.mean
+        low, high = np.nanmin(means[row]), np.nanmax(means[row])
+        share = (means[row] - low) / (high - low) if high > low else means[row] * 0 + 0.5
+        shades[row] = share if _direction(comparison, name) == "more" else 1 - share
+    size = (3.4 + 0.62 * len(methods), 1.8 + 0.27 * len(names))
     figure = Picture(figsize=size, layout="constrained")
     axes = figure.subplots()
     axes.set_facecolor("#d9d9d9")
     image = axes.imshow(shades, cmap="YlGnBu", vmin=0, vmax=1, aspect="auto")
-    for row, column in np.ndindex(means.shape):
-        if np.isfinite(means[row, column]):
-            colour = "white" if shades[row, column] > 0.6 else "black"
-            text = f"{means[row, column]:.2g}"
-            axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=7)
-    axes.set_xticks(range(len(names)), [plain(name) for name in names], rotation=40, ha="right")
-    axes.set_yticks(range(len(methods)), [plain(name) for name in methods])
+    _write_numbers(axes, means, shades, "{:.2g}")
+    axes.set_xticks(range(len(methods)), [plain(name) for name in methods], rotation=40, ha="right")
+    axes.set_yticks(range(len(names)), [plain(name) for name in names])
     axes.tick_params(labelsize=8)
     bar = figure.colorbar(image, ax=axes, ticks=[0, 1], shrink=0.6)
     bar.ax.set_yticklabels(["worst", "best"], fontsize=8)
@@ -124,10 +129,11 @@ def metric_table(comparison: Comparison) -> Figure:
 
 
 def score_against_cost(comparison: Comparison, metric: str) -> Figure:
-    """How good each method is against what it takes; the line joins those that nothing beats.
+    """How good each method is against what it takes; below the line another is better for less.
 
     Evaluations are forward passes of the clip, and two for each backward pass: the median over
-    clips. Methods that take none stand at the left.
+    clips. Methods that take none stand at the left; levels of chance, grey, have no part in the
+    line.
 
     Args:
         comparison: Of `Suite.run`.
@@ -147,10 +153,13 @@ def score_against_cost(comparison: Comparison, metric: str) -> Figure:
         axes.annotate(
             plain(one.method), (cost, one.mean), (5, 2), textcoords="offset points", fontsize=7
         )
-        if sign * one.mean > best:
+        if sign * one.mean > best and one.method not in CHANCE:
             best = sign * one.mean
             front.append((cost, one.mean))
-    axes.step(*zip(*front, strict=True), where="post", color=MUTED_COLOUR, linestyle="--", zorder=0)
+    if front:
+        front.append((max(cost for cost, _ in points), front[-1][1]))
+        style = {"color": MUTED_COLOUR, "linestyle": "--", "zorder": 0}
+        axes.step(*zip(*front, strict=True), where="post", **style)  # type: ignore[arg-type]
     axes.set_xscale("log")
     axes.set_xlabel("evaluations (none: at the left)")
     axes.set_ylabel(f"{plain(metric)} ({_direction(comparison, metric)} is better)")
@@ -171,11 +180,7 @@ def metric_agreement(comparison: Comparison) -> Figure:
     axes = figure.subplots()
     values = found.to_numpy(np.float64)
     image = axes.imshow(values, cmap="RdBu_r", vmin=-1, vmax=1)
-    for row, column in np.ndindex(values.shape):
-        if np.isfinite(values[row, column]):
-            colour = "white" if abs(values[row, column]) > 0.6 else "black"
-            text = f"{values[row, column]:.1f}"
-            axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=7)
+    _write_numbers(axes, values, np.abs(values), "{:.1f}")
     axes.set_xticks(range(len(names)), names, rotation=40, ha="right", fontsize=8)
     axes.set_yticks(range(len(names)), names, fontsize=8)
     figure.colorbar(image, ax=axes, shrink=0.7, label="Kendall's tau")
@@ -198,32 +203,44 @@ def metric_curves(comparison: Comparison, metric: str) -> Figure:
     rows = comparison.curves[comparison.curves["metric"] == metric]
     if rows.empty:
         raise OptionError("a metric with curves", repr(metric), "Draw method_ranking.")
-    kinds = list(rows["curve"].unique())
+    kinds = [kind for kind in rows["curve"].unique() if kind not in _ALONG]
     figure = Picture(figsize=(4.6 * len(kinds) + 1.4, 3.6), layout="constrained")
     panels = figure.subplots(1, len(kinds), squeeze=False)[0]
-    grid = np.linspace(0, 1, 101)
+    for place, method in enumerate(rows["method"].unique()):
+        own = rows[rows["method"] == method]
+        colour = MUTED_COLOUR if method in CHANCE else _COLOURS[place % len(_COLOURS)]
+        style = "-" if place < len(_COLOURS) else ":"
+        for axes, kind in zip(panels, kinds, strict=True):
+            axes.plot(_GRID, _mean_curve(own, kind), style, color=colour, label=plain(str(method)))
+    along = [name for name in _ALONG if name in set(rows["curve"])]
     for axes, kind in zip(panels, kinds, strict=True):
-        for place, (method, own) in enumerate(
-            rows[rows["curve"] == kind].groupby("method", sort=False)
-        ):
-            curves = [
-                one["value"].to_numpy(np.float64) for _, one in own.groupby(["model", "clip"])
-            ]
-            along = [
-                np.interp(grid, np.linspace(0, 1, len(curve)), curve)
-                if len(curve) > 1
-                else np.full_like(grid, curve[0])
-                for curve in curves
-            ]
-            colour = MUTED_COLOUR if method in CHANCE else _COLOURS[place % len(_COLOURS)]
-            style = "-" if place < len(_COLOURS) else ":"
-            axes.plot(grid, np.nanmean(along, 0), style, color=colour, label=plain(str(method)))
-        axes.set_xlabel("share of the curve")
+        axes.set_xlabel(f"share {along[0]}" if along else "share of the curve")
         axes.set_title(plain(kind), fontsize=9, loc="left")
         axes.spines[["top", "right"]].set_visible(False)
     panels[-1].legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     figure.suptitle(plain(metric), fontsize=10)
     return figure
+
+
+def _mean_curve(rows: DataFrame, kind: str) -> np.ndarray:
+    """The mean over models and clips of a method's curves, over the share that goes with each."""
+    found = []
+    for _, one in rows.groupby(["model", "clip"], sort=False):
+        curve = one.loc[one["curve"] == kind, "value"].to_numpy(np.float64)
+        along = one.loc[one["curve"].isin(_ALONG), "value"].to_numpy(np.float64)
+        shares = along if len(along) == len(curve) else np.linspace(0, 1, len(curve))
+        if len(curve):
+            found.append(np.interp(_GRID, shares, curve))
+    mean: np.ndarray = np.nanmean(found, 0)
+    return mean
+
+
+def _write_numbers(axes: Axes, values: np.ndarray, shades: np.ndarray, form: str) -> None:
+    """Each number in its cell, white on a dark one."""
+    for row, column in np.argwhere(np.isfinite(values)):
+        colour = "white" if shades[row, column] > 0.6 else "black"
+        text = form.format(values[row, column])
+        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=7)
 
 
 def _ranked(comparison: Comparison) -> list[str]:

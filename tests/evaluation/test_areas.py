@@ -103,7 +103,7 @@ def test_only_the_order_counts_for_average_precision():
     assert average_precision(np.array([5.0, -2.0, -3.0, -9.0]), truth) == 1
 
 
-SCORES = st.lists(st.integers(0, 3), min_size=2, max_size=5)
+SCORES = st.lists(st.integers(0, 2), min_size=2, max_size=4)
 
 
 @given(SCORES, st.data())

@@ -440,7 +440,6 @@ def test_native_recurrence_inside_of_itself_comes_to_an_end():
     assert_near(inside, lstm(clip)[0].detach())
 
 
-
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("name", ["lstm_last", "gru_mean", "rnn_last"])
 def test_gradients_through_recurrent_models_on_cuda(name):

@@ -84,7 +84,7 @@ class Entropy(Metric):
     def score(self, case: Case) -> Score:
         """The entropy, 0 or more."""
         scores = case.scores(self.of)
-        without = NOTHING if scores.any() else "there is a single score only"
+        without = "there is a single score only" if scores.any() else NOTHING
         return score_of(entropy(scores, self.normalized), without)
 
 

@@ -85,7 +85,7 @@ class FeatureClips(ABC):
         keys = [row.tobytes() for row in np.packbits(present.numpy(), axis=1)]
         places = {key: row for row, key in enumerate(keys) if key not in self._known}
         rows = torch.tensor(list(places.values()), dtype=torch.long)
-        for part in rows.split(max(1, _CELLS // self.count)):
+        for part in rows.split(max(1, _CELLS // self.count)) if len(rows) else ():
             for own, composed in self._composed(present[part]):
                 found = self.predictions.logits(composed)
                 for row, logits in zip(own.tolist(), found, strict=True):

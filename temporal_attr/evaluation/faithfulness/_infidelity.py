@@ -141,7 +141,12 @@ class Infidelity(Metric):
         standard_error = float(errors.std(ddof=1)) / math.sqrt(len(errors))
         return Score(float(errors.mean()), standard_error, asked.spent())
 
-    def _told(self, clip: ClipTensor, noise: ClipTensor, attribution: Tensor) -> Tensor:
+    def _told(
+        self,
+        clip: ClipTensor,
+        noise: Float[Tensor, "samples time channel height width"],
+        attribution: Float[Tensor, "time channel height width"],
+    ) -> Float[Tensor, "samples"]:
         """What the attribution tells of each sample, in float64 on the CPU."""
         if self.multiply_by_inputs:
             # A value of 0 has no share that could go; Captum takes the noise itself there.

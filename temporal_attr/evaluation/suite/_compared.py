@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 import torch
-from captum.attr import Attribution
+from captum.attr import Attribution, GradientAttribution
 from torch import Tensor
 
 from temporal_attr._errors import ModelError, OptionError
@@ -206,6 +206,7 @@ class _Counted:
         while isinstance(getattr(inner, "attribution_method", None), Attribution):
             inner.attribution_method = copy.copy(inner.attribution_method)
             inner = inner.attribution_method
+        self._differentiates = isinstance(inner, GradientAttribution)
         self._forward = inner.forward_func
         inner.forward_func = self._count
 
@@ -217,5 +218,7 @@ class _Counted:
     def explained(self, clip: ClipTensor, target: int, sensitivity: bool) -> Explained:
         """Explain a clip, and count."""
         self.evaluations = 0.0
-        found = self._method.attribute(clip, target=target)
+        # Captum asks for gradients of what it is given, and warns where it has to say so itself.
+        given = clip.detach().clone().requires_grad_(self._differentiates)
+        found = self._method.attribute(given, target=target)
         return Explained(of_tensor(found, clip, sensitivity), self.evaluations)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from temporal_attr.evaluation.suite._ranking import (
     differences,
     rank,
 )
-from temporal_attr.evaluation.suite._rows import Row
+from temporal_attr.evaluation.suite._rows import LeftOut, MetricSummary, Row
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -32,32 +33,6 @@ else:
 
 TABLE, CURVES, ABOUT = "table.csv", "curves.csv", "comparison.json"
 _POINT = ("model", "clip", "method", "metric", "curve", "place", "value")
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """A clip that was not explained to a model, and why."""
-
-    model: str
-    clip: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class MetricSummary:
-    """What is known of a metric besides its name.
-
-    Attributes:
-        name: In the table.
-        question: What it answers.
-        family: Of metrics.
-        higher_is_better: None where neither is.
-    """
-
-    name: str
-    question: str
-    family: str
-    higher_is_better: bool | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +128,15 @@ class Comparison:
             raise OptionError(
                 "a metric of which more, or less, is better", metric, "Look at its values instead."
             )
-        return rank(self._common(metric), known.higher_is_better, tuple(CHANCE), confidence, seed)
+        whole, parts = self._complete(metric)
+        # That random numbers stay the same when the model changes is no merit of theirs.
+        levels = tuple(CHANCE) if known.family in ("truth", "faithfulness") else ()
+        options = (known.higher_is_better, levels, confidence, seed)
+        found = rank(whole, *options)
+        for name, common in parts.items():
+            own = next(one for one in rank(common, *options) if one.method == name)
+            found.append(replace(own, mean_rank=math.nan))
+        return found
 
     def differences(self, metric: str, confidence: float = 0.95, seed: int = 0) -> list[Difference]:
         """Each pair of methods: the mean difference, its interval, and how likely by chance.

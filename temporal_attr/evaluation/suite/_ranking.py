@@ -31,7 +31,8 @@ class Ranked:
         mean_rank: The mean over clips of its rank among the methods; 1 is best.
         clips: How many, of all models.
         beats_chance: Whether it is better than every level of chance that was compared, by the
-            interval of the difference; None of those themselves, and where there is none.
+            interval of the difference; None of those themselves, where there is none, and of
+            metrics of sanity, robustness and complexity, which ask for something else.
     """
 
     method: str

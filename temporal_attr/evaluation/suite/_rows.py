@@ -53,6 +53,32 @@ class Row:
     curves: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class LeftOut:
+    """A clip that was not explained to a model, and why."""
+
+    model: str
+    clip: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class MetricSummary:
+    """What is known of a metric besides its name.
+
+    Attributes:
+        name: In the table.
+        question: What it answers.
+        family: Of metrics.
+        higher_is_better: None where neither is.
+    """
+
+    name: str
+    question: str
+    family: str
+    higher_is_better: bool | None
+
+
 _NUMBERS = {entry.name for entry in fields(Row) if entry.type == "float"}
 
 

@@ -15,7 +15,7 @@ from temporal_attr.evaluation._case import Model
 from temporal_attr.evaluation._metric import Metric
 from temporal_attr.evaluation._named import metrics_of
 from temporal_attr.evaluation.suite._compared import Compared, MethodLike, compared
-from temporal_attr.evaluation.suite._comparison import Comparison, LeftOut
+from temporal_attr.evaluation.suite._comparison import Comparison
 from temporal_attr.evaluation.suite._examples import (
     ClipLike,
     digest_of,
@@ -24,7 +24,7 @@ from temporal_attr.evaluation.suite._examples import (
     require_clips,
     with_target,
 )
-from temporal_attr.evaluation.suite._rows import Row, RowStore
+from temporal_attr.evaluation.suite._rows import LeftOut, Row, RowStore
 from temporal_attr.evaluation.suite._unit import Made, Unit, run_unit
 from temporal_attr.perturbations import OnStop, require_on_stop, stopping
 
