@@ -114,10 +114,10 @@ def bright_colours(random: np.random.Generator) -> tuple[Colour, Colour]:
 
 
 def compose(
-    scenery: Float[np.ndarray, "height width channel"], layers: list[Layer], frames: int
+    scenery: Float[np.ndarray, "time height width channel"], layers: list[Layer]
 ) -> Float[np.ndarray, "time height width channel"]:
-    """The layers over the background, the last one on top."""
-    picture = np.repeat(scenery[None], frames, 0)
+    """The layers over what is behind them, the last one on top."""
+    picture = scenery.copy()
     for layer in layers:
         picture += layer.mask[..., None] * (layer.colour - picture)
     return picture

@@ -9,9 +9,9 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Float, UInt8
 
-from temporal_attr._errors import OptionError
+from temporal_attr._errors import ClipError, OptionError
 from temporal_attr._require import LONGEST, WIDEST, require_count, require_range, require_within
 from temporal_attr.clips import Clip, Preprocessing, write_video
 from temporal_attr.synthetic._draw import Layer, background, compose
@@ -130,17 +130,26 @@ class Task(ABC):
     def _plan(self, random: np.random.Generator, label: int) -> Plan:
         """Draw a scene; what is drawn from `random`, and how much, must not depend on the label."""
 
-    def sample(self, index: int, seed: int = 0, label: int | None = None) -> PlantedVideo:
+    def sample(
+        self,
+        index: int,
+        seed: int = 0,
+        label: int | None = None,
+        scenery: UInt8[np.ndarray, "time height width channel"] | None = None,
+    ) -> PlantedVideo:
         """One video; the same for the same arguments.
 
         Args:
             index: Which of the videos of this seed.
             seed: Videos of different seeds are independent: take one to train and one to test.
             label: The class; by default random, all equally likely.
+            scenery: RGB bytes of what is behind, such as real footage; by default coloured clouds
+                that stand still.
 
         Raises:
             OptionError: If index or seed is negative or takes more than 32 bits, or there is no
                 such class.
+            ClipError: If the scenery is not of the task's frames and size.
         """
         # In 32 bits, so that no seed and index together make those of another video.
         require_count("index", index, 0, 2**32 - 1)
@@ -149,9 +158,11 @@ class Task(ABC):
         drawn = int(random.integers(len(self.class_names)))
         label = drawn if label is None else label
         require_count("label", label, 0, len(self.class_names) - 1)
-        scenery = background(random, self.shape)
+        # Drawn in any case, so that what is planted is the same before any scenery.
+        clouds = background(random, self.shape)
+        behind = np.repeat(clouds[None], self.frames, 0) if scenery is None else self._fit(scenery)
         plan = self._plan(random, label)
-        picture = compose(scenery, plan.layers, self.frames) * random.uniform(0.8, 1.0)
+        picture = compose(behind, plan.layers) * random.uniform(0.8, 1.0)
         picture += self.noise * random.standard_normal(picture.shape, np.float32)
         return PlantedVideo(
             frames=picture.clip(0, 255).round().astype(np.uint8),
@@ -164,6 +175,19 @@ class Task(ABC):
             task=self.name,
             name=f"{self.name} (seed {seed}, video {index})",
         )
+
+    def _fit(
+        self, scenery: UInt8[np.ndarray, "time height width channel"]
+    ) -> Float[np.ndarray, "time height width channel"]:
+        """The scenery, if it is of the task's frames and size."""
+        wanted = (self.frames, *self.shape, 3)
+        if scenery.shape != wanted:
+            raise ClipError(
+                f"a scenery of shape {wanted}, as the task's videos have",
+                f"shape {scenery.shape}",
+                "Choose as many frames, and resize them; or make a task of other frames and size.",
+            )
+        return scenery.astype(np.float32)
 
     def _radius(self, random: np.random.Generator) -> float:
         return float(random.uniform(*self.cue_size)) * min(self.shape) / 2

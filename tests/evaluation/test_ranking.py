@@ -1,0 +1,149 @@
+"""Which method is better: means, intervals and tests, against what is known of them."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from temporal_attr import DataError, OptionError
+from temporal_attr.evaluation import Comparison, MetricSummary, Row
+from temporal_attr.evaluation.suite._ranking import critical_difference, differences, holm, rank
+from tests.helpers.checks import assert_refused
+
+pytestmark = pytest.mark.usefixtures("as_user")
+
+
+def comparison(values, family="truth", higher=True):
+    """From `{model: {method: values}}`."""
+    rows = [
+        Row(
+            model,
+            f"clip {place}",
+            method,
+            "metric",
+            value,
+            note="none" if math.isnan(value) else "",
+        )
+        for model, methods in values.items()
+        for method, found in methods.items()
+        for place, value in enumerate(found)
+    ]
+    columns = [name for name in Row.__dataclass_fields__ if name != "curves"]
+    table = pd.DataFrame(
+        [[getattr(one, name) for name in columns] for one in rows], columns=columns
+    )
+    return Comparison(table, (MetricSummary("metric", "?", family, higher),), (), pd.DataFrame())
+
+
+def test_the_mean_is_over_models_of_the_mean_over_clips():
+    found = comparison({"a": {"x": [0, 1], "y": [0.4, 0.4]}, "b": {"x": [1], "y": [0.4]}})
+    best, other = found.ranking("metric")
+    assert (best.method, best.mean, best.clips) == ("x", 0.75, 3)
+    assert (other.method, other.mean) == ("y", 0.4)
+    assert other.mean_rank == pytest.approx(5 / 3)
+    assert (other.low, other.high) == (0.4, 0.4)
+
+
+def test_less_is_better_where_it_is():
+    found = comparison({"a": {"x": [3, 4], "y": [1, 2]}}, higher=False)
+    assert [one.method for one in found.ranking("metric")] == ["y", "x"]
+    neither = comparison({"a": {"x": [1.0]}}, higher=None)
+    assert_refused(OptionError, "more, or less, is better", neither.ranking, "metric")
+
+
+def test_a_method_that_lacks_clips_takes_none_from_the_others():
+    nan = math.nan
+    found = comparison({"a": {"x": [1, 2, 3], "y": [2, nan, 9], "z": [0, 1, 4]}})
+    ranked = found.ranking("metric")
+    assert [one.method for one in ranked] == ["x", "z", "y"]
+    last = ranked[-1]
+    assert (last.mean, last.clips) == (5.5, 2)
+    assert math.isnan(last.mean_rank)
+    assert all(one.clips == 3 for one in ranked[:2])
+
+
+def test_nothing_can_be_ranked_where_each_method_lacks_something():
+    nan = math.nan
+    found = comparison({"a": {"x": [1, nan], "y": [nan, 2]}})
+    assert_refused(DataError, "on each clip", found.ranking, "metric")
+
+
+def test_chance_is_beaten_by_the_interval_of_the_difference():
+    random = np.random.default_rng(0)
+    noise = random.normal(size=40)
+    values = {
+        "random": noise,
+        "centre": noise - 1,
+        "good": noise + 0.1,
+        "same": random.normal(size=40),
+    }
+    found = {one.method: one.beats_chance for one in rank(
+        {name: [array] for name, array in values.items()}, True, ("random", "centre")
+    )}  # fmt: skip
+    # "good" is above the random numbers by 0.1 on each clip, far less than clips differ.
+    assert found == {"random": None, "centre": None, "good": True, "same": False}
+    sane = comparison({"a": {name: list(array) for name, array in values.items()}}, "sanity")
+    assert all(one.beats_chance is None for one in sane.ranking("metric"))
+
+
+def test_the_interval_covers_what_clips_and_models_vary():
+    """Of 100 comparisons of a true mean of 0, the interval leaves it out in some 5 to 15."""
+    random = np.random.default_rng(1)
+    missed = 0
+    for seed in range(100):
+        groups = [random.normal(size=20) + random.normal(scale=0.3) for _ in range(8)]
+        (one,) = rank({"x": groups}, True, (), seed=seed)
+        missed += not one.low <= 0 <= one.high
+    assert 0 <= missed <= 15
+
+
+def test_differences_are_paired_and_corrected():
+    random = np.random.default_rng(2)
+    clip = random.normal(size=12)
+    values = {"x": [clip], "y": [clip + 1], "z": [clip + random.normal(scale=0.01, size=12)]}
+    found = {(one.first, one.second): one for one in differences(values)}
+    apart, alike = found["x", "y"], found["x", "z"]
+    assert apart.mean == pytest.approx(-1, abs=1e-12)
+    # Of 2^12 ways to swap the pairs, two are as far apart.
+    assert apart.p_value == pytest.approx(2 / 2**12, rel=1e-12)
+    assert apart.corrected == pytest.approx(3 * apart.p_value, rel=1e-12)
+    assert alike.corrected >= alike.p_value > 0.05
+
+
+def test_holm_is_bonferroni_for_the_smallest_and_never_falls():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_the_critical_difference_of_the_paper():
+    """Table 6 of Demsar (2006): 4 classifiers on 14 data sets, ranks 3.143, 2, 2.893, 1.964."""
+    random = np.random.default_rng(0)
+    values = {name: [random.normal(size=14)] for name in "abcd"}
+    width, p_value = critical_difference(values, True)
+    assert width == pytest.approx(1.25, abs=0.005)
+    assert 0 < p_value <= 1
+    two = {"a": [np.ones(3)], "b": [np.ones(3)]}
+    assert_refused(DataError, "at least 3 methods", critical_difference, two, True)
+
+
+def test_metrics_that_order_alike_agree():
+    rows = []
+    for metric, sign in (("up", 1), ("down", -1), ("free", 1)):
+        rows += [
+            Row("a", "c", method, metric, sign * value)
+            for method, value in (("x", 1.0), ("y", 2.0), ("z", 3.0))
+        ]
+    columns = [name for name in Row.__dataclass_fields__ if name != "curves"]
+    table = pd.DataFrame(
+        [[getattr(one, name) for name in columns] for one in rows], columns=columns
+    )
+    metrics = (
+        MetricSummary("up", "?", "truth", True),
+        MetricSummary("down", "?", "truth", False),
+        MetricSummary("free", "?", "truth", None),
+    )
+    found = Comparison(table, metrics, (), pd.DataFrame()).agreement()
+    assert list(found.columns) == ["up", "down"]
+    assert (found.to_numpy() == 1).all()
