@@ -148,13 +148,12 @@ def test_perturbed_clips_are_shared_between_metrics_of_a_case(network):
     assert Deletion().score(case).forward_passes == 7
 
 
-def test_names_say_what_is_not_usual():
-    assert [metric().name for metric in FAITHFULNESS] == [
-        f"{metric.traits.slug}{'-frames' if metric in (AverageDrop, AverageIncrease) else ''}"
-        for metric in FAITHFULNESS
-    ]
-    named = Deletion(Tubes(2, 2, 2), baselines=0.0).name
-    assert named == "deletion(features=Tubes(time=2, height=2, width=2), baselines=0.0)"
+def test_names_say_what_is_removed_and_what_is_not_usual():
+    assert Deletion().name == "deletion-frames"
+    assert Deletion(Tubes(), baselines=0.0).name == "deletion-tubes(baselines=0.0)"
+    assert (
+        LeaveOneOut(ceiling_baselines="mean").name == "leave-one-out-frames(ceiling_baselines=mean)"
+    )
 
 
 @pytest.mark.usefixtures("as_user")
@@ -193,7 +192,7 @@ def test_models_and_targets_that_do_not_fit_are_refused(network, metric):
 def test_options_outside_their_range_are_refused():
     for metric in (Deletion, Insertion, ABPC, SensitivityN, LeaveOneOut, SaCo):
         assert_refused(OptionError, "objective to be", metric, objective="loss")
-        assert_refused(OptionError, "feature_mask to be", metric, features=3)
+        assert_refused(OptionError, "features to be", metric, features=3)
         assert_refused(OptionError, "baselines", metric, baselines="grey")
         assert_refused(OptionError, "value for every pixel", metric, Tubes(), "neighbour")
         assert_refused(OptionError, "baselines", metric, Tubes(), "removal")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import math
 from typing import Any
 
 from temporal_attr.attributions import FrameShapley, ShuffleProbe, VideoMethod
+from temporal_attr.perturbations import Tubes
 
 BACKWARD = 2
 """Forward passes that a backward pass is counted as."""
@@ -30,6 +32,9 @@ def options_within(kind: type[VideoMethod], budget: int, frames: int) -> dict[st
         ({}, {})
         >>> options_within(FrameShapley, 100, 16)
         {'n_samples': 6}
+        >>> from temporal_attr import KernelSHAP
+        >>> options_within(KernelSHAP, 50, 8)
+        {'n_samples': 49, 'feature_mask': Tubes(time=4, height=2, width=2)}
     """
     gradient = 1 + BACKWARD
     if kind is FrameShapley:
@@ -46,4 +51,13 @@ def options_within(kind: type[VideoMethod], budget: int, frames: int) -> dict[st
     }
     if kind.traits.needs == ("gradients",):
         found["n_samples"] = max(1, budget // gradient)
-    return {name: value for name, value in found.items() if name in known}
+    options: dict[str, Any] = {name: value for name, value in found.items() if name in known}
+    if "feature_mask" in known and "n_samples" in known:
+        options["feature_mask"] = _tubes(budget)
+    return options
+
+
+def _tubes(budget: int) -> Tubes:
+    """As fine as leaves three coalitions for each of them."""
+    sizes = [(8, 4, 4), (4, 4, 4), (4, 2, 2), (2, 2, 2)]
+    return Tubes(*next((size for size in sizes if 3 * math.prod(size) <= budget), (2, 1, 1)))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
 from temporal_attr._errors import DataError
+from temporal_attr._require import require_within
 from temporal_attr.evaluation._scores import ScoreRow, Scores, TrueFeatures, TrueRow, rows_of
 
 
@@ -29,6 +30,10 @@ class Areas:
     ranked_aup: float
     ranked_aur: float
     ap: float
+
+    def __post_init__(self) -> None:
+        for entry in fields(self):
+            require_within(entry.name, getattr(self, entry.name), 0, 1)
 
 
 def areas(scores: Scores, truth: TrueFeatures) -> Areas:
@@ -117,11 +122,10 @@ def _areas(scores: ScoreRow, weights: ScoreRow, truth: TrueRow) -> tuple[float, 
     with np.errstate(divide="ignore", invalid="ignore"):
         bent = np.where(before > 0, (true_before - slope * before) * np.log1p(all_of / before), 0)
     precision = np.maximum(bent + slope * all_of, 0)
+    # Rounding may lead out of the range.
+    aup = min(float(precision.sum() / total), 1.0)
     if not true_total:
-        return float(precision.sum() / total), 0.0, 0.0
+        return aup, 0.0, 0.0
     recall = (true_before + true_salient) / 2 * all_of
-    return (
-        float(precision.sum() / total),
-        float(recall.sum() / (total * true_total)),
-        float((slope * precision).sum() / true_total),
-    )
+    aur = min(float(recall.sum() / (total * true_total)), 1.0)
+    return aup, aur, min(float((slope * precision).sum() / true_total), 1.0)

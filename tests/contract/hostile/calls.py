@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -51,6 +52,10 @@ LEFT_OUT = {
     "perturbations.Labels", "relevance.Handler", "clips.Sampling",
     "perturbations.FrameBaselines",
     # Records that engines make of what is checked already, and tools of the engines' own.
+    "evaluation.Case", "evaluation.Explain", "evaluation.Metric", "evaluation.MetricTraits",
+    "evaluation.Score", "evaluation.Row", "evaluation.Ranked", "evaluation.Difference",
+    "evaluation.LeftOut", "evaluation.MetricSummary", "evaluation.PlantedClips",
+    "evaluation.Comparison", "evaluation.CHANCE", "evaluation.METRICS", "evaluation.TASK_SETS",
     "relevance.Call", "relevance.Handled", "relevance.Sink", "relevance.Term", "relevance.Trace",
     "relevance.AuditLog", "relevance.AuditedCall", "models.Derived", "models.DerivedFunction",
     "gradients.Gradients", "attributions.RunContext", "attributions.Traits", "attributions.started",
@@ -559,13 +564,92 @@ def _results():
 
 def _evaluation():
     model, clip = values.stepped(), values.clip()
-    return _room(
+    return _numbers() | _room(
         "evaluation",
         WindowAccuracy=_fields(values.curve()),
         accuracy_by_window={
             "model": model, "batches": [(clip, torch.tensor([0, 1]))], "sizes": (1, 2),
         },
         windowed_logits={"model": model, "clip": clip, "windows": 2},
+    ) | _faithfulness() | _suite()  # fmt: skip
+
+
+def _faithfulness():
+    """Metrics that remove features, and the functions that they are made of."""
+    first, second = np.array([3.0, 1.0, 0.5]), np.array([0.4, 0.2, 0.1])
+    whole = {"whole": 0.5, "masked": 0.25}
+    return _room(
+        "evaluation",
+        ABPC={}, AverageDrop={}, AverageIncrease={}, Deletion={}, Infidelity={}, Insertion={},
+        LeaveOneOut={}, MinimalNecessaryFrames={}, MinimalSufficientFrames={}, ROAD={}, SaCo={},
+        SensitivityN={},
+        area_between_curves={"counts": [0, 1, 2], "least": first, "most": second},
+        average_drop=whole,
+        average_increase=whole,
+        curve_area={"counts": [0, 1, 2], "values": first},
+        imputed={"clip": values.clip()[0], "missing": values.clip()[0, :, 0] > 0.5},
+        infidelity_of_samples={"told": first, "drops": second},
+        leave_one_out={"scores": first, "drops": second},
+        removal_area={"shares": [0.0, 0.2, 0.5], "values": first},
+        salience_coefficient={"saliences": first, "drops": second},
+        sensitivity_n={"sums": first, "drops": second},
+        smallest_share={"holds": np.array([False, True])},
+    )  # fmt: skip
+
+
+def _suite():
+    """The suite, what it takes, and what it gives."""
+    model, clip = values.model(), values.clip()
+    suite, found = values.suite(), values.comparison()
+    judged = {"metric": "gini-frames"}
+    return {
+        **_room(
+            "evaluation",
+            Suite={"models": model, "methods": ["random"], "clips": [clip[:1]],
+                   "metrics": ["gini-frames"]},
+            Example={"clip": clip[:1]},
+            Explanation={"frame_scores": torch.ones(4)},
+            Truth={"frames": torch.ones(4).bool()},
+            metric_names={},
+            planted_clips={"task": synthetic.Motion(frames=4, size=16), "model": model, "count": 1},
+        ),
+        **_methods("evaluation", suite, run={"store": values.folder() / "suite",
+                                             "show_progress": False}),
+        **_methods(
+            "evaluation", found,
+            values={**judged, "method": "random"}, ranking=judged, differences=judged,
+            critical_difference=judged, agreement={}, summary={},
+            save={"folder": values.folder() / "compared"},
+            load={"folder": found.save(values.folder() / "kept")},
+        ),
+    }  # fmt: skip
+
+
+def _numbers():
+    """Metrics that take numbers only, and the functions that they are made of."""
+    scores, truth = np.array([3.0, -1.0, 2.0, 0.5]), np.array([True, False, True, False])
+    judged = {"scores": scores, "truth": truth}
+    return _room(
+        "evaluation",
+        AUP={}, AUPRC={}, AUR={}, EffectiveFrames={}, Entropy={}, Gini={}, IoU={}, MassAccuracy={},
+        PairAP={}, PeakDistance={}, PointingGame={}, RankAccuracy={}, TemporalRoughness={},
+        TopKIntersection={},
+        Areas=dict.fromkeys(("aup", "aur", "aupr", "ranked_aup", "ranked_aur", "ap"), 0.5),
+        areas={"scores": np.abs(scores), "truth": truth},
+        average_precision=judged,
+        effective_frames={"scores": scores},
+        entropy={"scores": scores},
+        gini={"scores": scores},
+        intersection_over_union=judged,
+        mass_accuracy=judged,
+        pair_average_precision={
+            "matrix": scores[:, None] + scores, "pairs": truth[:, None] & truth,
+        },
+        peak_distance=judged,
+        pointing_game=judged,
+        rank_accuracy=judged,
+        temporal_roughness={"scores": scores},
+        top_k_intersection=judged,
     )  # fmt: skip
 
 
@@ -585,14 +669,20 @@ def _views():
         glance={"result": made["lrp"]},
         influence_map={"influence": made["gradient"]},
         keyframe_strip={"result": made["rescaled"], "clip": clip},
+        method_ranking={"comparison": values.comparison()},
+        metric_agreement={"comparison": values.comparison()},
+        metric_curves={"comparison": values.comparison(), "metric": "deletion-frames"},
+        metric_table={"comparison": values.comparison()},
         overlay_grid=pixels,
         overlay_video={**pixels, "path": values.folder() / "overlay.webm"},
         pictures={"result": made["lrp"], "clip": clip},
+        pictures_of_comparison={"comparison": values.comparison()},
         pictures_of_set={"clips": whole},
         planted_sheet={"videos": [values.planted()]},
         range_curve={"curve": curve},
         ratio_distribution={"result": made["shuffles"]},
         relevance_heatmap={"relevance": made["contrastive"]},
+        score_against_cost={"comparison": values.comparison(), "metric": "gini-frames"},
         segment_timeline={"segments": made["shuffles_of_segments"].segments[0]},
         shuffle_profile=probed,
         side_by_side={"attributions": {"one": made["lrp"]}, "clip": clip},

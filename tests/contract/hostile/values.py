@@ -11,7 +11,7 @@ from torch import nn
 
 from temporal_attr import Clip, LateFusion, models
 from temporal_attr.clips import write_video
-from temporal_attr.evaluation import WindowAccuracy
+from temporal_attr.evaluation import Example, Suite, WindowAccuracy
 from temporal_attr.measures import average_by_class
 from temporal_attr.synthetic import Motion
 from temporal_attr.zoo import build_model
@@ -39,6 +39,21 @@ def drawn(*shape):
 def frames_of_bytes(count=5, side=16):
     """Frames as a decoder gives them."""
     return list(np.random.default_rng(0).integers(0, 255, (count, side, side, 3), np.uint8))
+
+
+@cache
+def suite():
+    """A comparison that can be asked for."""
+    clips = [Example(clip()[:1], 1, name="one"), Example(clip()[:1] / 2, 1, name="other")]
+    metrics = ["gini-frames", "deletion-frames"]
+    methods = ["random", "centre", "motion-energy"]
+    return Suite(model(), methods, clips, metrics, only_correct=False)
+
+
+@cache
+def comparison():
+    """One that was made."""
+    return suite().run(show_progress=False)
 
 
 @cache
