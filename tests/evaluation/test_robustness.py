@@ -94,18 +94,17 @@ def test_noise_makes_no_pixel_blacker_than_black():
 def test_max_sensitivity_is_captums_on_equal_draws():
     clip = random_clip(SHAPE)
     case = judged(gradient_times_input, Weights(SHAPE), clip, target=1, seed=5)
-    draws = uniform_noise(clip, 0.1, 6, seed=5)
+    draws = torch.cat(list(uniform_noise(clip, 0.1, 6, seed=5)))
 
     def explained(clips):
-        clips = clips[0] if isinstance(clips, tuple) else clips
-        return torch.stack(
-            [gradient_times_input(case.model, one[None], 1, None).attribution for one in clips]
-        )
+        rule = gradient_times_input
+        found = [rule(case.model, one[None], 1, None).attribution for one in clips[0]]
+        return (torch.stack(found),)
 
     reference = sensitivity_max(
         explained,
         clip,
-        perturb_func=lambda inputs, radius: next(draws),
+        perturb_func=lambda inputs, radius: (draws,),
         n_perturb_samples=6,
     )
     score = MaxSensitivity("pixels", 0.1, 6).score(case)
