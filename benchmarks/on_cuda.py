@@ -26,6 +26,7 @@ from __future__ import annotations
 import argparse
 import copy
 import datetime
+import faulthandler
 import gc
 import importlib
 import math
@@ -78,6 +79,9 @@ LOW, HIGH = -1.8, 2.0
 
 PREPROCESSING = Preprocessing(None, normalization=Normalization((0.45,) * 3, (0.225,) * 3))
 GIGABYTE = 1024**3
+STUCK = 60
+"""Seconds after which a check is told with its stack."""
+
 SHARES = {"checks": 0.4, "memory": 0.25, "speed": 0.35}
 """How the time is shared among the parts; what one leaves goes to the next."""
 
@@ -740,7 +744,13 @@ def check_model(
         if settings.left(SHARES["checks"]) < 0:
             report.not_run += 1
         elif call.takes(double):
+            known = len(tallies[call.name].failures)
+            # Where a call hangs, the screen says where: the table is made once all have ended.
+            faulthandler.dump_traceback_later(STUCK)
             check_call(call, name, models, clip, tallies[call.name])
+            faulthandler.cancel_dump_traceback_later()
+            for failure in tallies[call.name].failures[known:]:
+                print(f"{call.name}: {failure}", flush=True)
     del models
     return taken(settings) - before
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.stats import rankdata, spearmanr
+from scipy.stats import spearmanr
 from torch import Tensor
 from train_zoo import TEST_SEED, values
 from transformer_methods import BASELINES, Method, drops, logits_of, tubelets
-from tsr_scores import areas
 
+from temporal_attr import evaluation
 from temporal_attr.models import VideoModel
 from temporal_attr.synthetic import PlantedVideo, Task
 
@@ -82,8 +82,7 @@ def question_of(model: VideoModel, video: PlantedVideo, clip: Tensor) -> Questio
 
 def average_precision(scores: Tensor, truth: np.ndarray) -> float:
     """Of scores of any sign, of which only the order counts."""
-    ranks = rankdata(scores.double().numpy().ravel(), "dense").astype(float)
-    return areas(ranks, truth.ravel()).ap
+    return evaluation.average_precision(scores.double().numpy(), truth)
 
 
 def by_tubelet(scores: Tensor, clip: Tensor) -> Tensor:

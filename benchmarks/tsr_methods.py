@@ -27,9 +27,10 @@ from captum.attr import (
 from temporal_range import SIZE, folder_of
 from torch import Tensor, nn
 from train_zoo import TEST_SEED, Recipe, values
-from tsr_scores import Areas, frame_areas, pixel_areas
+from tsr_scores import frame_areas, pixel_areas
 
 from temporal_attr import Blocks, FrameMaskingTSR, FrameMaskingTSRResult, Superpixels
+from temporal_attr.evaluation import Areas
 from temporal_attr.models import FramewiseModel, VideoModel
 from temporal_attr.synthetic import PlantedVideo
 from temporal_attr.zoo import load_pretrained

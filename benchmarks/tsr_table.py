@@ -10,8 +10,8 @@ from typing import Literal, TypeAlias
 import numpy as np
 from train_zoo import Recipe
 from tsr_methods import METHODS, RECIPES, Outcome
-from tsr_scores import Areas
 
+from temporal_attr.evaluation import Areas
 from temporal_attr.measures import Interval, hierarchical_bootstrap
 
 Level: TypeAlias = Literal["frames", "pixels"]

@@ -34,8 +34,9 @@ autodoc_typehints = "signature"
 # Shapes are shown by the names of temporal_attr._typing, not spelled out in every signature.
 _SHAPES = """
     ClipOrPathways ClipTensor Features FrameScores Frames HeatMaps Images Influence Interpolation
-    Logits Memory Objective ObjectiveName PathwayTensor PerExample RawFrame RawFrames Reduction
-    RunStage Sampling Sign StepLogits StepWeights Target TargetLike
+    Logits Memory Objective ObjectiveName PathwayTensor PerExample PointingRule RawFrame RawFrames
+    Reduction RunStage Sampling Scores ScoresOf Sign StepLogits StepWeights Target TargetLike
+    TrueFeatures
 """
 autodoc_type_aliases = {name: name for name in _SHAPES.split()}
 

@@ -77,7 +77,7 @@ class ObjectiveValues:
         )
         self.logits: Logits = self._predictions.whole()
         self.target: Target = resolve_target(request.target, self.logits)
-        self.of_clips: PerExample = self._of_logits(self.logits, self.target)
+        self.of_clips: PerExample = objective_of(self._objective, self.logits, self.target)
 
     def require_length(self, frames: int, why: str) -> None:
         """Raise unless the model takes clips of so many frames.
@@ -89,18 +89,7 @@ class ObjectiveValues:
         Raises:
             ClipError: With what it raised.
         """
-        whole = whole_clips(self._predictions.clip)
-        shorter = ComposedClips(whole.table, whole.order[:, :frames], whole.example)
-        try:
-            self._predictions.of(shorter)
-        except (RuntimeError, ValueError, AssertionError, IndexError) as error:
-            if is_out_of_memory(error):
-                raise
-            raise ClipError(
-                f"a model that takes clips of {frames} frame(s), for {why}",
-                f"{type(error).__name__}: {error}"[:200],
-                "Replace frames instead of leaving them out.",
-            ) from error
+        require_length(self._predictions, frames, why)
 
     @property
     def by_frame(self) -> bool:
@@ -114,19 +103,51 @@ class ObjectiveValues:
     def in_chunks(self, composed: ComposedClips) -> Iterator[tuple[slice, Float[Tensor, "chunk"]]]:
         """The same, chunk by chunk in their order, each with its rows."""
         for rows, logits in self._predictions.in_chunks(composed):
-            yield rows, self._of_logits(logits, self.target[composed.example[rows]])
+            target = self.target[composed.example[rows]]
+            yield rows, objective_of(self._objective, logits, target)
 
-    def _of_logits(self, logits: Tensor, target: Target) -> Tensor:
-        # Differences of values follow, which rounding must not eat.
-        found = self._objective(logits.double(), target).detach()
-        bad = int((~found.isfinite()).sum())
-        if bad:
-            raise ModelError(
-                "an objective that is a number, of clips as they are and perturbed",
-                f"{bad} of {found.numel()} NaN or infinite",
-                "Look at what the model gives for such clips, or take other baselines.",
-            )
-        return found
+
+def objective_of(objective: Objective, logits: Logits, target: Target) -> Float[Tensor, "batch"]:
+    """The objective of logits, in float64.
+
+    Raises:
+        ModelError: If it is not finite.
+    """
+    # Differences of values follow, which rounding must not eat.
+    found = objective(logits.double(), target).detach()
+    bad = int((~found.isfinite()).sum())
+    if bad:
+        raise ModelError(
+            "an objective that is a number, of clips as they are and perturbed",
+            f"{bad} of {found.numel()} NaN or infinite",
+            "Look at what the model gives for such clips, or take other baselines.",
+        )
+    return found
+
+
+def require_length(predictions: Predictions, frames: int, why: str) -> None:
+    """Raise unless a model takes clips of so many frames.
+
+    Args:
+        predictions: Of the model and its clips.
+        frames: Fewer than the clips have.
+        why: What the user asked for that makes such clips.
+
+    Raises:
+        ClipError: With what it raised.
+    """
+    whole = whole_clips(predictions.clip)
+    shorter = ComposedClips(whole.table, whole.order[:, :frames], whole.example)
+    try:
+        predictions.of(shorter)
+    except (RuntimeError, ValueError, AssertionError, IndexError) as error:
+        if is_out_of_memory(error):
+            raise
+        raise ClipError(
+            f"a model that takes clips of {frames} frame(s), for {why}",
+            f"{type(error).__name__}: {error}"[:200],
+            "Replace frames instead of leaving them out.",
+        ) from error
 
 
 def timed_values(

@@ -29,6 +29,8 @@ class Traits:
         needs: What it must be able to get from a model.
         random: Whether it draws random numbers (from its `seed`).
         takes_methods: Whether its first argument may be a method, or a model.
+        sensitivity: Whether the sign of a value says which way the output moves with it, and
+            nothing for or against the class. Of what takes methods: if those are none.
         cost: What `attribute` takes, in the symbols of the cost page: T frames, N timesteps, P a
             forward and a backward pass, F a forward pass.
         source: The key of its definition in the bibliography; empty if it is this library's own.
@@ -50,6 +52,7 @@ class Traits:
     source: str
     random: bool = False
     takes_methods: bool = False
+    sensitivity: bool = False
 
     @property
     def input_shaped(self) -> bool:

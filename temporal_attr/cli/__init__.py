@@ -1,4 +1,4 @@
-"""The command line: `temporal-attr explain VIDEO` and `temporal-attr demo`."""
+"""The command line: `temporal-attr explain VIDEO`, `temporal-attr compare` and `demo`."""
 
 from __future__ import annotations
 
@@ -103,6 +103,17 @@ def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
         from temporal_attr.cli._arguments import add_arguments  # noqa: PLC0415
 
         add_arguments(explain, given)
+    compare = commands.add_parser(
+        "compare",
+        help="compare attribution methods on videos, or on planted ones whose truth is known",
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    compare.set_defaults(run=_run_compare)
+    if next((word for word in given if not word.startswith("-")), None) == "compare":
+        from temporal_attr.cli._compare import add_compare_arguments  # noqa: PLC0415
+
+        add_compare_arguments(compare)
     demo = commands.add_parser(
         "demo", help="explain what two trained models see in a clip that is drawn here"
     )
@@ -126,6 +137,12 @@ def _run_explain(**parsed: object) -> None:
         explain_folder(settings, settings.video_dir)
     else:
         explain_video(settings)
+
+
+def _run_compare(**parsed: object) -> None:
+    from temporal_attr.cli._compare import run_compare  # noqa: PLC0415
+
+    run_compare(**parsed)
 
 
 def _run_demo(out: Path) -> None:

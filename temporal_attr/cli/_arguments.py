@@ -26,8 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser, given: Sequence[str]) -> None
     known = methods()
     _add_input(parser, known)
     _add_output(parser)
-    _add_sampling(parser)
-    _add_preprocessing(parser)
+    add_sampling(parser)
+    add_preprocessing(parser)
     parser.add_argument("--method", choices=known, help=_questions(known))
     chosen = _method_of(given)
     shown = {chosen: known[chosen]} if chosen in known else known
@@ -60,6 +60,26 @@ def _add_input(parser: argparse.ArgumentParser, known: Mapping[str, type[VideoMe
         "folder of its own, those that are done already are not done again, and "
         f"some methods ({gathering}) add a table with a row for each, their means, and a picture",
     )
+    add_model(parser)
+    parser.add_argument(
+        "--target", help=f"class number or name, or top (default: {Settings.target})"
+    )
+    parser.add_argument(
+        "--rather-than",
+        metavar="CLASS",
+        help="class number or name: explain why the target rather than this one, by the difference "
+        "of their outputs (contrastive-lrp-temporal takes it with --no-contrastive)",
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        help="of random weights, without --weights, and of methods that draw random numbers "
+        f"(default: {Settings.seed})",
+    )
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Which model it is, and where it runs."""
     parser.add_argument(
         "--model",
         required=True,
@@ -75,22 +95,7 @@ def _add_input(parser: argparse.ArgumentParser, known: Mapping[str, type[VideoMe
         help="text file, one class name a line; torchvision and timm models are built with that "
         "many classes",
     )
-    parser.add_argument(
-        "--target", help=f"class number or name, or top (default: {Settings.target})"
-    )
-    parser.add_argument(
-        "--rather-than",
-        metavar="CLASS",
-        help="class number or name: explain why the target rather than this one, by the difference "
-        "of their outputs (contrastive-lrp-temporal takes it with --no-contrastive)",
-    )
     parser.add_argument("--device", help=f"such as cuda (default: {Settings.device})")
-    parser.add_argument(
-        "--seed",
-        type=int,
-        help="of random weights, without --weights, and of methods that draw random numbers "
-        f"(default: {Settings.seed})",
-    )
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
@@ -113,7 +118,8 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_sampling(parser: argparse.ArgumentParser) -> None:
+def add_sampling(parser: argparse.ArgumentParser) -> None:
+    """Which frames of a video are taken."""
     parser.add_argument(
         "--frames",
         type=int,
@@ -128,7 +134,8 @@ def _add_sampling(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--start", type=int, help="for dense sampling (default: 0)")
 
 
-def _add_preprocessing(parser: argparse.ArgumentParser) -> None:
+def add_preprocessing(parser: argparse.ArgumentParser) -> None:
+    """What is done to frames."""
     group = parser.add_argument_group(
         "preprocessing", "in place of the model's own, or where it knows none"
     )

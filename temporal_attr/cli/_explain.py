@@ -100,8 +100,8 @@ def prepare(settings: Settings) -> Ready:
         constructor=values["constructor"],
         explain=values["explain"],
     )
-    device = _device(settings.device)
-    model, names = _model_and_names(settings)
+    device = device_named(settings.device)
+    model, names = model_and_names(settings)
     preprocessing = preprocessing_for(model, settings)
     if any(getattr(settings, name) is not None for name in NAMES):
         say(f"preprocessing as given: {described(preprocessing)}")
@@ -154,7 +154,7 @@ def _decoded(ready: Ready, settings: Settings, video: Path) -> Clip:
     return clip
 
 
-def _model_and_names(settings: Settings) -> tuple[nn.Module, tuple[str, ...]]:
+def model_and_names(settings: Settings) -> tuple[nn.Module, tuple[str, ...]]:
     """The model, and the names of its classes as far as they are known."""
     given = tuple(class_names(settings.classes))
     model = _load(settings, given)
@@ -223,7 +223,7 @@ def _compared(model: nn.Module, settings: Settings, names: tuple[str, ...]) -> n
     return changed
 
 
-def _device(name: str) -> torch.device:
+def device_named(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(1, device=device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -77,8 +78,8 @@ class Metric(ABC):
         """In tables: the slug, what is scored, and the options that are not the usual ones."""
         given = {entry.name: getattr(self, entry.name) for entry in fields(self)}  # type: ignore[arg-type]
         usual = {entry.name: entry.default for entry in fields(self)}  # type: ignore[arg-type]
-        of = given.pop("of", None)
-        named = self.traits.slug if of is None else f"{self.traits.slug}-{of}"
+        scored = [_scored(given.pop(name)) for name in ("of", "features") if name in given]
+        named = "-".join([self.traits.slug, *scored])
         others = [
             f"{key}={value if isinstance(value, str) else shown(value)}"
             for key, value in given.items()
@@ -107,3 +108,21 @@ class Metric(ABC):
                 "Give the case's explain, or leave this metric out.",
             )
         return case.explain
+
+
+def _scored(what: object) -> str:
+    """Frames, pixels, or features: by the name of their kind where they are the usual ones of it.
+
+    Example:
+        >>> from temporal_attr.perturbations import Tubes
+        >>> _scored("frames"), _scored(Tubes()), _scored(Tubes(8, 4, 4))
+        ('frames', 'tubes', 'Tubes(time=8, height=4, width=4)')
+    """
+    if isinstance(what, str):
+        return what
+    kind = type(what)
+    required = any(
+        one.default is one.empty and one.kind is one.POSITIONAL_OR_KEYWORD
+        for one in inspect.signature(kind).parameters.values()
+    )
+    return kind.__name__.lower() if not required and what == kind() else shown(what)

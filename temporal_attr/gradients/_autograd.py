@@ -15,9 +15,9 @@ from torch.overrides import TorchFunctionMode
 
 from temporal_attr._errors import ClipError
 
-_CUDNN_OFF = threading.Lock()
+_CUDNN_OFF = threading.RLock()
 """Held while the flag of the process is off: of two threads, the second would note "off" as what
-the user had, and leave it so."""
+the user had, and leave it so. One thread can hold it twice, as a method inside of another does."""
 
 _RECURRENT_CALLS = {torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu}
 _NORM_CALLS = {F.batch_norm, F.instance_norm, torch.batch_norm, torch.instance_norm}

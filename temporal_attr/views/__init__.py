@@ -3,6 +3,14 @@
 from temporal_attr._checked import check_calls
 from temporal_attr.views._attention import attention_over_time
 from temporal_attr.views._average import average_heatmap
+from temporal_attr.views._comparison import (
+    method_ranking,
+    metric_agreement,
+    metric_curves,
+    metric_table,
+    pictures_of_comparison,
+    score_against_cost,
+)
 from temporal_attr.views._flow_saliency import flow_saliency
 from temporal_attr.views._glance import glance
 from temporal_attr.views._influence import influence_map
@@ -28,14 +36,20 @@ __all__ = [
     "glance",
     "influence_map",
     "keyframe_strip",
+    "method_ranking",
+    "metric_agreement",
+    "metric_curves",
+    "metric_table",
     "overlay_grid",
     "overlay_video",
     "pictures",
+    "pictures_of_comparison",
     "pictures_of_set",
     "planted_sheet",
     "range_curve",
     "ratio_distribution",
     "relevance_heatmap",
+    "score_against_cost",
     "segment_timeline",
     "shuffle_profile",
     "side_by_side",

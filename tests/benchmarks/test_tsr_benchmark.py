@@ -6,6 +6,7 @@ import torch
 from captum.attr import FeatureAblation, Saliency
 
 from temporal_attr import Blocks, FrameMaskingTSR
+from temporal_attr.evaluation import areas
 from temporal_attr.zoo import build_model
 from tests.helpers.checks import BENCHMARKS
 
@@ -26,79 +27,15 @@ def methods(monkeypatch):
     return tsr_methods
 
 
-def slow_areas(given, weights, truth, points=20000):
-    """The areas from their definition: groups of equal scores, one share d after another."""
-    groups = sorted(set(given.tolist()), reverse=True)
-    total, all_true = weights.sum(), weights[truth].sum()
-    shares = (np.arange(points) + 0.5) / points
-    left, found = shares * total, np.zeros(points)
-    for group in groups:
-        held = weights[given == group].sum()
-        taken = np.minimum(left, held)
-        if held:
-            found += taken / held * weights[(given == group) & truth].sum()
-        left = left - taken
-    precision, recall = found / (shares * total), found / all_true
-    return precision.mean(), recall.mean(), precision @ np.diff([0.0, *recall])
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_areas_are_those_of_their_definition(scores, seed):
-    random = np.random.default_rng(seed)
-    # Few different numbers, so that many are equal, among them 0.
-    given = random.integers(0, 5, 30).astype(float)
-    truth = random.random(30) < 0.3
-    truth[0] = True
-    given[0] = 3
-    found = scores.areas(given, truth)
-    weighted = slow_areas(given, given, truth)
-    ranked = slow_areas(given, np.ones(30), truth)
-    assert (found.aup, found.aur, found.aupr) == pytest.approx(weighted, abs=3e-4)
-    assert (found.ranked_aup, found.ranked_aur, found.ap) == pytest.approx(ranked, abs=3e-4)
-
-
-@pytest.mark.parametrize("value", [0.0, 0.1, 7.0])
-def test_equal_scores_are_chance(scores, value):
-    truth = np.arange(20) < 3
-    found = scores.areas(np.full(20, value), truth)
-    assert (found.aup, found.aupr, found.ap) == pytest.approx((0.15, 0.15, 0.15))
-    assert (found.aur, found.ranked_aur) == pytest.approx((0.5, 0.5))
-
-
-def test_scores_on_the_truth_alone_are_perfect_but_for_aur(scores):
-    truth = np.arange(20) < 4
-    found = scores.areas(truth.astype(float), truth)
-    assert (found.aup, found.aupr, found.ap) == pytest.approx((1, 1, 1))
-    assert (found.aur, found.ranked_aur) == pytest.approx((0.5, 0.9))
-
-
-def test_one_true_feature_is_enough_for_the_weighted_areas(scores):
-    truth = np.arange(20) < 4
-    found = scores.areas(np.eye(20)[0], truth)
-    assert (found.aup, found.aupr) == pytest.approx((1, 1))
-    # A quarter of the true ones at precision 1, the others among the 19 that are left.
-    assert 0.25 < found.ap < 0.5
-
-
-def test_scores_beside_the_truth(scores):
-    truth = np.arange(20) < 4
-    found = scores.areas((~truth).astype(float), truth)
-    assert (found.aup, found.aur, found.aupr) == (0, 0, 0)
-    assert 0 < found.ap < 0.2
-
-
-def test_areas_do_not_depend_on_the_unit(scores):
+def test_areas_are_of_frames_and_of_the_norm_of_pixels(scores):
     random = np.random.default_rng(0)
-    given, truth = random.random(50), random.random(50) < 0.2
-    one, other = scores.areas(given, truth), scores.areas(1e-12 * given, truth)
-    assert other.aup == pytest.approx(one.aup, rel=1e-12)
-    assert other.aupr == pytest.approx(one.aupr, rel=1e-12)
-    assert other.ap == one.ap
-
-
-def test_areas_need_something_true(scores):
-    with pytest.raises(ValueError, match="no feature is true"):
-        scores.areas(np.ones(3), np.zeros(3, bool))
+    attribution, region = random.normal(size=(4, 3, 5, 6)), random.random((4, 5, 6)) < 0.3
+    norm = np.sqrt((attribution**2).sum(1))
+    assert scores.pixel_areas(attribution, region) == areas(norm.ravel(), region.ravel())
+    relevance, deciding = random.random(4).astype(np.float32), np.array([True, False, True, False])
+    found = scores.frame_areas(relevance, deciding)
+    assert found == areas(relevance.astype(np.float64), deciding)
+    assert found != scores.frame_areas(relevance, ~deciding)
 
 
 def test_variants_are_what_the_library_gives(methods):

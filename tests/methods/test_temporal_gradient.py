@@ -1,6 +1,7 @@
 """TemporalGradient against autograd, finite differences and closed forms, on every memory path."""
 
 import copy
+import threading
 
 import pytest
 import torch
@@ -420,6 +421,23 @@ def test_recurrent_calls_leave_cudnn_and_nothing_else_does(monkeypatch):
         "conv2d": {True},
     }
     assert torch.backends.cudnn.enabled
+
+
+def test_native_recurrence_inside_of_itself_comes_to_an_end():
+    """As where a gradient is explained inside of another method; a second thread tells a hang."""
+    lstm, clip, found = nn.LSTM(3, 4, batch_first=True).eval(), torch.rand(1, 5, 3), []
+
+    def nested():
+        with native_recurrence(on_cuda=True), native_recurrence(on_cuda=True):
+            found.append((lstm(clip)[0].detach(), torch.backends.cudnn.enabled))
+
+    thread = threading.Thread(target=nested, daemon=True)
+    thread.start()
+    thread.join(30)
+    assert not thread.is_alive(), "it waits for itself"
+    ((inside, enabled),) = found
+    assert enabled, "the flag is off only while the layer itself runs"
+    assert_near(inside, lstm(clip)[0].detach())
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

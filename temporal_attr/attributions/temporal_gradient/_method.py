@@ -111,6 +111,7 @@ class TemporalGradient(VideoMethod, GradientAttribution):  # type: ignore[misc]
         needs=("gradients",),
         cost="P",
         source="simonyan2014",
+        sensitivity=True,
     )
 
     def __init__(

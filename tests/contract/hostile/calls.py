@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -559,13 +560,41 @@ def _results():
 
 def _evaluation():
     model, clip = values.stepped(), values.clip()
-    return _room(
+    return _numbers() | _room(
         "evaluation",
         WindowAccuracy=_fields(values.curve()),
         accuracy_by_window={
             "model": model, "batches": [(clip, torch.tensor([0, 1]))], "sizes": (1, 2),
         },
         windowed_logits={"model": model, "clip": clip, "windows": 2},
+    )  # fmt: skip
+
+
+def _numbers():
+    """Metrics that take numbers only, and the functions that they are made of."""
+    scores, truth = np.array([3.0, -1.0, 2.0, 0.5]), np.array([True, False, True, False])
+    judged = {"scores": scores, "truth": truth}
+    return _room(
+        "evaluation",
+        AUP={}, AUPRC={}, AUR={}, EffectiveFrames={}, Entropy={}, Gini={}, IoU={}, MassAccuracy={},
+        PairAP={}, PeakDistance={}, PointingGame={}, RankAccuracy={}, TemporalRoughness={},
+        TopKIntersection={},
+        Areas=dict.fromkeys(("aup", "aur", "aupr", "ranked_aup", "ranked_aur", "ap"), 0.5),
+        areas={"scores": np.abs(scores), "truth": truth},
+        average_precision=judged,
+        effective_frames={"scores": scores},
+        entropy={"scores": scores},
+        gini={"scores": scores},
+        intersection_over_union=judged,
+        mass_accuracy=judged,
+        pair_average_precision={
+            "matrix": scores[:, None] + scores, "pairs": truth[:, None] & truth,
+        },
+        peak_distance=judged,
+        pointing_game=judged,
+        rank_accuracy=judged,
+        temporal_roughness={"scores": scores},
+        top_k_intersection=judged,
     )  # fmt: skip
 
 
