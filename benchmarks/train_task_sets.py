@@ -1,7 +1,9 @@
-"""Train the models of a named task set, from nothing, on the CPU.
+r"""Train the models of a named task set, from nothing, on the CPU.
 
-    OMP_NUM_THREADS=1 python benchmarks/train_task_sets.py --set planted-v1 --seeds 0 --levels medium
+    OMP_NUM_THREADS=1 python benchmarks/train_task_sets.py --seeds 0 --levels medium
     OMP_NUM_THREADS=1 python benchmarks/train_task_sets.py --set planted-v1 --workers 2
+    OMP_NUM_THREADS=1 python benchmarks/train_task_sets.py --set planted-on-footage-v1 \
+        --footage ../shared/videos/arm_wrestling.mp4 ../shared/videos/flipping_a_pancake.mkv
     python benchmarks/train_task_sets.py --set planted-v1 --report
 
 Each checkpoint is written as soon as it is done, under a name that ends in the hash of its recipe;
@@ -27,7 +29,7 @@ from torch import Tensor
 from tqdm import tqdm
 from train_zoo import FRESH, TEST_SEED, Recipe, accuracy, train, wilson
 
-from temporal_attr.evaluation.task_sets import TASK_SETS, PlantedSet, TaskSetEntry, task_set
+from temporal_attr.evaluation.task_sets import FootageSet, PlantedSet, TaskSetEntry, task_set
 from temporal_attr.evaluation.task_sets._fingerprint import FILE, fingerprint
 from temporal_attr.zoo import Card, save_checkpoint
 
@@ -158,7 +160,8 @@ def fingerprints() -> str:
 def main() -> None:
     """Train what is asked for and not there yet."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--set", choices=sorted(TASK_SETS), default="planted-v1")
+    parser.add_argument("--set", choices=[PlantedSet.name, FootageSet.name], default="planted-v1")
+    parser.add_argument("--footage", nargs="*", type=Path, help="videos to plant on")
     parser.add_argument("--folder", type=Path, help="of the checkpoints")
     parser.add_argument("--tasks", nargs="*")
     parser.add_argument("--levels", nargs="*")
@@ -172,7 +175,8 @@ def main() -> None:
     if options.fingerprints:
         FILE.write_text(fingerprints(), "utf-8")
         return
-    planted = task_set(options.set, options.folder)
+    given = {} if options.footage is None else {"footage": tuple(options.footage)}
+    planted = task_set(options.set, folder=options.folder, **given)
     assert isinstance(planted, PlantedSet)
     planted = planted.select(options.tasks, options.levels, options.families, options.seeds)
     if not options.report:

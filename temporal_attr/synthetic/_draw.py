@@ -117,7 +117,7 @@ def compose(
     scenery: Float[np.ndarray, "time height width channel"], layers: list[Layer]
 ) -> Float[np.ndarray, "time height width channel"]:
     """The layers over what is behind them, the last one on top."""
-    picture = scenery.copy()
+    picture: Float[np.ndarray, "time height width channel"] = scenery.copy()
     for layer in layers:
         picture += layer.mask[..., None] * (layer.colour - picture)
     return picture

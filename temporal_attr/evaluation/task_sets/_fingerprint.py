@@ -27,7 +27,7 @@ def fingerprint(video: PlantedVideo) -> dict[str, Any]:
         >>> from temporal_attr.synthetic import Keyframe
         >>> found = fingerprint(Keyframe(frames=6, size=16, moment=(2, 2)).sample(0))
         >>> found["label"], found["frames"], found["region"] > 0
-        (2, '000110', True)
+        (3, '000110', True)
     """
     pixels = video.frames.astype(np.float64)
     slope = np.linspace(-1, 1, pixels.size).reshape(pixels.shape)

@@ -14,9 +14,8 @@ from jaxtyping import UInt8
 
 from temporal_attr._errors import OptionError, TooFewFramesError
 from temporal_attr._files import digest
-from temporal_attr.clips import VIDEO_SUFFIXES, Preprocessing, load_clip, open_source
+from temporal_attr.clips import IDENTITY, VIDEO_SUFFIXES, Preprocessing, load_clip, open_source
 from temporal_attr.evaluation.robustness import recompressed
-from temporal_attr.clips import IDENTITY
 
 Half: TypeAlias = Literal["first", "second"]
 Pictures: TypeAlias = UInt8[np.ndarray, "time height width channel"]
@@ -57,7 +56,7 @@ class Footage:
 
     def __post_init__(self) -> None:
         paths = self.paths
-        same = len({known for known in map(_digest, paths)}) < len(paths)
+        same = len(set(map(_digest, paths))) < len(paths)
         if not paths or same:
             raise OptionError(
                 "videos, each once, in a folder or as files",
@@ -99,7 +98,8 @@ class Footage:
         down = int(random.integers(window.shape[1] - size + 1))
         across = int(random.integers(window.shape[2] - size + 1))
         cut = window[:, down : down + size, across : across + size]
-        return cut[:, :, ::-1].copy() if random.uniform() < 0.5 else cut.copy()
+        found: Pictures = (cut[:, :, ::-1] if random.uniform() < 0.5 else cut).copy()
+        return found
 
 
 @lru_cache

@@ -20,7 +20,7 @@ from temporal_attr.evaluation.task_sets._planted import (
     recipe_of,
 )
 from temporal_attr.evaluation.task_sets._recipe import LEARNED, TrainingRecipe, digest_of_json
-from temporal_attr.evaluation.task_sets._set import TaskSetPart, TaskSet, cache_of
+from temporal_attr.evaluation.task_sets._set import TaskSet, TaskSetPart, cache_of
 from temporal_attr.synthetic import PlantedVideo
 
 
@@ -134,7 +134,8 @@ class PlantedSet(TaskSet):
             OptionError: If there is no such task, level, family or seed.
         """
         asked = {"tasks": tasks, "levels": levels, "families": families, "seeds": seeds}
-        return replace(self, **{name: some for name, some in asked.items() if some is not None})
+        given: dict[str, Any] = {name: some for name, some in asked.items() if some is not None}
+        return replace(self, **given)
 
     @property
     def entries(self) -> tuple[TaskSetEntry, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -23,8 +23,8 @@ class TaskSetPart(NamedTuple):
     """
 
     name: str
-    models: dict[str, VideoModel]
-    clips: list[PlantedVideo] | list[Example]
+    models: Mapping[str, VideoModel]
+    clips: Sequence[PlantedVideo | Example]
 
 
 class TaskSet(ABC):

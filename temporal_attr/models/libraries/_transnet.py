@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from temporal_attr._activation import Activation
 from temporal_attr._errors import ClipError, ModelError, OptionError
 from temporal_attr._require import require_count
 from temporal_attr._typing import ClipTensor, Features, Logits
@@ -80,7 +81,7 @@ class TransNet(VideoModel):
     """
 
     layout = "batch channel time height width"
-    activation = "sigmoid"
+    activation: Activation | None = "sigmoid"
 
     def __init__(
         self,
