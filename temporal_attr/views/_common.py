@@ -196,13 +196,10 @@ def drawable(
     if label is not None:
         names = (plain(label), plain(label))
     influence: Tensor | None = getattr(attribution, "influence", None)
-    if error is not None:
-        # Errors that are all 0, or not known, are not drawn.
-        error = error[example].detach() if error[example].nan_to_num().any() else None
     return Drawable(
         pixels=None if pixels is None else pixels[example].detach(),
         scores=scores[example].detach(),
-        error=error,
+        error=_lines(error, example),
         subject=subject(attribution, example),
         method=_method(attribution, example),
         label=names[0],
@@ -211,6 +208,13 @@ def drawable(
         rows=getattr(attribution, "rows", None) or (),
         title=title,
     )
+
+
+def _lines(error: Tensor | None, example: int) -> Tensor | None:
+    """The standard errors of a clip; None where all are 0 or not known, which gives no lines."""
+    if error is None or not error[example].nan_to_num().any():
+        return None
+    return error[example].detach()
 
 
 def subject(found: Result | Tensor, example: int) -> str:
