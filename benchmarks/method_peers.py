@@ -286,10 +286,10 @@ class 1, float32; 4 perturbed clips in a forward pass on both sides. *Evaluation
 the first convolution saw, forward; what a model is tried out on, when a method first meets it, is
 not among them. *Largest difference*: over the largest magnitude of the peer's; of what draws at
 random, from the exact Shapley values, over the largest of them. Seconds are of the process, the
-median of rounds in which the two took turns, on a machine that had other work. grad-cam takes
-gradients through the whole network, the others to the layer only. Captum's Integrated Gradients
-does not ask for the prediction, and the first coalition of Lime is the clip itself,
-which ours asks for besides.
+median of rounds in which the two took turns, on a machine that had other work. grad-cam and
+signal-grad-cam take gradients through the whole network, the others to the layer only. Captum's
+Integrated Gradients does not ask for the prediction, and the first coalition of Lime is the clip
+itself, which ours asks for besides.
 
 REVEX and ours were shown the same videos. Its Video RISE gives each cell's mean objective where the
 cell is kept, as a share of the sum of these; ours the mean's rise, from which the shares follow.
