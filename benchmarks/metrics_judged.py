@@ -140,7 +140,7 @@ that they look at all of it, and at nothing beside it, nobody promises.
 
 A cell says how often a one-sided Wilcoxon test on 20 (and on 100) clips, drawn again {DRAWS} times,
 finds the better one better at {SIGNIFICANCE:g}. A metric that says nothing gives about 0.05 or
-less. 
+less.
 Metrics of which neither direction is better, and those without a value on half of the clips, are
 left out.
 """
