@@ -15,7 +15,7 @@ from temporal_attr.evaluation import CHANCE, Comparison
 
 DOCS = Path(__file__).parents[1] / "docs"
 SHOWN = ("auprc-frames", "auprc-pixels", "abpc-frames", "abpc-tubes", "leave-one-out-tubes")
-INTRODUCTION = DOCS / "board_introduction.md"
+INTRODUCTION = Path(__file__).parent / "board_introduction.md"
 """What a reader should take from the numbers, written by hand after looking at them."""
 
 

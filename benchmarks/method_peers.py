@@ -1,7 +1,8 @@
-"""The methods beside Captum, grad-cam and time_interpret: the same numbers, and what they cost.
+"""The methods beside Captum and five other libraries: the same numbers, and what they cost.
 
-    pip install grad-cam time_interpret scikit-learn
-    OMP_NUM_THREADS=1 PYTHONPATH=. python benchmarks/method_peers.py
+    pip install grad-cam time_interpret scikit-learn signal-grad-cam
+    git clone https://github.com/Xavi3398/revex_framework && pip install shap decord scikit-image
+    OMP_NUM_THREADS=1 PYTHONPATH=. python benchmarks/method_peers.py --revex revex_framework
 
 torchvision's r3d_18, and a small 3D network that shows what a method takes beside the model, with
 random weights whose outputs vary, on one clip each. Both sides are asked the same: evaluations are
@@ -36,7 +37,9 @@ from method_peer_pairs import (
     regressions,
     shapley_values,
 )
-from method_peers_of_masks import learned_masks
+from method_peers_of_layers import layers
+from method_peers_of_masks import planted_masks
+from method_peers_of_removal import Revex, removals, revex_in
 from torch import Tensor, nn
 from tqdm import tqdm
 from transformer_rows import cell, clip_mean
@@ -49,7 +52,16 @@ from temporal_attr.zoo import build_model
 from tests.helpers.families import family, vivid
 
 RESULTS = Path(__file__).parent / "results"
-PACKAGES = ("torch", "torchvision", "captum", "grad-cam", "time_interpret", "scikit-learn")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "captum",
+    "grad-cam",
+    "signal-grad-cam",
+    "time_interpret",
+    "scikit-learn",
+    "numpy",
+)
 FRAMES, SEEDS = 32, 20
 """Of the clip of the recurrent model, and of what draws at random."""
 
@@ -68,6 +80,7 @@ def settings() -> Iterator[Setting]:
     torch.manual_seed(0)
     large, _ = family("r3d_18").build()
     yield Setting("r3d_18", large, large.model, "layer3", clip)
+    torch.manual_seed(0)  # Again, as what is asked of the first model draws as well.
     small = build_model("inflated-resnet", 5, widths=(8, 16))
     vivid(small, torch.randn(8, 8, 3, 32, 32))
     yield Setting("small 3D ResNet", small, Volume(small), "model.layers.0", clip[..., :32, :32])
@@ -151,18 +164,22 @@ def agreement(pair: Pair, ours: Tensor, theirs: Tensor) -> str:
     return f"{text}: {pair.why}" if pair.why else text
 
 
-def pairs_of(setting: Setting) -> Iterator[Pair]:
+def pairs_of(setting: Setting, revex: Revex | None) -> Iterator[Pair]:
     """What is compared; of peers that are there."""
     yield from drops(setting)
     yield from shapley_values(setting)
     if version_of("scikit-learn"):
         yield from regressions(setting)
+    if revex is not None:
+        yield from removals(revex, setting)
     yield from gradients(setting)
     if version_of("grad-cam"):
         yield from activations(setting)
+    if version_of("signal-grad-cam"):
+        yield from layers(setting)
 
 
-def peers_table(rounds: int) -> Iterator[str]:
+def peers_table(rounds: int, revex: Revex | None) -> Iterator[str]:
     """Each method beside its peer."""
     yield (
         "| model | method | peer | evaluations, ours | theirs | largest difference | "
@@ -171,7 +188,7 @@ def peers_table(rounds: int) -> Iterator[str]:
     yield "|---" * 9 + "|"
     for setting in settings():
         counter = Counter(first_of(setting.network, nn.Conv3d))
-        for pair in tqdm(list(pairs_of(setting)), setting.name, mininterval=10):
+        for pair in tqdm(list(pairs_of(setting, revex)), setting.name, mininterval=10):
             # Once before: a model is tried out when a method first meets it.
             pair.run()
             ours, theirs = in_turns([pair.run, pair.peer_run], counter, rounds)
@@ -242,24 +259,25 @@ def cache_table(rounds: int) -> Iterator[str]:
         )
 
 
-def page(rounds: int) -> Iterator[str]:
+def page(rounds: int, revex: Revex | None) -> Iterator[str]:
     """The report."""
     versions = {name: version_of(name) for name in PACKAGES}
+    versions["REVEX"] = None if revex is None else revex.commit
     told = ", ".join(f"{name} {number or 'not installed'}" for name, number in versions.items())
     yield "# Methods beside other libraries\n"
     yield (
-        f"`OMP_NUM_THREADS=1 PYTHONPATH=. python benchmarks/method_peers.py --rounds {rounds}`: "
-        f"{told}; Python {platform.python_version()}, {torch.get_num_threads()} thread(s), "
-        f"{platform.machine()}, CPU.\n"
+        "`OMP_NUM_THREADS=1 PYTHONPATH=. python benchmarks/method_peers.py "
+        f"--rounds {rounds} --revex FOLDER`: {told}; Python {platform.python_version()}, "
+        f"{torch.get_num_threads()} thread(s), {platform.machine()}, CPU.\n"
     )
     yield INTRODUCTION
-    yield from peers_table(rounds)
+    yield from peers_table(rounds, revex)
     yield f"\n## Shapley values of frames, estimated\n\n{ESTIMATED}"
     yield from sampling_table(SEEDS)
     yield f"\n## Frames that are encoded once\n\n{CACHING}"
     yield from cache_table(rounds)
-    yield "\n## Learned masks\n"
-    yield from learned_masks()
+    yield "\n## Masks on planted clips\n"
+    yield from planted_masks(revex)
 
 
 INTRODUCTION = """\
@@ -268,10 +286,15 @@ class 1, float32; 4 perturbed clips in a forward pass on both sides. *Evaluation
 the first convolution saw, forward; what a model is tried out on, when a method first meets it, is
 not among them. *Largest difference*: over the largest magnitude of the peer's; of what draws at
 random, from the exact Shapley values, over the largest of them. Seconds are of the process, the
-median of rounds in which the two took turns, on a machine that had other work. grad-cam takes
-gradients through the whole network, the others to the layer only. Captum's Integrated Gradients
-does not ask for the prediction, and the first coalition of Lime is the clip itself,
-which ours asks for besides.
+median of rounds in which the two took turns, on a machine that had other work. grad-cam and
+signal-grad-cam take gradients through the whole network, the others to the layer only. Captum's
+Integrated Gradients does not ask for the prediction, and the first coalition of Lime is the clip
+itself, which ours asks for besides.
+
+REVEX and ours were shown the same videos. Its Video RISE gives each cell's mean objective where the
+cell is kept, as a share of the sum of these; ours the mean's rise, from which the shares follow.
+Compared is by how much each share is over an equal one, at the clip's corners, which belong to a
+single cell of its masks. signal-grad-cam takes single convolutions only: the last of the layer.
 """
 
 ESTIMATED = f"""\
@@ -289,10 +312,12 @@ def main() -> None:
     """Measure and write the page."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--revex", type=Path, help="a checkout of revex_framework")
     options = parser.parse_args()
+    revex = None if options.revex is None else revex_in(options.revex)
     torch.set_num_threads(1)
     lines = []
-    for line in page(options.rounds):
+    for line in page(options.rounds, revex):
         print(line, flush=True)
         lines.append(line)
         # Line by line, as a run that is stopped has measured something.

@@ -1,4 +1,4 @@
-"""Masks that are learned, by time_interpret, on planted clips of a trained network."""
+"""Masks on planted clips of a trained network: learned, or drawn; by time_interpret and REVEX."""
 
 from __future__ import annotations
 
@@ -11,17 +11,21 @@ from importlib.util import find_spec
 from typing import Any, TypeAlias
 
 import numpy as np
+from method_peers_of_removal import Revex, planted_scores
 from planted_models import MODELS, SEED, trained
 from torch import Tensor
 from transformer_rows import cell, clip_mean
 from transformer_scores import average_precision
 from tsr_methods import planted
 
-from temporal_attr import RISE, ExtremalPerturbation, TemporalGradient
+from temporal_attr import RISE, ExtremalPerturbation, TemporalGradient, VideoLIME
+from temporal_attr.gradients import ObjectiveName
 from temporal_attr.measures import bootstrap
 from temporal_attr.models import VideoModel
+from temporal_attr.perturbations import FeatureMask, Supervoxels
 
 FAMILY, CLIPS, EPOCHS = "3D ResNet", 10, 100
+SAMPLES = 3 * EPOCHS
 RATES = (1e-3, 0.1)
 """The default of time_interpret, and one with which masks move from 0.5 in so many epochs."""
 
@@ -74,11 +78,24 @@ def dyna_mask(rate: float) -> Mask:
     return scores
 
 
-def rise(model: VideoModel, clip: Tensor, target: int) -> Tensor:
+def rise(objective: ObjectiveName) -> Mask:
     """As many forward passes as the others' forward and backward passes are worth."""
-    found = RISE(model, 3 * EPOCHS, baselines=0.0).attribute(clip, target)
-    assert isinstance(found, Tensor)
-    return of_pixels(found, clip)
+
+    def scores(model: VideoModel, clip: Tensor, target: int) -> Tensor:
+        method = RISE(model, SAMPLES, baselines=0.0, objective=objective)
+        return of_pixels(method.explain(clip, target).attribution, clip)
+
+    return scores
+
+
+def lime(feature_mask: FeatureMask) -> Mask:
+    """As many, of the probability."""
+
+    def scores(model: VideoModel, clip: Tensor, target: int) -> Tensor:
+        method = VideoLIME(model, feature_mask, SAMPLES, 0.0, objective="probability")
+        return of_pixels(method.explain(clip, target).attribution, clip)
+
+    return scores
 
 
 def learned(model: VideoModel, clip: Tensor, target: int) -> Tensor:
@@ -94,10 +111,16 @@ def gradient(model: VideoModel, clip: Tensor, target: int) -> Tensor:
     return norms
 
 
-def masks() -> dict[str, Mask]:
+def masks(revex: Revex | None) -> dict[str, Mask]:
     """What is compared."""
-    found: dict[str, Mask] = {"TemporalGradient": gradient, f"RISE, {3 * EPOCHS} masks": rise}
-    found["ExtremalPerturbation"] = learned
+    found: dict[str, Mask] = {"TemporalGradient": gradient, "ExtremalPerturbation": learned}
+    found[f"RISE, {SAMPLES} masks"] = rise("logit")
+    found[f"RISE, {SAMPLES} masks, of the probability"] = rise("probability")
+    found[f"VideoLIME, {SAMPLES} masks of 200 supervoxels"] = lime(Supervoxels(200))
+    if revex is not None:
+        found |= planted_scores(revex, SAMPLES)
+    if find_spec("tint") is None:
+        return found
     for rate in RATES:
         found[f"time_interpret ExtremalMask, rate {rate:g}"] = extremal_mask(rate)
     for rate in RATES:
@@ -105,23 +128,20 @@ def masks() -> dict[str, Mask]:
     return found
 
 
-def learned_masks() -> Iterator[str]:
-    """The table."""
-    if find_spec("tint") is None:
-        yield "time_interpret is not installed."
-        return
+def planted_masks(revex: Revex | None) -> Iterator[str]:
+    """The table; of peers that are there."""
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     model, card = trained(MODELS[FAMILY])
     clips = list(planted(MODELS[FAMILY], model, SEED, CLIPS))
     yield (
         f"The {FAMILY} of `benchmarks/methods_on_planted.py` ({card.accuracy:.1%} right), {CLIPS} "
-        f"clips, {EPOCHS} epochs: forward and backward passes, so {3 * EPOCHS} evaluations. "
+        f"clips, {EPOCHS} epochs: forward and backward passes, so {SAMPLES} evaluations. "
         "Average precision of the frames (sums over pixels) and pixels that show the cue, with "
         "95 % intervals over clips; seconds of a clip, the process's.\n"
     )
     yield "| method | seconds | AP of frames | AP of pixels |"
     yield "|---|---|---|---|"
-    for name, mask in masks().items():
+    for name, mask in masks(revex).items():
         frames, pixels, seconds = [], [], []
         for video, clip in clips:
             begin = time.process_time()

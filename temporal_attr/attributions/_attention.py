@@ -134,9 +134,13 @@ def attention_over_time(
     mass, examples, *places = token_means(found, flow.calls, fields)
     run.ran(backward=frames)
     grid = [len(_groups(_places(one[0], mass[0]))) for one in places]
+    # A cell that reads all inputs so far has as many queries as tokens once, by chance.
+    reading = {call.module for call in flow.calls if not _of_tokens(call)}
     read = [
-        _between_times(call, _places(times, of_call), _places(owners, of_call).round(), len(clip))
-        for call, of_call, times, owners in zip(flow.calls, mass, places[0], examples, strict=True)
+        None
+        if call.module in reading
+        else _between_times(call, _places(times, of), _places(owners, of).round(), len(clip))
+        for call, of, times, owners in zip(flow.calls, mass, places[0], examples, strict=True)
     ]
     usual = next((one.shape for one in read if one is not None), None)
     kept = [one is not None and one.shape == usual for one in read]
@@ -172,12 +176,17 @@ def _groups(places: Tensor) -> list[float]:
     return found
 
 
+def _of_tokens(call: AttentionCall) -> bool:
+    """Whether there are as many queries as tokens that the values are of."""
+    return call.product(call.weights, torch.ones_like(call.values)).shape == call.values.shape
+
+
 def _between_times(
     call: AttentionCall, places: Tensor, owners: Tensor, batch: int
 ) -> Tensor | None:
     """What queries of each time give to keys of each time, mean over heads and queries.
 
-    None where the queries are not the tokens that the values are of.
+    None where no token has a time.
 
     Args:
         call: The call of attention.
@@ -190,7 +199,7 @@ def _between_times(
     """
     starts = _groups(places)
     whole = call.product(call.weights, torch.ones_like(call.values).detach())
-    if not starts or whole.shape != places.shape:
+    if not starts:
         return None
     bounds = torch.tensor(starts, device=places.device, dtype=places.dtype) - GAP / 2
     number = torch.bucketize(places.contiguous(), bounds) - 1

@@ -34,6 +34,7 @@ class AttentionResult(PixelResult):
     """
 
     large: ClassVar[tuple[str, ...]] = ("attribution",)
+    shared_by_channels: ClassVar[bool] = True
 
     token_scores: TokenScores | None = None
     temporal_attention: TokenAttention | None = None

@@ -55,6 +55,8 @@ class Result(Stored):
 
     main_table: ClassVar[str] = "clips"
     """What `to_dataframe` gives if it is not told."""
+    depends_on_target: ClassVar[bool] = True
+    """Whether another class could have another result."""
 
     logits: Logits
     target: Target
@@ -77,6 +79,11 @@ class Result(Stored):
                 f"{len(self.class_names)} class names",
                 "Give the model's class_names in the order of its classes, or none.",
             )
+
+    @property
+    def found_by(self) -> str:
+        """The name of the method's class, such as "TemporalGradient"."""
+        return type(self).__name__.removesuffix("Result")
 
     def class_label(self, example: int = 0) -> str:
         """What the explained class of a clip is called: "running (3)", or "class 3" if unnamed."""
@@ -132,7 +139,7 @@ class Result(Stored):
 
     def _summary(self, details: Callable[[int], list[str]]) -> str:
         """The lines that all methods have, and those on each clip that only this one has."""
-        lines = [f"{type(self).__name__.removesuffix('Result')}: {self.run.describe()}"]
+        lines = [f"{self.found_by}: {self.run.describe()}"]
         note = activation_note(self.logits, self.activation)
         lines += [] if note is None else [f"note: {note}"]
         for example in range(len(self.target)):
@@ -235,6 +242,8 @@ class PixelResult(Result):
     main_table: ClassVar[str] = "frames"
     same_in_channels: ClassVar[bool] = False
     """Whether a place has one number, which stands in each of its channels."""
+    shared_by_channels: ClassVar[bool] = False
+    """Whether a place has one number, of which each of its channels has a part."""
 
     attribution: ClipTensor
     frame_scores: FrameScores

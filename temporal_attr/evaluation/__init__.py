@@ -110,6 +110,9 @@ from temporal_attr.evaluation.suite import (
 )
 from temporal_attr.evaluation.task_sets import (
     TASK_SETS,
+    CutDetector,
+    CutsSet,
+    FootageSet,
     PlantedSet,
     TaskSet,
     TaskSetEntry,
@@ -158,6 +161,8 @@ __all__ = [
     "CascadingRandomization",
     "Case",
     "Comparison",
+    "CutDetector",
+    "CutsSet",
     "Deletion",
     "Difference",
     "EffectiveFrames",
@@ -167,6 +172,7 @@ __all__ = [
     "Explain",
     "Explanation",
     "Features",
+    "FootageSet",
     "FrameRate",
     "FrameShift",
     "Gini",

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from temporal_attr._errors import DataError
 from temporal_attr._typing import ClipTensor
+from temporal_attr.clips import Normalization
 from temporal_attr.evaluation._case import Case, Explain, Explanation, Model, ScoresOf
 from temporal_attr.gradients import isolated_autograd
-from temporal_attr.models import model_logits, require_evaluation_mode
+from temporal_attr.models import VideoModel, model_logits, require_evaluation_mode
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +115,16 @@ def logits_of_clip(model: Model, clip: ClipTensor) -> Float[Tensor, " classes"]:
     with isolated_autograd((clip,)) as (own,), torch.no_grad():
         # A copy, because the model may work in place.
         return model_logits(model, (own.clone(),))[0]
+
+
+def normalization_of(model: Model) -> Normalization | None:
+    """How pixel values become a model's input values; None if it is not known.
+
+    Example:
+        >>> normalization_of(lambda clip: clip.mean((1, 3, 4))) is None
+        True
+    """
+    return model.normalization if isinstance(model, VideoModel) else None
 
 
 def range_of(clip: ClipTensor) -> float:

@@ -29,6 +29,8 @@ Images = Float[np.ndarray, "time height width 3"]
 
 BAR_COLOUR = "#d1495b"
 MUTED_COLOUR = "#8d99ae"
+MOST_OPAQUE = 0.75
+"""How opaque the most of heat is: what has it must still be seen."""
 COLOUR_MAPS: dict[Sign, str] = {"absolute": "inferno", "signed": "RdBu_r"}
 
 
@@ -90,6 +92,7 @@ class Drawable:
         scores: `(time,)`, one for each frame.
         error: `(time,)`, the standard error of each; None where there is none.
         subject: What is explained, to begin a title with.
+        method: By which method, and of which class, to begin a title with.
         label: What the attribution of a value is.
         frame_label: What a frame's score is.
         influence: `(rows, time)`, how strongly timesteps react to each frame; None where it is not
@@ -102,6 +105,7 @@ class Drawable:
     scores: Float[Tensor, "time"]
     error: Float[Tensor, "time"] | None
     subject: str
+    method: str
     label: str
     frame_label: str
     influence: Float[Tensor, "rows time"] | None
@@ -109,11 +113,18 @@ class Drawable:
     title: str | None
 
     def headline(self, shown: str, with_label: bool = False) -> str:
-        """The title: the reader's own, or the subject, and how it is shown."""
+        """The title: the reader's own, or the method or the label, and how it is shown."""
         if self.title is not None:
             return plain(self.title)
-        named = with_label and self.label.lower() != self.subject.lower()
+        if not with_label:
+            return f"{self.method}, {shown}"
+        named = self.label.lower() != self.subject.lower()
         return f"{self.subject}{f': {self.label}' if named else ''}, {shown}"
+
+    def frame_headline(self) -> str:
+        """The title of bars of the frames' scores, which says what the lines on them are."""
+        lines = "" if self.error is None else ", with standard errors"
+        return self.headline(f"frame by frame{lines}")
 
     def require_pixels(self) -> Float[Tensor, "time channel height width"]:
         """The attribution of pixels.
@@ -168,6 +179,8 @@ def drawable(
         if attribution.same_in_channels:
             # The number of a place is not to be added up over its channels.
             pixels = pixels[:, :, :1]
+        if attribution.shared_by_channels:
+            pixels = pixels.sum(2, keepdim=True)
         names = (attribution.meaning, attribution.frame_meaning)
     elif isinstance(attribution, ScoreResult):
         scores, error = attribution.frame_scores, attribution.frame_error
@@ -186,8 +199,9 @@ def drawable(
     return Drawable(
         pixels=None if pixels is None else pixels[example].detach(),
         scores=scores[example].detach(),
-        error=None if error is None else error[example].detach(),
+        error=_lines(error, example),
         subject=subject(attribution, example),
+        method=_method(attribution, example),
         label=names[0],
         frame_label=names[1],
         influence=None if influence is None else influence[example].detach(),
@@ -196,17 +210,31 @@ def drawable(
     )
 
 
+def _lines(error: Tensor | None, example: int) -> Tensor | None:
+    """The standard errors of a clip; None where all are 0 or not known, which gives no lines."""
+    if error is None or not error[example].nan_to_num().any():
+        return None
+    return error[example].detach()
+
+
 def subject(found: Result | Tensor, example: int) -> str:
     """What is explained, to begin a title with: "running (3)", "Class 3" or "Attribution"."""
     if isinstance(found, Tensor):
         return "Attribution"
     label = class_text(found, example)
-    return label if found.class_names else label.capitalize()
+    return label if found.class_names and found.depends_on_target else label.capitalize()
+
+
+def _method(found: Result | Tensor, example: int) -> str:
+    """Such as "GradCAM for running (3)"; of a tensor it is not known."""
+    if isinstance(found, Tensor):
+        return "Attribution"
+    return f"{found.found_by} for {class_text(found, example)}"
 
 
 def class_text(result: Result, example: int) -> str:
     """What the explained class is called, as matplotlib prints it letter by letter."""
-    return plain(result.class_label(example))
+    return plain(result.class_label(example)) if result.depends_on_target else "any class"
 
 
 def plain(text: str) -> str:
@@ -285,11 +313,11 @@ def heat_limit(heat: HeatMaps, percentile: float) -> float:
 
 
 def blend(images: Images, heat: HeatMaps, limit: float, sign: Sign) -> Images:
-    """Heat over grey frames: the more of it, the more opaque."""
+    """Heat over grey frames: the more of it, the more opaque, but never so that it hides them."""
     share = np.clip(heat / limit, 0 if sign == "absolute" else -1, 1)
     position = share if sign == "absolute" else (share + 1) / 2
     colours = colormaps[COLOUR_MAPS[sign]](position)[..., :3]
-    opacity = np.abs(share)[..., None]
+    opacity = MOST_OPAQUE * np.abs(share)[..., None]
     grey = images.mean(-1, keepdims=True).repeat(3, -1)
     blended: np.ndarray = (1 - opacity) * grey + opacity * colours
     return blended

@@ -24,7 +24,7 @@ from temporal_attr.measures import (
     saliency_video,
 )
 from temporal_attr.views._common import COLOUR_MAPS, Drawable, Images, Picture, drawable
-from temporal_attr.views._overlay import colour_limit
+from temporal_attr.views._overlay import beyond, colour_limit
 from temporal_attr.views._shuffle_common import headline
 from temporal_attr.views._strip import shown_frames
 
@@ -137,7 +137,7 @@ def _draw_heat(
     limit, end = colour_limit(maps, percentile)
     for axes, place in zip(row, shown, strict=True):
         axes.imshow(maps[place], cmap=colours, vmin=0, vmax=limit, interpolation="nearest")
-    drawn = Colorbar(bar, ScalarMappable(Normalize(0, limit), colours), extend="max")
+    drawn = Colorbar(bar, ScalarMappable(Normalize(0, limit), colours), extend=beyond(maps, limit))
     drawn.set_label(f"{name}\n({end})", fontsize=7)
     bar.tick_params(labelsize=7)
 

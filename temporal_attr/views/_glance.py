@@ -28,6 +28,7 @@ from temporal_attr.views._shuffle_range import range_curve
 from temporal_attr.views._shuffle_sets import clip_overview
 from temporal_attr.views._side_by_side import draw_influence
 from temporal_attr.views._strip import as_array, draw_scores
+from temporal_attr.views._text import fitted
 
 
 @by_keyword
@@ -104,11 +105,11 @@ def _bars(drawn: Drawable) -> Figure:
     draw_scores(axes, np.arange(len(scores)), 0.8, scores, as_array(drawn.error))
     axes.set_xlim(-0.5, len(scores) - 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_ylabel(drawn.frame_label, fontsize=8)
+    axes.set_ylabel(fitted(drawn.frame_label, 2.1, points=8), fontsize=8)
     axes.set_xlabel("frame")
     for below in more:
         draw_influence(below, drawn.influence, drawn.rows)
-    figure.suptitle(drawn.headline("frame by frame"), fontsize=11)
+    figure.suptitle(drawn.frame_headline(), fontsize=11, wrap=True)
     return figure
 
 

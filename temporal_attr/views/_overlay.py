@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -25,11 +26,15 @@ from temporal_attr.views._common import (
     drawable,
     heat_limit,
 )
+from temporal_attr.views._text import fitted
 
 FrameBytes = UInt8[np.ndarray, "height width channel"]
 
 WIDEST = 8192
 """Pixels of the widest video that players show."""
+
+TALLEST_BAR = 7.5
+"""Inches of the tallest colour bar."""
 
 
 def overlay_grid(
@@ -96,11 +101,15 @@ def overlay_grid(
             axes.imshow(blended[place])
             axes.set_title(f"{clip.timestamps[place]:.2f} s", fontsize=8)
     scale = Normalize(0 if sign == "absolute" else -limit, limit)
+    # Of a long clip the bar is as tall as of a short one, and stands beside the first frames.
+    share = min(0.7, TALLEST_BAR / size[1])
     bar = figure.colorbar(
-        ScalarMappable(scale, COLOUR_MAPS[sign]), ax=grid, shrink=0.7, extend=_extend(sign)
-    )
-    bar.set_label(_meaning(drawn, sign, end))
-    figure.suptitle(drawn.headline("place by place"), fontsize=11)
+        ScalarMappable(scale, COLOUR_MAPS[sign]), ax=grid, shrink=share,
+        anchor=(0.0, 0.5 if share == 0.7 else 1.0), extend=beyond(heat, limit),
+    )  # fmt: skip
+    # The title takes some of the height.
+    bar.set_label(fitted(_meaning(drawn, sign, end), size[1] - 0.4))
+    figure.suptitle(drawn.headline("place by place"), fontsize=11, wrap=True)
     return figure
 
 
@@ -164,10 +173,6 @@ def overlay_video(
     return write_video(pictures, path, fps)
 
 
-def _extend(sign: Sign) -> str:
-    return "max" if sign == "absolute" else "both"
-
-
 def colour_limit(heat: HeatMaps, percentile: float) -> tuple[float, str]:
     """The value at the end of the colour scale, and what it is in words."""
     limit, sizes = heat_limit(heat, percentile), np.abs(heat)
@@ -175,16 +180,26 @@ def colour_limit(heat: HeatMaps, percentile: float) -> tuple[float, str]:
         return limit, "there is no heat"
     if np.percentile(sizes, percentile) == 0:
         # Few places have any heat: their largest, or they would all look alike.
-        return heat_limit(heat, 100), "ends at the largest"
+        limit = heat_limit(heat, 100)
+    if sizes.max() <= limit:
+        return limit, "ends at the largest"
     return limit, f"ends at percentile {percentile:g}"
 
 
+def beyond(heat: HeatMaps, limit: float) -> Literal["neither", "both", "min", "max"]:
+    """At which ends of the colour bar there is heat beyond it, in matplotlib's words."""
+    above, below = (heat > limit).any(), (heat < -limit).any()
+    if above and below:
+        return "both"
+    return "max" if above else "min" if below else "neither"
+
+
 def _meaning(drawn: Drawable, sign: Sign, end: str) -> str:
-    absolute = sign == "absolute"
-    if drawn.require_pixels().shape[1] > 1:
+    absolute, pixels = sign == "absolute", drawn.require_pixels()
+    if pixels.shape[1] > 1:
         what = ", L2 norm over channels" if absolute else ", sum over channels"
     else:
-        what = ", absolute value" if absolute else ""
+        what = ", absolute value" if absolute and bool((pixels < 0).any()) else ""
     return f"{drawn.label}{what}\n(one scale for all frames; {end})"
 
 

@@ -66,7 +66,7 @@ def pictures(result: Result, clip: Clip) -> Pictures:
         >>> list(found)
         ['frame_strip.png', 'overlay_grid.png', 'influence_map.png']
         >>> found["frame_strip.png"]().get_suptitle()
-        'Class 3, frame by frame'
+        'TemporalGradient for class 3, frame by frame'
     """
     raise OptionError(
         "a result whose pictures are known",

@@ -20,10 +20,10 @@ from temporal_attr.views._common import (
     Picture,
     blend,
     drawable,
-    heat_limit,
     number_rows,
     plain,
 )
+from temporal_attr.views._overlay import colour_limit
 from temporal_attr.views._strip import draw_scores
 
 
@@ -46,7 +46,7 @@ def side_by_side(
             whose attribution is shaped like it, or such attributions themselves.
         clip: The clip that was explained.
         example: Which one of the batch.
-        percentile: Heat above it has the last colour.
+        percentile: As for `overlay_grid`.
         title: In place of the picture's own.
 
     Returns:
@@ -92,7 +92,7 @@ def side_by_side(
 def _draw_heat(axes: Axes, drawn: Drawable, clip: Clip, percentile: float) -> None:
     """The frames with their heat, laid out in one row of unit squares."""
     heat = drawn.heat("absolute")
-    pictures = blend(clip.images(), heat, heat_limit(heat, percentile), "absolute")
+    pictures = blend(clip.images(), heat, colour_limit(heat, percentile)[0], "absolute")
     for place, picture in enumerate(pictures):
         axes.imshow(picture, extent=(place - 0.48, place + 0.48, 0, 1), aspect="auto")
     axes.set_ylim(0, 1)

@@ -14,6 +14,7 @@ from temporal_attr._typing import ClipTensor, FrameScores
 from temporal_attr.attributions import PixelResult, ScoreResult
 from temporal_attr.clips import Clip
 from temporal_attr.views._common import BAR_COLOUR, Images, Picture, drawable
+from temporal_attr.views._text import fitted
 
 
 def frame_strip(
@@ -54,7 +55,7 @@ def frame_strip(
         >>> model = build_model("gru", classes=8, widths=(4, 8))
         >>> clip = Motion(frames=4, size=16).sample(0).clip(model.preprocessing)
         >>> frame_strip(TemporalGradient(model).explain(clip.tensor, target=3), clip).get_suptitle()
-        'Class 3, frame by frame'
+        'TemporalGradient for class 3, frame by frame'
         >>> smooth = NoiseTunnel(TemporalGradient(model)).attribute(clip.tensor, target=3)
         >>> frame_strip(smooth, clip).get_suptitle()
         'Attribution, frame by frame'
@@ -67,9 +68,9 @@ def frame_strip(
     times = np.asarray(clip.timestamps)
     width = time_axis(axes, times)
     draw_scores(axes, times, width, scores, as_array(drawn.error))
-    axes.set_ylabel(drawn.frame_label)
+    axes.set_ylabel(fitted(drawn.frame_label, 2.4))
     place_thumbnails(axes, clip.images()[shown], times[shown], figure.get_figwidth())
-    figure.suptitle(drawn.headline("frame by frame"), fontsize=11)
+    figure.suptitle(drawn.frame_headline(), fontsize=11, wrap=True)
     return figure
 
 

@@ -1,6 +1,7 @@
 """Metrics that remove frames or features, against closed forms of additive models."""
 
 import math
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -42,7 +43,7 @@ NAMES = [metric.__name__ for metric in FAITHFULNESS]
 def clip_of(values, size=2):
     """A clip whose frames have one value each, in float64."""
     values = torch.as_tensor(values, dtype=torch.float64)
-    return values.view(1, -1, 1, 1, 1).expand(1, len(values), 2, size, size).contiguous()
+    return values.view(1, -1, 1, 1, 1).expand(1, len(values), 3, size, size).contiguous()
 
 
 def additive(clip):
@@ -76,7 +77,7 @@ contributions = st.lists(
 
 
 @given(contributions)
-@examples(20)
+@examples(8)
 def test_areas_of_an_additive_model(added):
     case, count = case_of(added), len(added)
     falling = np.sort(added)[::-1]
@@ -176,11 +177,10 @@ def test_equal_scores_are_ordered_by_the_seed():
 
 
 def test_random_scores_have_no_area_between_their_curves_in_expectation():
-    draw = np.random.default_rng(0)
-    added = [3.0, 1.0, 4.0, 1.5]
-    areas = [ABPC(**EXACT).score(case_of(added, draw.permutation(4))).value for _ in range(200)]
+    added, orders = [3.0, 1.0, 4.0, 1.5], list(permutations(range(4)))
+    areas = [ABPC(**EXACT).score(case_of(added, order)).value for order in orders]
+    assert np.mean(areas) == pytest.approx(0, abs=1e-12)
     perfect = ABPC(**EXACT).score(case_of(added)).value
-    assert abs(np.mean(areas)) < 3 * np.std(areas) / math.sqrt(200)
     assert max(areas) == pytest.approx(perfect, abs=1e-12)
 
 
@@ -230,7 +230,10 @@ def test_a_model_that_reads_one_frame(metric):
 
 def test_how_many_frames_are_enough_and_how_many_must_go():
     added = [4.0, 3.0, 2.0, 1.0]
-    model = lambda clip: additive(clip) - torch.tensor([5.5, 0.0], dtype=torch.float64)
+
+    def model(clip):
+        return additive(clip) - torch.tensor([5.5, 0.0], dtype=torch.float64)
+
     case = case_of(added, model=model)
     # 4 + 3 are above 5.5; without 4 the others are still above it, without 4 + 3 they are not.
     assert MinimalSufficientFrames(baselines=0.0).score(case).value == 0.5
@@ -258,7 +261,8 @@ def test_what_is_not_predicted_cannot_be_kept():
 
 def test_a_model_of_no_classes_predicts_none():
     head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2)).double().eval()
-    model = LateFusion(head, nn.Identity(), activation="none")
+    model = LateFusion(head, nn.Identity())
+    model.activation = "none"
     case = Case(model, torch.rand(1, 4, 3, 8, 8).double(), 0, Explanation(torch.arange(4.0)))
     found = MinimalSufficientFrames().score(case)
     assert math.isnan(found.value)
@@ -309,22 +313,22 @@ def test_sensitivity_n_is_a_correlation_over_subsets():
 
 def test_subsets_are_all_there_are_or_drawn_alike():
     assert len(drawn_subsets(5, 2, 10, 0).unique(dim=0)) == 10
-    drawn = drawn_subsets(12, 4, 500, 1)
-    assert drawn.shape == (500, 12)
+    drawn = drawn_subsets(12, 4, 400, 1)
+    assert drawn.shape == (400, 12)
     assert set(drawn.sum(1).tolist()) == {4}
     share = drawn.double().mean(0)
-    assert (share - 1 / 3).abs().max() < 4 * math.sqrt(2 / 9 / 500)
-    assert not torch.equal(drawn, drawn_subsets(12, 4, 500, 2))
+    assert (share - 1 / 3).abs().max() < 4 * math.sqrt(2 / 9 / 400)
+    assert not torch.equal(drawn, drawn_subsets(12, 4, 400, 2))
 
 
 def test_the_standard_error_of_sensitivity_n():
     draw = np.random.default_rng(0)
     added = draw.normal(size=16)
     scores = added + draw.normal(size=16)
-    metric = SensitivityN(n=4, samples=50, **EXACT)
-    found = [metric.score(case_of(added, scores, seed=seed)) for seed in range(60)]
+    metric = SensitivityN(n=4, samples=25, **EXACT)
+    found = [metric.score(case_of(added, scores, seed=seed)) for seed in range(24)]
     spread = np.std([one.value for one in found])
-    assert 0.7 < spread / np.mean([one.standard_error for one in found]) < 1.3
+    assert 0.6 < spread / np.mean([one.standard_error for one in found]) < 1.5
 
 
 def test_several_n_have_the_mean_and_leave_out_what_is_constant():
@@ -368,10 +372,10 @@ def test_the_ceiling_is_what_two_baselines_agree_on():
     found = LeaveOneOut(**EXACT, ceiling_baselines=-5.0).score(case_of(added))
     assert found.curves["ceiling"] == (1.0,)
     assert found.curves["ceiling_drops"] == pytest.approx([value + 5 for value in added], abs=1e-12)
-    # By its neighbour: 1 - 4, 4 - 1, 2 - 4, -3 - 2.
-    other = LeaveOneOut(**EXACT, ceiling_baselines="neighbour").score(case_of(added))
-    assert other.curves["ceiling_drops"] == pytest.approx([-3, 3, -2, -5], abs=1e-12)
-    assert other.curves["ceiling"] == pytest.approx((0.8,), abs=1e-12)
+    # By its neighbour: 4 - 5, 5 - 4, 1 - 5, 3 - 1.
+    other = LeaveOneOut(**EXACT, ceiling_baselines="neighbour").score(case_of([4.0, 5, 1, 3]))
+    assert other.curves["ceiling_drops"] == pytest.approx([-1, 1, -4, 2], abs=1e-12)
+    assert other.curves["ceiling"] == pytest.approx((0.4,), abs=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -410,6 +414,7 @@ def test_the_coefficient_weighs_pairs_by_their_saliences():
     assert found.value == pytest.approx((-1 - 3 + 2) / 6)
 
 
+@pytest.mark.usefixtures("as_user")
 def test_numbers_that_do_not_belong_together_are_refused():
     two, three = np.zeros(2), np.zeros(3)
     for function in (sensitivity_n, leave_one_out, salience_coefficient):

@@ -55,10 +55,13 @@ def test_the_share_that_is_lost_where_scores_are_low():
 
 
 def test_the_probability_rises_where_what_opposes_is_replaced():
-    opposed = [0.9, -0.3, 0.0, 0.0]
+    def half(clip):
+        return sure(clip) + torch.tensor([0.4, -0.4], dtype=torch.float64)
+
+    opposed = [0.5, -0.3, 0.0, 0.0]
     rises = AverageIncrease(baselines=0.0)
-    assert rises.score(small_case(opposed, [1.0, 0.0, 0.0, 0.0])).value == 1
-    assert rises.score(small_case(opposed, [0.0, 1.0, 0.0, 0.0])).value == 0
+    assert rises.score(small_case(opposed, [1.0, 0.0, 0.0, 0.0], half)).value == 1
+    assert rises.score(small_case(opposed, [0.0, 1.0, 0.0, 0.0], half)).value == 0
     # Where nothing changes it does not rise.
     assert rises.score(small_case([0.5, 0, 0, 0], [1.0, 0.0, 0.5, 0.0])).value == 0
 
@@ -199,6 +202,11 @@ def test_the_area_is_the_mean_height():
     assert_refused(OptionError, "noise", ROAD, noise=-1.0)
 
 
+@pytest.mark.usefixtures("as_user")
+def test_samples_that_do_not_belong_together_are_refused():
+    assert_refused(DataError, "as many", infidelity_of_samples, np.zeros(2), np.zeros(3))
+
+
 def curved(clip):
     """Two classes of which one bends."""
     found = torch.stack([clip.sum((1, 2, 3, 4)), (clip**2).sum((1, 2, 3, 4))], 1)
@@ -259,6 +267,5 @@ def test_without_noise_there_is_no_infidelity():
         found = metric.score(case)
         assert math.isnan(found.value)
         assert found.note.startswith("there is no noise")
-    assert_refused(DataError, "as many", infidelity_of_samples, np.zeros(2), np.zeros(3))
     nothing = infidelity_of_samples(np.zeros(2), np.array([1.0, 2.0]), normalize=True)
     assert nothing.tolist() == [1, 4]

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from temporal_attr import AttentionRollout, GradientAttention, ModelError, wrap
+from temporal_attr.zoo import build_model
 from tests.helpers.attending import Divided, Joint, lively
 from tests.helpers.checks import assert_near
 from tests.references import attention_rollout as reference
@@ -368,3 +369,14 @@ def test_tokens_that_attention_has_mixed_have_no_time():
 
     result = AttentionRollout(mixed(twice)).explain(drawn((1, 2, 3, 8, 8)), target=0)
     assert result.temporal_attention.shape[1] == len(result.layers) == len(result.left_out) == 1
+
+
+@pytest.mark.parametrize("reads", [3, 9])
+def test_a_cell_that_reads_inputs_has_no_attention_between_times(reads):
+    """At its third step it has 3 inputs, but its 3 rows are of no inputs."""
+    options = {"widths": (4, 8), "hidden": 8, "cell_options": {"reads": reads}}
+    model = build_model("input-cell-attention", 3, **options).double().eval()
+    result = AttentionRollout(model).explain(drawn((1, 5, 3, 16, 16)), target=1)
+    assert result.temporal_attention is None
+    assert (result.layers, result.left_out) == ((), ("recurrent",) * 5)
+    assert result.attribution.any()

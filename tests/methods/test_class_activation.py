@@ -194,6 +194,51 @@ def test_a_frame_that_is_not_read_has_no_map_where_weights_are_of_steps():
         assert kind(model, relu=False).explain(clip, 1).frame_scores[0].all()
 
 
+class ReadByNorm(nn.Module):
+    """Places of frames, each of whose features goes through a norm before a linear classifier."""
+
+    def __init__(self):
+        super().__init__()
+        self.look, self.norm = nn.Conv3d(3, 6, 3, padding=1), nn.LayerNorm(6)
+        self.fc = nn.Linear(6, CLASSES)
+
+    def forward(self, video):
+        return self.fc(self.norm(self.look(video).movedim(1, -1)).mean((1, 2, 3)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_before_a_norm_value_times_gradient_is_refused(clip, dtype):
+    network = vivid(ReadByNorm(), torch.randn(4, 3, 6, 12, 16)).to(dtype)
+    model, clip = Conv3D(network), clip.to(dtype)
+    for relu in (False, True):
+        with pytest.raises(ModelError, match="value times gradient does not cancel.*Name the norm"):
+            HiResCAM(model, "look", relu).explain(clip, [1, 3])
+    values = network.norm(network.look(clip.transpose(1, 2)).movedim(1, -1)).double().detach()
+    expected = torch.einsum("btyxc,bc->btyx", values, network.fc.weight[[1, 3]].double().detach())
+    found = HiResCAM(model, "norm", relu=False).explain(clip, [1, 3]).maps["model.norm"]
+    tolerance = {torch.float64: 1e-12, torch.float32: 1e-6}[dtype]
+    assert_near(found.double(), expected / values[0, ..., 0].numel(), tolerance)
+    # The sign of a gradient is not in the norm's invariance.
+    assert LayerCAM(model, "look").attribute(clip, [1, 3]).any()
+
+
+def test_a_map_that_cancels_in_one_clip_is_refused_and_none_of_zeros():
+    values, gradient = torch.rand(2, 2, 4, 1, 2, 2)
+    method = HiResCAM(image_encoder(), "0")
+    gradient[1] = 0
+    assert not method._map(values, gradient)[1].any()
+    gradient[0] = torch.tensor([1.0, -1.0, 1.0, -1.0])[:, None, None, None]
+    values[0] = 1.0
+    # A single place that is left is enough: others may be read by nothing.
+    for left, refused in ((1e-2, False), (1e-5, True)):
+        values[0, 0, 0, 0, 0] = 1 + left
+        if refused:
+            with pytest.raises(ModelError, match="at most 3e-06 of their size"):
+                method._map(values, gradient)
+        else:
+            assert method._map(values, gradient)[0, 0, 0, 0] == pytest.approx(left, rel=1e-4)
+
+
 def test_pathways_add_up_to_the_logit():
     """What follows both is linear: the mean over each pathway, and a linear classifier."""
     model = family("zoo_slowfast").build()[0].double()

@@ -47,6 +47,20 @@ def test_the_planted_clip_has_its_truth():
     assert names["model"](clip.tensor).argmax().item() == video.cues["motion"]
 
 
+def test_methods_are_compared_in_few_lines(tmp_path, monkeypatch, capsys):
+    code = block_with("planted_clips")
+    assert len([line for line in code.splitlines() if line]) < 10
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(compile(block_with("synthetic.Mixed"), "README.md", "exec"), names)
+    exec(compile(code.replace("count=5", "count=1"), "README.md", "exec"), names)
+    table = names["comparison"].table
+    assert not table["failed"].any()
+    assert set(table["method"]) == set(names["methods"])
+    assert (tmp_path / "compared" / "rows.jsonl").is_file()
+    assert "lrp: " in capsys.readouterr().out
+
+
 def test_the_probe_says_what_shuffling_takes_away(capsys):
     import temporal_attr as ta
 

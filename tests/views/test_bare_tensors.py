@@ -200,14 +200,13 @@ def test_saliency_of_a_tensor_beside_flow_is_that_of_its_result(explained, clip)
 
 
 @pytest.mark.parametrize("name", ["gradient", "lrp"])
-def test_titles_name_the_class(explained, clip, name):
-    result = explained[name]
-    unnamed = replace(result, class_names=())
-    assert views.frame_strip(result, clip).get_suptitle() == "running (1), frame by frame"
-    assert views.frame_strip(unnamed, clip).get_suptitle() == "Class 1, frame by frame"
-    assert views.overlay_grid(result, clip).get_suptitle() == "running (1), place by place"
-    assert views.overlay_grid(unnamed, clip).get_suptitle() == "Class 1, place by place"
-    assert views.glance(result).get_suptitle() == "running (1), frame by frame"
+def test_titles_name_the_method_and_the_class(explained, clip, name):
+    result, method = explained[name], {"gradient": "TemporalGradient", "lrp": "LRP"}[name]
+    for given, label in ((result, "running (1)"), (replace(result, class_names=()), "class 1")):
+        frames, places = (f"{method} for {label}, {one} by {one}" for one in ("frame", "place"))
+        assert views.frame_strip(given, clip).get_suptitle() == frames
+        assert views.overlay_grid(given, clip).get_suptitle() == places
+        assert views.glance(given).get_suptitle() == frames
 
 
 def test_titles_of_other_pictures_name_the_class(explained, clip):
@@ -228,7 +227,7 @@ def test_titles_of_other_pictures_name_the_class(explained, clip):
 def test_names_are_printed_letter_by_letter(explained, clip):
     named = replace(explained["lrp"], class_names=("a", "costs $1 or $2", "b", "c"))
     figure = views.frame_strip(named, clip)
-    assert figure.get_suptitle() == r"costs \$1 or \$2 (1), frame by frame"
+    assert figure.get_suptitle() == r"LRP for costs \$1 or \$2 (1), frame by frame"
     figure.draw_without_rendering()
 
 

@@ -61,14 +61,15 @@ def test_the_grid_has_one_scale_for_all_frames(explained):
         np.testing.assert_allclose(axes.images[0].get_array(), picture, atol=1e-6)
 
 
-def test_no_heat_is_the_grey_frame_and_full_heat_the_last_colour():
+def test_no_heat_is_the_grey_frame_and_full_heat_the_last_colour_over_it():
     images = np.random.default_rng(0).random((1, 2, 2, 3)).astype(np.float32)
     heat = np.array([[[0.0, 1.0], [2.0, 0.5]]], np.float32)
     drawn = blend(images, heat, 1.0, "absolute")
     np.testing.assert_allclose(drawn[0, 0, 0], images[0, 0, 0].mean(), atol=1e-6)
-    last = (0.988362, 0.998364, 0.644924)  # inferno's last colour
-    np.testing.assert_allclose(drawn[0, 0, 1], last, atol=1e-6)
-    np.testing.assert_allclose(drawn[0, 1, 0], last, atol=1e-6)
+    last = np.array([0.988362, 0.998364, 0.644924])  # inferno's last colour
+    for row, column in ((0, 1), (1, 0)):
+        expected = 0.75 * last + 0.25 * images[0, row, column].mean()
+        np.testing.assert_allclose(drawn[0, row, column], expected, atol=1e-6)
 
 
 def test_signed_heat_is_red_where_it_raises_and_blue_where_it_lowers():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from temporal_attr.attributions._attention_result import AttentionResult
 
@@ -28,10 +29,12 @@ class AttentionRolloutResult(AttentionResult):
         True
     """
 
+    depends_on_target: ClassVar[bool] = False
+
     @property
     def meaning(self) -> str:
         """Mass by rollout."""
-        return "attention rollout"
+        return "share by attention rollout"
 
     @property
     def frame_meaning(self) -> str:

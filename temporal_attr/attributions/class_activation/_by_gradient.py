@@ -29,6 +29,7 @@ from temporal_attr.attributions.class_activation._weighting import (
     grad_cam_plus_plus,
     hi_res_cam,
     layer_cam,
+    require_map,
 )
 from temporal_attr.models import VideoModel
 
@@ -223,8 +224,9 @@ class HiResCAM(_ByGradient):
 
     Where all that follows the layer is linear it says exactly what each place adds: without `relu`
     its sum is the logit less the bias. A step that is not read has a map of 0; frames after
-    the last step, which a layer without padding leaves over, show that of the last. Where a norm
-    follows the layer, value times gradient adds up to next to nothing: take a layer behind it.
+    the last step, which a layer without padding leaves over, show that of the last. Where all that
+    follows goes through a norm, as in a transformer that reads a class token, value times gradient
+    adds up to nothing at every place, and is refused by a `ModelError`: name the norm as `layer`.
 
     Args:
         model: See `GradCAM`.
@@ -253,7 +255,9 @@ class HiResCAM(_ByGradient):
     )
 
     def _map(self, values: LayerValues, gradient: LayerValues) -> LayerMap:
-        return hi_res_cam(values, gradient)
+        found = hi_res_cam(values, gradient)
+        require_map(found, values, gradient)
+        return found
 
 
 class LayerCAM(_ByGradient):

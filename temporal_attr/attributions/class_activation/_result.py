@@ -43,6 +43,11 @@ class ClassActivationResult(PixelResult):
     relu: bool
 
     @property
+    def found_by(self) -> str:
+        """The name of the method's class, such as "GradCAM"."""
+        return self.method_name
+
+    @property
     def layers(self) -> tuple[str, ...]:
         """The names of the layers whose maps they are."""
         return tuple(self.maps)

@@ -12,12 +12,16 @@ from typing import Literal, TypeAlias
 
 from torch import Tensor
 
+from temporal_attr._errors import ModelError
 from temporal_attr._typing import LayerMap, LayerValues
 
 Pool: TypeAlias = Literal["clip", "timestep"]
 """Over what the gradient of a channel is averaged or summed to its weight."""
 
 Weighting: TypeAlias = Callable[[LayerValues, LayerValues], LayerMap]
+
+CANCELLED = 1e-4
+"""Of the size of products: what is left of their sum before a norm, and rounding, is below it."""
 
 _OVER = {"clip": (2, 3, 4), "timestep": (3, 4)}
 
@@ -43,6 +47,25 @@ def grad_cam_plus_plus(values: LayerValues, gradient: LayerValues, pool: Pool) -
 def hi_res_cam(values: LayerValues, gradient: LayerValues) -> LayerMap:
     """The values, each by its own gradient."""
     return (gradient * values).sum(1)
+
+
+def require_map(found: LayerMap, values: LayerValues, gradient: LayerValues) -> None:
+    r"""Raise if value times gradient cancels at every place of a clip.
+
+    A norm over the features of a place gives the same for a multiple of them, so by Euler's theorem
+    on homogeneous functions :math:`\sum_k G_k A_k = 0` wherever all paths on go through one: what
+    is left is of the norm's epsilon, and rounding (of half precision too much to tell it by).
+    """
+    size = (gradient * values).abs().sum(1).flatten(1).amax(1)
+    left = found.abs().flatten(1).amax(1)
+    cancels = (size > 0) & (left <= CANCELLED * size)
+    if cancels.any():
+        raise ModelError(
+            "a layer where value times gradient does not cancel",
+            f"one where the sum over features is at most {(left / size)[cancels].amax():.0e} of "
+            "their size, as before a norm",
+            "Name the norm that follows as layer=, or take GradCAM or LayerCAM.",
+        )
 
 
 def layer_cam(values: LayerValues, gradient: LayerValues) -> LayerMap:

@@ -32,12 +32,14 @@ class GradientAttentionResult(AttentionResult):
     @property
     def meaning(self) -> str:
         """Mass by gradient attention."""
-        return f"attention that raises the {output_name(self.activation)}"
+        taken = ", with the identity" if self.identity else ""
+        return f"attention that raises the {output_name(self.activation)}{taken}"
 
     @property
     def frame_meaning(self) -> str:
         """The mass of a frame."""
-        return f"attention to the frame\nthat raises the {output_name(self.activation)}"
+        taken = "\n(with the identity)" if self.identity else ""
+        return f"attention to the frame\nthat raises the {output_name(self.activation)}{taken}"
 
     def _details(self, example: int) -> list[str]:
         return self._attention_lines(example)

@@ -66,6 +66,17 @@ def composed_once(clips: ClipTensor) -> ComposedClips:
     return ComposedClips(UniqueFrames(clips.flatten(0, 1)), order, example)
 
 
+class _Frames(RunContext):
+    """Counts the frames that go through a model."""
+
+    frames = 0
+
+    def ran(self, forward: int = 0, backward: int = 0) -> None:
+        """Count them."""
+        super().ran(forward, backward)
+        self.frames += forward
+
+
 class CasePredictions:
     """What a case's model predicts for its clip as it is, and for perturbed ones.
 
@@ -88,8 +99,8 @@ class CasePredictions:
     def __init__(self, case: Case) -> None:
         self.clip = case.clip.detach()
         _require_ready(case.model, self.clip)
-        self._run = RunContext()
-        self._told = 0.0
+        self._run = _Frames()
+        self._told = 0
         self._predictions = Predictions(case.model, self.clip, self._run)
         self.whole: Logits = self._predictions.whole().double().cpu()
         self.target = resolve_target(case.target, self.whole)
@@ -129,10 +140,8 @@ class CasePredictions:
 
     def spent(self) -> float:
         """Clips that went through the model since this was last asked."""
-        passes = self._run.finished(self.clip.shape[1]).forward_passes
-        assert passes is not None
-        told, self._told = self._told, passes
-        return passes - told
+        before, self._told = self._told, self._run.frames
+        return (self._told - before) / self.clip.shape[1]
 
     def _targets(self, logits: Logits) -> Int[Tensor, "clips"]:
         return self.target.expand(len(logits))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,7 +11,15 @@ import numpy as np
 
 from temporal_attr._errors import OptionError
 from temporal_attr._require import require_count, require_within
-from temporal_attr.evaluation._again import FLAT, ZERO, Again, range_of, values_of
+from temporal_attr._typing import ClipTensor
+from temporal_attr.evaluation._again import (
+    FLAT,
+    ZERO,
+    Again,
+    normalization_of,
+    range_of,
+    values_of,
+)
 from temporal_attr.evaluation._case import Case, ScoresOf
 from temporal_attr.evaluation._metric import Metric, MetricTraits, Score
 from temporal_attr.evaluation._noise import uniform_noise
@@ -22,10 +31,11 @@ class MaxSensitivity(Metric):
     r"""The largest change of an explanation among clips with a little noise.
 
     :math:`\max_\delta \lVert \phi(x + \delta) - \phi(x) \rVert_2 / \lVert \phi(x) \rVert_2` over
-    samples of uniform noise with :math:`\lVert \delta \rVert_\infty \le r` (:cite:t:`yeh2019`,
-    definition 2.2, divided by the norm as in Captum's `sensitivity_max`). It is a lower bound of
-    the maximum over the ball. Noisy clips are not clamped to values that pixels can have. The value
-    is 0 or more; NaN where the explanation is zero or the clip has one value only.
+    samples of uniform noise with :math:`\lVert \delta \rVert_\infty \le r`: the max-sensitivity
+    of :cite:t:`yeh2019`, divided by the norm as in Captum's `sensitivity_max`. It is a lower bound
+    of the maximum over the ball. Where the model knows its normalization, noise makes no pixel
+    blacker than black or whiter than white. The value is 0 or more; NaN where the explanation is
+    zero or the clip has one value only.
 
     Args:
         of: `"frames"` for their scores, `"pixels"` for the attribution with its channels, which is
@@ -114,9 +124,9 @@ class LocalLipschitz(Metric):
     r"""The steepest change of an explanation near a clip.
 
     :math:`\max_{x'} \lVert \phi(x) - \phi(x') \rVert_2 / \lVert x - x' \rVert_2` over samples x' of
-    uniform noise around x (:cite:t:`alvarezmelis2018`, equation 2, which optimises x'; samples give
-    a lower bound). The value is 0 or more, in the explanation's unit per unit of the clip: compare
-    it for explanations in one unit only. NaN where the clip has one value only.
+    uniform noise around x: the local Lipschitz estimate of :cite:t:`alvarezmelis2018`, who optimise
+    x'; samples give a lower bound. The value is 0 or more, in the explanation's unit per unit of
+    the clip: compare it for explanations in one unit only. NaN where the clip has one value only.
 
     Args:
         of: `"frames"` for their scores, `"pixels"` for the attribution with its channels.
@@ -154,7 +164,7 @@ class LocalLipschitz(Metric):
             return Score(math.nan, note=FLAT)
         before = values_of(case.explanation, self.of)
         steepness = []
-        for clip in uniform_noise(case.clip, self.radius, self.samples, case.seed):
+        for clip in _noisy(case, self.radius, self.samples):
             change = np.linalg.norm(again.values(clip) - before)
             steepness.append(float(change / (clip - case.clip).double().norm().item()))
         return Score(max(steepness), curves={"steepness": tuple(steepness)})
@@ -185,8 +195,13 @@ def _changes(again: Again, radius: float, samples: int) -> list[float] | Score:
     before = values_of(case.explanation, again.of)
     if not range_of(case.clip) or not before.any():
         return Score(math.nan, note=ZERO if range_of(case.clip) else FLAT)
-    noisy = uniform_noise(case.clip, radius, samples, case.seed)
+    noisy = _noisy(case, radius, samples)
     return [relative_change(before, again.values(clip)) for clip in noisy]
+
+
+def _noisy(case: Case, radius: float, samples: int) -> Iterator[ClipTensor]:
+    known = normalization_of(case.model)
+    return uniform_noise(case.clip, radius, samples, case.seed, known)
 
 
 def _of_changes(changes: list[float], value: float, error: float = math.nan) -> Score:

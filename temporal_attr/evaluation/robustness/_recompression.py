@@ -13,11 +13,10 @@ from temporal_attr._errors import DataError
 from temporal_attr._require import require_count
 from temporal_attr._typing import ClipTensor
 from temporal_attr.clips import Normalization
-from temporal_attr.evaluation._again import Again
+from temporal_attr.evaluation._again import Again, normalization_of
 from temporal_attr.evaluation._case import Case, Model, ScoresOf
 from temporal_attr.evaluation._metric import Metric, MetricTraits, Score
 from temporal_attr.evaluation._similarity import mean_similarity, similarity
-from temporal_attr.models import VideoModel
 
 
 def recompressed(clip: ClipTensor, normalization: Normalization, quality: int = 50) -> ClipTensor:
@@ -109,7 +108,7 @@ class Recompression(Metric):
 
 
 def _normalization(model: Model) -> Normalization:
-    known = model.normalization if isinstance(model, VideoModel) else None
+    known = normalization_of(model)
     if known is None:
         raise DataError(
             "a model that knows how pixels become its input values",

@@ -20,7 +20,7 @@ def histogram_entropy(scores: Float[np.ndarray, "*scores"], bins: int = 100) -> 
     r"""The entropy of the histogram of an explanation, in nats.
 
     :math:`H = -\sum_b p_b \ln p_b`, where p_b is the share of scores in bin b of so many bins of
-    equal width from the smallest score to the largest (:cite:t:`hedstrom2024`, section 3.2).
+    equal width from the smallest score to the largest (:cite:t:`hedstrom2024`).
 
     Args:
         scores: Of any shape; where they are in it does not matter, nor their scale.

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from temporal_attr._require import require_count, require_within
-from temporal_attr.evaluation._again import FLAT, Again, range_of
+from temporal_attr.evaluation._again import FLAT, Again, normalization_of, range_of
 from temporal_attr.evaluation._case import Case, Model, ScoresOf
 from temporal_attr.evaluation._metric import Metric, MetricTraits, Score
 from temporal_attr.evaluation._noise import gaussian_noise
@@ -194,7 +194,8 @@ class SmoothRandomization(Metric):
 
         def smoothed(model: Model | None) -> np.ndarray:
             # Drawn again each time, from the same seed, so that one noisy clip is held at a time.
-            noisy = gaussian_noise(case.clip, self.noise, self.samples, case.seed)
+            known = normalization_of(case.model)
+            noisy = gaussian_noise(case.clip, self.noise, self.samples, case.seed, known)
             found: np.ndarray = np.mean([again.scores(clip, model=model) for clip in noisy], axis=0)
             return found
 

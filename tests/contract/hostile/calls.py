@@ -571,7 +571,30 @@ def _evaluation():
             "model": model, "batches": [(clip, torch.tensor([0, 1]))], "sizes": (1, 2),
         },
         windowed_logits={"model": model, "clip": clip, "windows": 2},
-    ) | _suite()  # fmt: skip
+    ) | _faithfulness() | _suite()  # fmt: skip
+
+
+def _faithfulness():
+    """Metrics that remove features, and the functions that they are made of."""
+    first, second = np.array([3.0, 1.0, 0.5]), np.array([0.4, 0.2, 0.1])
+    whole = {"whole": 0.5, "masked": 0.25}
+    return _room(
+        "evaluation",
+        ABPC={}, AverageDrop={}, AverageIncrease={}, Deletion={}, Infidelity={}, Insertion={},
+        LeaveOneOut={}, MinimalNecessaryFrames={}, MinimalSufficientFrames={}, ROAD={}, SaCo={},
+        SensitivityN={},
+        area_between_curves={"counts": [0, 1, 2], "least": first, "most": second},
+        average_drop=whole,
+        average_increase=whole,
+        curve_area={"counts": [0, 1, 2], "values": first},
+        imputed={"clip": values.clip()[0], "missing": values.clip()[0, :, 0] > 0.5},
+        infidelity_of_samples={"told": first, "drops": second},
+        leave_one_out={"scores": first, "drops": second},
+        removal_area={"shares": [0.0, 0.2, 0.5], "values": first},
+        salience_coefficient={"saliences": first, "drops": second},
+        sensitivity_n={"sums": first, "drops": second},
+        smallest_share={"holds": np.array([False, True])},
+    )  # fmt: skip
 
 
 def _suite():
