@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 from tqdm import tqdm
@@ -90,8 +91,8 @@ class Suite:
             store: A folder in which each explanation's rows are kept as soon as they are there. A
                 run that was stopped, by whatever, goes on where it was; so does one with more
                 methods, clips or metrics. What is kept is known by the model's weights, the clip's
-                values, the names of method and metric, budget and seed: a function that changed and
-                kept its name is not noticed.
+                values, the names of method and metric, budget, seed and the version of the library:
+                a function that changed and kept its name is not noticed.
             show_progress: Whether to show a bar with the time left.
             on_stop: What becomes of a run that is stopped: `"raise"`, or `"keep"` for what is done
                 by then.
@@ -131,7 +132,7 @@ class Suite:
                 known = digest_of(name, weights[name], example.clip, example.target, example.name)
                 for method in methods:
                     seed = self.seed + place
-                    key = digest_of(known, method.name, self.budget, seed)
+                    key = digest_of(version("temporal-attr"), known, method.name, self.budget, seed)
                     yield Unit(key, name, model, example, method, seed)
 
 
