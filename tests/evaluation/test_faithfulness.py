@@ -13,7 +13,6 @@ from temporal_attr.evaluation.faithfulness import (
     FAITHFULNESS,
     ROAD,
     AverageDrop,
-    AverageIncrease,
     Deletion,
     Infidelity,
     Insertion,
