@@ -141,7 +141,7 @@ def _judged(unit: Unit, metrics: Sequence[Metric], kept: RowStore | None, made: 
     known = {} if kept is None else kept.rows(unit.key)
     missing = [metric for metric in metrics if metric.name not in known]
     if missing:
-        found = list(run_unit(unit, made, missing))
+        found = run_unit(unit, made, missing)
         if kept is not None:
             kept.add(unit.key, found)
         known |= {row.metric: row for row in found}
