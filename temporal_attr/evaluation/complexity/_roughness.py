@@ -18,7 +18,7 @@ from temporal_attr.evaluation.complexity._spread import NOTHING
 def temporal_roughness(scores: Float[np.ndarray, " time"]) -> float:
     """How much scores change from frame to frame, over their magnitudes.
 
-    Σ_t |s_{t+1} - s_t| / Σ_t |s_t|: the total variation over the norm.
+    `Σ_t |s_{t+1} - s_t| / Σ_t |s_t|`: the total variation over the norm.
 
     Args:
         scores: `(time,)`, of any sign.

@@ -20,7 +20,7 @@ NOTHING = "all scores are 0"
 def entropy(scores: Scores, normalized: bool = False) -> float:
     """The entropy of the shares that features have of the sum of magnitudes.
 
-    -Σ p ln p with p = |s| / Σ|s| (:cite:t:`bhatt2020`, complexity), in nats.
+    `-Σ p ln p` with `p = |s| / Σ|s|` (:cite:t:`bhatt2020`, complexity), in nats.
 
     Args:
         scores: `(*features)`, of any sign.
@@ -91,7 +91,7 @@ class Entropy(Metric):
 def gini(scores: Scores) -> float:
     """The Gini index of the magnitudes: how unequal they are.
 
-    1 - 2 Σ_k s_(k) / Σs · (n - k + 1/2) / n, for magnitudes s in ascending order
+    `1 - 2 Σ_k s_(k) / Σs · (n - k + 1/2) / n`, for magnitudes s in ascending order
     (:cite:t:`hurley2009`; as the sparseness of an explanation, :cite:t:`chalasani2020`).
 
     Args:
