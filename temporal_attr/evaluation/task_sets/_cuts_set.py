@@ -172,7 +172,11 @@ class CutsSet(TaskSet):
         return found
 
     def _detector(self) -> CutDetector:
-        return CutDetector(transnet() if self.network is None else self.network)
+        detector = CutDetector(transnet() if self.network is None else self.network)
+        # Compared with the network's own output here, once, and not again for every place.
+        with torch.no_grad():
+            detector(self.example(self.kinds[0], self.places[0], 0).clip)
+        return detector
 
 
 @contextmanager
