@@ -155,8 +155,12 @@ def named_models(models: Mapping[str, Model] | Model) -> dict[str, Model]:
         OptionError: If there is none, or something is no model.
     """
     found = dict(models) if isinstance(models, Mapping) else {type(models).__name__: models}
-    if not found or not all(callable(model) for model in found.values()):
-        wrong = [f"{name}: {told(model)}" for name, model in found.items() if not callable(model)]
+    wrong = [
+        f"{name}: {told(model)}"
+        for name, model in found.items()
+        if not callable(model) or isinstance(model, type)
+    ]
+    if not found or wrong:
         raise OptionError(
             "a model, or models by their names",
             ", ".join(wrong) or "none",
