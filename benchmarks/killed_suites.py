@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -54,13 +55,12 @@ def run_child(folder: Path, log: Path) -> None:
     """What is killed."""
     model, examples = model_and_examples()
 
-    def noted(name: str, explain: object) -> object:
+    def noted(name: str, explain: Callable[..., Tensor]) -> Callable[[Tensor, int], Tensor]:
         def scores(clip: Tensor, target: int) -> Tensor:
             with log.open("a", encoding="utf-8") as file:
                 file.write(f"{name} {float(clip.sum()):.6f}\n")
             time.sleep(SLOW)
-            found: Tensor = explain(clip, target)
-            return found
+            return explain(clip, target)
 
         return scores
 
@@ -71,7 +71,7 @@ def run_child(folder: Path, log: Path) -> None:
             "random", lambda clip, target: clip * 0 + torch.linspace(0, 1, 8)[:, None, None, None]
         ),
     }
-    Suite(model, methods, examples, METRICS, only_correct=False).run(  # type: ignore[arg-type]
+    Suite(model, methods, examples, METRICS, only_correct=False).run(
         folder, show_progress=False
     ).save(folder / "compared")
 
