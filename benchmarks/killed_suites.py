@@ -23,6 +23,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -55,12 +56,13 @@ def run_child(folder: Path, log: Path) -> None:
     """What is killed."""
     model, examples = model_and_examples()
 
-    def noted(name: str, explain: Callable[..., Tensor]) -> Callable[[Tensor, int], Tensor]:
+    def noted(name: str, explain: Callable[..., Any]) -> Callable[[Tensor, int], Tensor]:
         def scores(clip: Tensor, target: int) -> Tensor:
             with log.open("a", encoding="utf-8") as file:
                 file.write(f"{name} {float(clip.sum()):.6f}\n")
             time.sleep(SLOW)
-            return explain(clip, target)
+            found: Tensor = explain(clip, target)
+            return found
 
         return scores
 
