@@ -13,13 +13,14 @@ Rows: TypeAlias = dict[str, dict[str, Any]]
 """What was measured of each family: of its network, and a cell for each method."""
 
 NOT_FOR_IT = "-"
-FEW = 8
+FEW = 12
 """So many names are spelled out."""
 
 EXPLAINED = {
     "zero": {
         "sliding_frames_in_reverse": "The model is blind to order: it pools frames by a mean, a "
-        "maximum or attention, so that a window played backwards changes nothing.",
+        "maximum or attention, or attends over them without their positions, so that a window "
+        "played backwards changes nothing.",
         "selective_relevance": "The gradient at a frame depends on that frame alone, so it is the "
         "same in a clip in which the frame stands still: nothing of it is about motion.",
     },

@@ -203,8 +203,10 @@ def test_the_area_is_the_mean_height():
 
 
 @pytest.mark.usefixtures("as_user")
-def test_samples_that_do_not_belong_together_are_refused():
+def test_what_does_not_belong_together_is_refused():
     assert_refused(DataError, "as many", infidelity_of_samples, np.zeros(2), np.zeros(3))
+    missing = torch.ones(5, 6, 6, dtype=torch.bool)
+    assert_refused(DataError, "missing .* like it", imputed, drawn(*SHAPE), missing)
 
 
 def curved(clip):

@@ -20,7 +20,7 @@ from temporal_attr.evaluation.sanity import (
 )
 from temporal_attr.evaluation.sanity._randomization import module_groups
 from tests.helpers.families import ATTENDING, SMALL, vivid
-from tests.helpers.judged import Weights, energy, gradient, judged, random_clip
+from tests.helpers.judged import Weights, energy, gradient, judged, pixel_sums, random_clip
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -47,10 +47,6 @@ class Deep(nn.Module):
 
 def spearman(first, second):
     return scipy.stats.spearmanr(np.ravel(first), np.ravel(second)).statistic
-
-
-def pixel_sums(weights):
-    return weights.sum(1).numpy()
 
 
 def test_modules_are_ordered_as_they_are_used_and_not_as_they_are_registered():

@@ -69,6 +69,23 @@ def dice(model, clip, target, seed):
     return Explanation(found.sum((1, 2, 3)), found)
 
 
+def by_place(frames=None, pixels=None):
+    """A method that scores places, whatever they show."""
+
+    def scored(model, clip, target, seed):
+        return Explanation(
+            None if frames is None else torch.tensor(frames),
+            None if pixels is None else pixels[:, None].expand(clip.shape[1:]),
+        )
+
+    return scored
+
+
+def pixel_sums(weights):
+    """Sums over channels, as scores of pixels are made of them."""
+    return weights.sum(-3).numpy()
+
+
 def judged(rule, own, clip, target=0, seed=0):
     """A case of one of these methods."""
 

@@ -51,7 +51,7 @@ def imputed(
         The clip with all others as they are.
 
     Raises:
-        DataError: If every pixel is missing.
+        DataError: If every pixel is missing, or the two are of other sizes.
         ModelError: If the equations are not solved, which finite values rule out.
 
     Example:
@@ -60,6 +60,12 @@ def imputed(
         >>> imputed(torch.where(middle[:, None], 9.0, ramp), middle).flatten()
         tensor([0., 1., 2., 3., 4.])
     """
+    if clip.ndim != 4 or missing.shape != (len(clip), *clip.shape[2:]) or not clip.numel():
+        raise DataError(
+            "a clip (time, channel, height, width), and missing (time, height, width) like it",
+            f"shapes {tuple(clip.shape)} and {tuple(missing.shape)}",
+            "Give one clip, and an entry for each of its pixels.",
+        )
     if bool(missing.all()):
         raise DataError("a pixel that is not missing", "none", "Remove a smaller share.")
     if not bool(missing.any()):

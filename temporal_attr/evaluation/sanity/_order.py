@@ -27,7 +27,8 @@ class ShuffledTwin(Metric):
     The twin is the mean of the model over random orders of the frames, see `order_blind`. If the
     model uses order, an explanation of what it does must differ from that of its twin. If the model
     uses none, they are the same: so look at the note, which has the target's logit of both, or
-    compare methods for one model. The value is in [-1, 1].
+    compare methods for one model. The value is in [-1, 1]. Methods that read a layer refuse the
+    twin, unless the model is a `FramewiseModel`: each order goes through the layer by itself.
 
     Args:
         of: What is scored.

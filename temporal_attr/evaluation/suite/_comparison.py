@@ -128,11 +128,11 @@ class Comparison:
             raise OptionError(
                 "a metric of which more, or less, is better", metric, "Look at its values instead."
             )
-        whole, parts = self._complete(metric)
+        whole, parts, shared = self._complete(metric)
         # That random numbers stay the same when the model changes is no merit of theirs.
         levels = tuple(CHANCE) if known.family in ("truth", "faithfulness") else ()
         options = (known.higher_is_better, levels, confidence, seed)
-        found = rank(whole, *options)
+        found = rank(whole, *options, shared)
         for name, common in parts.items():
             own = next(one for one in rank(common, *options) if one.method == name)
             found.append(replace(own, mean_rank=math.nan))
@@ -148,7 +148,8 @@ class Comparison:
             DataError: If no method has a value of each clip.
         """
         self._known(metric)
-        return differences(self._common(metric), confidence, seed)
+        whole, _, shared = self._complete(metric)
+        return differences(whole, confidence, seed, shared)
 
     def critical_difference(self, metric: str, significance: float = 0.05) -> tuple[float, float]:
         """The difference of mean ranks that is no chance, after Nemenyi, and Friedman's p-value.
@@ -158,9 +159,9 @@ class Comparison:
             DataError: If no method has a value of each clip, or there are fewer than 3 methods.
         """
         known = self._known(metric)
-        return critical_difference(
-            self._common(metric), known.higher_is_better is not False, significance
-        )
+        whole, _, shared = self._complete(metric)
+        higher = known.higher_is_better is not False
+        return critical_difference(whole, higher, significance, shared)
 
     def agreement(self) -> DataFrame:
         """Kendall's tau of each pair of metrics: do they order the methods alike?
@@ -186,6 +187,8 @@ class Comparison:
     def summary(self) -> str:
         """The rankings in a few lines of text, with what failed and what was left out."""
         lines = []
+        if self.table["model"].nunique() == 1:
+            lines.append("one model: intervals are over its clips, and say nothing of other models")
         for known in self.metrics:
             lines.append(f"{known.name}: {known.question}")
             if not self._has_values(known.name):
@@ -242,14 +245,13 @@ class Comparison:
             ) from error
         return Comparison(table, metrics, left_out, curves)
 
-    def _common(self, metric: str) -> dict[str, list[np.ndarray]]:
-        """By method, the values of each model, of methods that have one of each clip."""
-        return self._complete(metric)[0]
-
     def _complete(
         self, metric: str
-    ) -> tuple[dict[str, list[np.ndarray]], dict[str, dict[str, list[np.ndarray]]]]:
-        """Methods that have all values, and each of the others with those on the clips it has."""
+    ) -> tuple[dict[str, list[np.ndarray]], dict[str, dict[str, list[np.ndarray]]], bool]:
+        """Methods that have all values, and each of the others with those on the clips it has.
+
+        Last, whether all models have the same clips.
+        """
         rows = self.table[self.table["metric"] == metric]
         wide = rows.pivot_table(
             index=["model", "clip"], columns="method", values="value", sort=False, dropna=False
@@ -265,7 +267,8 @@ class Comparison:
         parts = {}
         for name in wide.columns.difference(whole.columns, sort=False):
             parts[name] = _by_model(wide[[*whole.columns, name]].dropna(axis=0, how="any"))
-        return _by_model(whole), parts
+        clips = {tuple(group.index.get_level_values("clip")) for _, group in _models(whole)}
+        return _by_model(whole), parts, len(clips) == 1
 
     def _has_values(self, metric: str) -> bool:
         return bool(self.table.loc[self.table["metric"] == metric, "value"].notna().any())
@@ -290,10 +293,14 @@ class Comparison:
 
 def _by_model(wide: DataFrame) -> dict[str, list[np.ndarray]]:
     """By method, an array of clips for each model."""
-    models = wide.groupby(level="model", sort=False)
     return {
-        name: [group[name].to_numpy(np.float64) for _, group in models] for name in wide.columns
+        name: [group[name].to_numpy(np.float64) for _, group in _models(wide)]
+        for name in wide.columns
     }
+
+
+def _models(wide: DataFrame) -> Any:  # noqa: ANN401 - pandas' groups
+    return wide.groupby(level="model", sort=False)
 
 
 def _pandas() -> Any:  # noqa: ANN401 - a module

@@ -10,6 +10,8 @@ from temporal_attr.evaluation._case import Model
 from temporal_attr.evaluation.suite._examples import example_for, with_target
 from temporal_attr.synthetic import PlantedVideo, Task
 
+MOST = 100_000
+"""More videos than anybody waits for."""
 AT_MOST = 20
 """Videos that are drawn for each that is wanted, before a model counts as one that knows nothing
 of the task: by chance it would get that many right of 20 classes."""
@@ -57,7 +59,7 @@ def planted_clips(task: Task, model: Model, count: int, seed: int = 0) -> Plante
         >>> len(found.videos), found.accuracy > 0.5
         (2, True)
     """
-    require_count("count", count, 1)
+    require_count("count", count, 1, MOST)
     videos: list[PlantedVideo] = []
     for index in range(AT_MOST * count):
         video = task.sample(index, seed)

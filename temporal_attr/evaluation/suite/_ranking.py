@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -16,7 +16,11 @@ from temporal_attr._require import require_within
 from temporal_attr.measures import Interval, hierarchical_bootstrap, paired_permutation_test
 
 Values: TypeAlias = Mapping[str, Sequence[np.ndarray]]
-"""By method, an array of clips for each model; clip i of one method is clip i of all."""
+"""By method, an array of clips for each model; clip i of one method is clip i of all.
+
+Whether it is also clip i of all models, the functions are told (`shared`): then clips are drawn
+once for all models, as what they have in common does not average out over models.
+"""
 
 
 @dataclass(frozen=True)
@@ -26,13 +30,13 @@ class Ranked:
     Attributes:
         method: Its name.
         mean: Over models, of the mean over their clips.
-        low: Lower end of its interval.
+        low: Lower end of its interval; NaN of a single clip. Of a single model it is of clips only.
         high: Upper end of its interval.
         mean_rank: The mean over clips of its rank among the methods; 1 is best.
         clips: How many, of all models.
         beats_chance: Whether it is better than every level of chance that was compared, by the
-            interval of the difference; None of those themselves, where there is none, and of
-            metrics of sanity, robustness and complexity, which ask for something else.
+            interval of the difference; None of those themselves, where there is none, of a single
+            clip, and of metrics of sanity, robustness and complexity, which ask for something else.
     """
 
     method: str
@@ -45,10 +49,9 @@ class Ranked:
 
     def __str__(self) -> str:
         said = {True: "", False: ", not better than chance", None: ""}[self.beats_chance]
-        return (
-            f"{self.method}: {self.mean:.3g} ({self.low:.3g} to {self.high:.3g}), mean rank "
-            f"{self.mean_rank:.1f} on {self.clips} clips{said}"
-        )
+        interval = "" if np.isnan(self.low) else f" ({self.low:.3g} to {self.high:.3g})"
+        place = "no rank" if np.isnan(self.mean_rank) else f"mean rank {self.mean_rank:.1f}"
+        return f"{self.method}: {self.mean:.3g}{interval}, {place} on {self.clips} clip(s){said}"
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,7 @@ def rank(
     chance: Sequence[str],
     confidence: float = 0.95,
     seed: int = 0,
+    shared: bool = False,
 ) -> list[Ranked]:
     """Methods, the best first.
 
@@ -89,6 +93,7 @@ def rank(
         chance: The names of the levels of chance.
         confidence: Of the intervals, in (0, 1).
         seed: Of the bootstrap.
+        shared: Whether clips are the same for all models.
 
     Example:
         >>> good, bad = np.array([0.8, 0.9, 0.7]), np.array([0.2, 0.1, 0.4])
@@ -100,31 +105,36 @@ def rank(
     levels = [name for name in chance if name in values]
     found = []
     for name, arrays in values.items():
-        interval = _interval(arrays, confidence, seed)
+        clips = sum(len(array) for array in arrays)
+        interval = _interval(arrays, confidence, seed, shared)
         beats = None
-        if levels and name not in levels:
+        if levels and name not in levels and clips > 1:
             lows = [
-                _interval(_apart(values, name, level, sign), confidence, seed).low
+                _interval(_apart(values, name, level, sign), confidence, seed, shared).low
                 for level in levels
             ]
             beats = min(lows) > 0
-        clips = sum(len(array) for array in arrays)
         found.append(
             Ranked(name, interval.value, interval.low, interval.high, ranks[name], clips, beats)
         )
     return sorted(found, key=lambda one: -sign * one.mean)
 
 
-def differences(values: Values, confidence: float = 0.95, seed: int = 0) -> list[Difference]:
-    """All pairs of methods, with p-values corrected after Holm (1979)."""
+def differences(
+    values: Values, confidence: float = 0.95, seed: int = 0, shared: bool = False
+) -> list[Difference]:
+    """All pairs of methods, with p-values corrected after Holm (1979).
+
+    Of clips that all models share, a test swaps the methods of a clip for all models together.
+    """
     pairs = list(itertools.combinations(values, 2))
-    together = {name: torch.from_numpy(np.concatenate(list(own))) for name, own in values.items()}
+    together = {name: torch.from_numpy(_by_clip(own, shared)) for name, own in values.items()}
     chances = [
         paired_permutation_test(together[one], together[other], seed=seed) for one, other in pairs
     ]
     found = []
     for (one, other), chance, corrected in zip(pairs, chances, holm(chances), strict=True):
-        interval = _interval(_apart(values, one, other), confidence, seed)
+        interval = _interval(_apart(values, one, other), confidence, seed, shared)
         found.append(
             Difference(one, other, interval.value, interval.low, interval.high, chance, corrected)
         )
@@ -148,18 +158,18 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def critical_difference(
-    values: Values, higher_is_better: bool, significance: float = 0.05
+    values: Values, higher_is_better: bool, significance: float = 0.05, shared: bool = False
 ) -> tuple[float, float]:
     """The difference of mean ranks that is no chance, after Nemenyi, and Friedman's p-value.
 
     Section 3.2.2 of :cite:t:`demsar2006`: q sqrt(k (k + 1) / (6 N)), for k methods on N clips,
-    which are taken as independent of each other.
+    which are taken as independent of each other; of clips that models share, the means over models.
 
     Raises:
         DataError: If there are fewer than 3 methods, or 2 clips.
     """
     require_within("significance", significance, 0, 1)
-    table = np.stack([np.concatenate(list(arrays)) for arrays in values.values()], 1)
+    table = np.stack([_by_clip(arrays, shared) for arrays in values.values()], 1)
     clips, methods = table.shape
     if methods < 3 or clips < 2:
         raise DataError(
@@ -182,5 +192,15 @@ def _apart(values: Values, one: str, other: str, sign: float = 1.0) -> list[np.n
     return [sign * (a - b) for a, b in zip(values[one], values[other], strict=True)]
 
 
-def _interval(arrays: Sequence[np.ndarray], confidence: float, seed: int) -> Interval:
-    return hierarchical_bootstrap(arrays, lambda drawn: drawn.mean(1), confidence, seed=seed)
+def _by_clip(arrays: Sequence[np.ndarray], shared: bool) -> np.ndarray:
+    """What is independent of each other: clips of all models, or their means over models."""
+    return np.mean(arrays, 0) if shared else np.concatenate(list(arrays))
+
+
+def _interval(arrays: Sequence[np.ndarray], confidence: float, seed: int, shared: bool) -> Interval:
+    found = hierarchical_bootstrap(
+        arrays, lambda drawn: drawn.mean(1), confidence, seed=seed, shared=shared
+    )
+    if sum(len(array) for array in arrays) > 1:
+        return found
+    return replace(found, low=np.nan, high=np.nan)

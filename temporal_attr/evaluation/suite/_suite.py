@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 from tqdm import tqdm
@@ -90,8 +91,8 @@ class Suite:
             store: A folder in which each explanation's rows are kept as soon as they are there. A
                 run that was stopped, by whatever, goes on where it was; so does one with more
                 methods, clips or metrics. What is kept is known by the model's weights, the clip's
-                values, the names of method and metric, budget and seed: a function that changed and
-                kept its name is not noticed.
+                values, the names of method and metric, budget, seed and the version of the library:
+                a function that changed and kept its name is not noticed.
             show_progress: Whether to show a bar with the time left.
             on_stop: What becomes of a run that is stopped: `"raise"`, or `"keep"` for what is done
                 by then.
@@ -131,7 +132,7 @@ class Suite:
                 known = digest_of(name, weights[name], example.clip, example.target, example.name)
                 for method in methods:
                     seed = self.seed + place
-                    key = digest_of(known, method.name, self.budget, seed)
+                    key = digest_of(version("temporal-attr"), known, method.name, self.budget, seed)
                     yield Unit(key, name, model, example, method, seed)
 
 
@@ -140,7 +141,7 @@ def _judged(unit: Unit, metrics: Sequence[Metric], kept: RowStore | None, made: 
     known = {} if kept is None else kept.rows(unit.key)
     missing = [metric for metric in metrics if metric.name not in known]
     if missing:
-        found = list(run_unit(unit, made, missing))
+        found = run_unit(unit, made, missing)
         if kept is not None:
             kept.add(unit.key, found)
         known |= {row.metric: row for row in found}
@@ -154,8 +155,12 @@ def named_models(models: Mapping[str, Model] | Model) -> dict[str, Model]:
         OptionError: If there is none, or something is no model.
     """
     found = dict(models) if isinstance(models, Mapping) else {type(models).__name__: models}
-    if not found or not all(callable(model) for model in found.values()):
-        wrong = [f"{name}: {told(model)}" for name, model in found.items() if not callable(model)]
+    wrong = [
+        f"{name}: {told(model)}"
+        for name, model in found.items()
+        if not callable(model) or isinstance(model, type)
+    ]
+    if not found or wrong:
         raise OptionError(
             "a model, or models by their names",
             ", ".join(wrong) or "none",

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from temporal_attr._errors import DataError, printable
 from temporal_attr._typing import ClipTensor
 from temporal_attr.evaluation._case import Case, Example, Explanation, Model
-from temporal_attr.evaluation._metric import Metric, Score
+from temporal_attr.evaluation._metric import Metric
+from temporal_attr.evaluation.faithfulness import shared_clips
 from temporal_attr.evaluation.suite._compared import Ask, Compared
 from temporal_attr.evaluation.suite._peak_memory import peak_memory
 from temporal_attr.evaluation.suite._rows import Row
@@ -79,7 +81,7 @@ class Made:
         return self._made[place]
 
 
-def run_unit(unit: Unit, made: Made, metrics: Sequence[Metric]) -> Iterator[Row]:
+def run_unit(unit: Unit, made: Made, metrics: Sequence[Metric]) -> list[Row]:
     """The rows of all metrics. An error of the method, or of a metric, is a row."""
     clip, target = unit.example.clip, unit.example.target
     assert target is not None
@@ -89,48 +91,37 @@ def run_unit(unit: Unit, made: Made, metrics: Sequence[Metric]) -> Iterator[Row]
             ask = made.of(unit)
             explained = ask(clip, target)
     except Exception as error:  # noqa: BLE001 - of any method: the row says what it was
-        for metric in metrics:
-            yield unit.row(metric.name, value=math.nan, failed=True, note=told_error(error))
-        return
+        failed: dict[str, Any] = {"value": math.nan, "failed": True, "note": told_error(error)}
+        return [unit.row(metric.name, **failed) for metric in metrics]
     taken = {
         "evaluations": explained.evaluations,
         "seconds": time.perf_counter() - begin,
         "peak_memory": peak.value,
     }
-    for metric in metrics:
-        again = Again(unit, ask)
-        case = Case(
-            unit.model, clip, target, explained.explanation, unit.example.truth, again, unit.seed
-        )
-        begin = time.perf_counter()
-        try:
-            score = metric.score(case)
-        except DataError as error:
-            # The explanation or the clip has not what the metric asks for: no fault.
-            yield unit.row(metric.name, value=math.nan, note=told_error(error), **taken)
-            continue
-        except Exception as error:  # noqa: BLE001 - of any metric: the row says what it was
-            yield unit.row(
-                metric.name, value=math.nan, failed=True, note=told_error(error), **taken
-            )
-            continue
-        yield _scored(unit, metric, score, again, time.perf_counter() - begin, taken)
+    again = Again(unit, ask)
+    case = Case(
+        unit.model, clip, target, explained.explanation, unit.example.truth, again, unit.seed
+    )
+    with shared_clips():
+        return [_judged(unit, metric, case, again, taken) for metric in metrics]
 
 
-def _scored(
-    unit: Unit,
-    metric: Metric,
-    score: Score,
-    again: Again,
-    seconds: float,
-    taken: dict[str, float],
-) -> Row:
+def _judged(unit: Unit, metric: Metric, case: Case, again: Again, taken: dict[str, float]) -> Row:
+    """What one metric says."""
+    begin, before = time.perf_counter(), again.evaluations
+    try:
+        score = metric.score(case)
+    except DataError as error:
+        # The explanation or the clip has not what the metric asks for: no fault.
+        return unit.row(metric.name, value=math.nan, note=told_error(error), **taken)
+    except Exception as error:  # noqa: BLE001 - of any metric: the row says what it was
+        return unit.row(metric.name, value=math.nan, failed=True, note=told_error(error), **taken)
     return unit.row(
         metric.name,
         value=score.value,
         standard_error=score.standard_error,
-        metric_evaluations=score.forward_passes + again.evaluations,
-        metric_seconds=seconds,
+        metric_evaluations=score.forward_passes + again.evaluations - before,
+        metric_seconds=time.perf_counter() - begin,
         note=score.note,
         curves=score.curves,
         **taken,

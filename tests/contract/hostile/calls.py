@@ -55,6 +55,10 @@ LEFT_OUT = {
     "evaluation.Case", "evaluation.Explain", "evaluation.Metric", "evaluation.MetricTraits",
     "evaluation.Score", "evaluation.Row", "evaluation.Ranked", "evaluation.Difference",
     "evaluation.LeftOut", "evaluation.MetricSummary", "evaluation.PlantedClips",
+    "evaluation.TaskSet", "evaluation.TaskSetEntry", "evaluation.TaskSetPart",
+    # They need videos of the user's, or a network that is no part of the package.
+    "evaluation.CutsSet", "evaluation.FootageSet", "evaluation.CutDetector",
+    "evaluation.TrainingRecipe",
     "evaluation.Comparison", "evaluation.CHANCE", "evaluation.METRICS", "evaluation.TASK_SETS",
     "relevance.Call", "relevance.Handled", "relevance.Sink", "relevance.Term", "relevance.Trace",
     "relevance.AuditLog", "relevance.AuditedCall", "models.Derived", "models.DerivedFunction",
@@ -594,6 +598,37 @@ def _faithfulness():
         salience_coefficient={"saliences": first, "drops": second},
         sensitivity_n={"sums": first, "drops": second},
         smallest_share={"holds": np.array([False, True])},
+    )  # fmt: skip
+
+
+def _asked_again():
+    """Metrics that ask a method again, what they are made of, and named task sets."""
+    model, clip = values.model(), values.clip()
+    return _room(
+        "evaluation",
+        **{
+            name: {}
+            for name in (
+                "AverageSensitivity", "CascadingRandomization", "EfficientRandomization",
+                "FrameRate", "FrameShift", "IndependentRandomization", "InputShift",
+                "LocalLipschitz", "MaxSensitivity", "OtherClass", "PixelShift", "RandomLogit",
+                "Recompression", "Repeats", "ShuffledTwin", "SmoothRandomization", "StaticClip",
+            )
+        },
+        OrderBlind={"base": values.stepped(), "orders": 2},
+        displaced_clip={"clip": clip, "pixels": 1},
+        histogram_entropy={"scores": np.array([1.0, 2.0, 2.5])},
+        later_clip={"clip": clip},
+        order_blind={"model": values.stepped(), "orders": 2},
+        parameter_modules={"model": model, "clip": clip},
+        random_orders={"frames": 4, "count": 2},
+        randomized={"model": model, "modules": ["head"]},
+        recompressed={"clip": clip, "normalization": clips.IDENTITY},
+        shifted={"model": model, "constant": torch.ones(3)},
+        slower_clip={"clip": clip},
+        still_clip={"clip": clip},
+        PlantedSet={},
+        task_set={"name": "planted-v1"},
     )  # fmt: skip
 
 
