@@ -12,7 +12,7 @@ from torch import nn
 
 from temporal_attr import views
 from temporal_attr._errors import OptionError, TemporalAttrError
-from temporal_attr._files import held, write_text
+from temporal_attr._files import write_text
 from temporal_attr.cli._arguments import add_model, add_preprocessing, add_sampling
 from temporal_attr.cli._explain import device_named, model_and_names
 from temporal_attr.cli._folder import videos_in
@@ -28,15 +28,18 @@ from temporal_attr.evaluation import (
     metric_names,
     planted_clips,
 )
+from temporal_attr.evaluation._named import metrics_of
+from temporal_attr.evaluation.suite._compared import compared
+from temporal_attr.evaluation.suite._rows import require_ours
 from temporal_attr.models import VideoModel
 from temporal_attr.synthetic import TASKS, PlantedVideo, Task
 from temporal_attr.zoo import pretrained_card
 
-OF_PLANTED = ("auprc-frames", "auprc-pixels", "abpc-frames")
+OF_PLANTED = ("auprc-pixels", "abpc-frames", "abpc-tubes")
 OF_VIDEOS = ("abpc-frames", "leave-one-out-frames")
 """Metrics where none is named."""
 
-ROWS, SUMMARY, LOCK = "rows.jsonl", "summary.txt", "lock"
+SUMMARY = "summary.txt"
 _SEED = 20_261
 """Of planted videos: none that a model of the zoo was trained on."""
 
@@ -114,25 +117,26 @@ def run_compare(**parsed: Any) -> None:  # noqa: ANN401 - of argparse
     explaining = Settings(None, **shared)
     if settings.planted is None and "clips" in parsed:
         raise OptionError("--clips with --planted", "--videos", "Leave it out.")
+    # Before anything that takes long.
+    require_ours(settings.out)
+    methods = _names(settings.methods)
+    default = OF_VIDEOS if settings.planted is None else OF_PLANTED
+    metrics = default if settings.metrics is None else tuple(_names(settings.metrics))
+    compared(methods, settings.budget)
+    metrics_of(metrics)
     device = device_named(explaining.device)
     network, _ = model_and_names(explaining)
     preprocessing_for(network, explaining)
     model = network.to(device).eval()
-    _require_ours(settings.out)
-    settings.out.mkdir(parents=True, exist_ok=True)
-    with held(settings.out / LOCK, str(settings.out)):
-        clips = _planted(settings, explaining, model) or _videos(settings, explaining, model)
-        default = OF_VIDEOS if settings.planted is None else OF_PLANTED
-        suite = Suite(
-            {explaining.model: model},
-            _names(settings.methods),
-            clips,
-            _names(settings.metrics) if settings.metrics is not None else default,
-            settings.budget,
-            settings.seed,
-        )
-        say(f"comparing {len(_names(settings.methods))} methods on {len(clips)} clips")
-        _write(suite.run(settings.out), settings.out)
+    clips = _planted(settings, explaining, model) or _videos(settings, explaining, model)
+    suite = Suite(
+        {explaining.model: model}, methods, clips, metrics, settings.budget, settings.seed
+    )
+    say(f"comparing {len(methods)} methods on {len(clips)} clips")
+    comparison = suite.run(settings.out, on_stop="keep")
+    _write(comparison, settings.out)
+    if not comparison.complete:
+        raise KeyboardInterrupt
 
 
 def _names(text: str) -> list[str]:
@@ -147,8 +151,14 @@ def _planted(
     task = _task(settings.planted, explaining, model)
     found = planted_clips(task, model, settings.clips, _SEED)
     say(f"the model gets {found.accuracy:.0%} of {found.drawn} planted videos right")
-    if found.accuracy < 0.5:
-        say("it seems not to be trained on this task: what was planted need not be what it sees")
+    # Twice the error of guessing: what a model that knows nothing gets right by luck.
+    chance = 1 / found.classes
+    lucky = chance + 2 * (chance * (1 - chance) / found.drawn) ** 0.5
+    if found.accuracy < max(0.5, lucky):
+        say(
+            f"of {found.classes} classes that need not be more than luck: what was planted may not "
+            "be what it sees"
+        )
     return found.videos
 
 
@@ -177,7 +187,7 @@ def _videos(settings: CompareSettings, explaining: Settings, model: nn.Module) -
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     preprocessing = preprocessing_for(model, explaining)
     found = []
-    for name, path in videos_in(settings.videos, settings.out).items():
+    for name, path in videos_in(settings.videos, settings.out, "--videos").items():
         try:
             clip = load_clip(
                 path, frames, explaining.sampling, preprocessing=preprocessing, **options
@@ -201,16 +211,3 @@ def _write(comparison: Comparison, out: Path) -> None:
         figure().savefig(out / name, dpi=120)
     tell(comparison.summary())
     tell(f"written to {out}")
-
-
-def _require_ours(out: Path) -> None:
-    """Raise if a folder holds what no comparison wrote."""
-    if out.exists() and not out.is_dir():
-        raise OptionError("--out to be a folder", f"the file {out}", "Choose another.")
-    others = [path.name for path in out.iterdir()] if out.exists() else []
-    if others and ROWS not in others:
-        raise OptionError(
-            f"a new or empty folder at {out}, or one of an earlier comparison",
-            f"one with {', '.join(sorted(others)[:3])}",
-            "Choose another.",
-        )

@@ -180,7 +180,7 @@ def _finished(ready: Ready, out: Path, videos: Mapping[str, Path]) -> set[str]:
     return found
 
 
-def videos_in(folder: Path, out: Path) -> dict[str, Path]:
+def videos_in(folder: Path, out: Path, option: str = "--video-dir") -> dict[str, Path]:
     """The videos in a folder and the folders in it, by their way from there.
 
     Files whose names do not end like those of videos are named on the error stream, and so are
@@ -189,12 +189,13 @@ def videos_in(folder: Path, out: Path) -> dict[str, Path]:
     Args:
         folder: Where they are.
         out: Where results go, which may be inside.
+        option: By which the folder was named.
 
     Raises:
         OptionError: If there are none.
     """
     if not folder.is_dir():
-        raise OptionError("--video-dir to be a folder", str(folder), "Name one that is there.")
+        raise OptionError(f"{option} to be a folder", str(folder), "Name one that is there.")
     found: dict[str, Path] = {}
     skipped: list[str] = []
     for path in sorted(_below(folder, out.resolve(), set())):

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from temporal_attr._errors import ClipError, DataError
+from temporal_attr._require import require_count
 from temporal_attr._typing import ClipTensor
 from temporal_attr.models import VideoModel
 from temporal_attr.synthetic import PlantedVideo
@@ -66,6 +67,7 @@ class Example:
 
     Raises:
         ClipError: If this is not one clip, or the truth has other frames or sizes.
+        OptionError: If the target is negative.
     """
 
     clip: ClipTensor
@@ -81,6 +83,8 @@ class Example:
                 "Make an example of each clip of a batch.",
             )
         time, _, height, width = self.clip.shape[1:]
+        if self.target is not None:
+            require_count("target", self.target, 0)
         expected = {"frames": (time,), "region": (time, height, width), "pairs": (time, time)}
         for name, shape in expected.items():
             known = getattr(self.truth, name, None)
@@ -215,7 +219,7 @@ class Case:
         if known is None or not known.any():
             raise DataError(
                 f"{of} that are known to decide the class",
-                "none",
+                "no truth of them" if known is None else "a truth in which none does",
                 "Give the example's truth, or leave metrics of truth out.",
             )
         return known.cpu().numpy()

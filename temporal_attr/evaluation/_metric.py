@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import ClassVar, Literal, TypeAlias
+
+import torch
+from torch import Tensor
 
 from temporal_attr._errors import DataError
 from temporal_attr._told import shown
@@ -81,9 +85,9 @@ class Metric(ABC):
         scored = [_scored(given.pop(name)) for name in ("of", "features") if name in given]
         named = "-".join([self.traits.slug, *scored])
         others = [
-            f"{key}={value if isinstance(value, str) else shown(value)}"
+            f"{key}={value if isinstance(value, str) else _told(value)}"
             for key, value in given.items()
-            if value != usual[key]
+            if isinstance(value, Tensor) or value != usual[key]
         ]
         return f"{named}({', '.join(others)})" if others else named
 
@@ -108,6 +112,15 @@ class Metric(ABC):
                 "Give the case's explain, or leave this metric out.",
             )
         return case.explain
+
+
+def _told(value: object) -> str:
+    """An option in a name: a tensor by its shape and the beginning of a hash of its numbers."""
+    if not isinstance(value, Tensor):
+        return shown(value)
+    numbers = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+    shape = "x".join(map(str, value.shape))
+    return f"tensor {shape} {hashlib.sha256(numbers.tobytes()).hexdigest()[:8]}"
 
 
 def _scored(what: object) -> str:

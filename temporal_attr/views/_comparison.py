@@ -99,7 +99,7 @@ def _draw_ranking(axes: Axes, name: str, ranking: list[Ranked], comparison: Comp
 def metric_table(comparison: Comparison) -> Figure:
     """Methods by metrics: a cell's colour is the place of its mean between worst and best.
 
-    The number is the mean itself. Grey where there is none.
+    The number is the mean itself. A method that lacks clips which others have is grey.
 
     Args:
         comparison: Of `Suite.run`.
@@ -108,10 +108,13 @@ def metric_table(comparison: Comparison) -> Figure:
     means = np.full((len(names), len(methods)), np.nan)
     shades = means.copy()
     for row, name in enumerate(names):
+        placed = np.full(len(methods), np.nan)
         for one in comparison.ranking(name):
             means[row, methods.index(one.method)] = one.mean
-        low, high = np.nanmin(means[row]), np.nanmax(means[row])
-        share = (means[row] - low) / (high - low) if high > low else means[row] * 0 + 0.5
+            if np.isfinite(one.mean_rank):
+                placed[methods.index(one.method)] = one.mean
+        low, high = np.nanmin(placed), np.nanmax(placed)
+        share = (placed - low) / (high - low) if high > low else placed * 0 + 0.5
         shades[row] = share if _direction(comparison, name) == "more" else 1 - share
     size = (3.4 + 0.62 * len(methods), 1.8 + 0.27 * len(names))
     figure = Picture(figsize=size, layout="constrained")
@@ -133,7 +136,7 @@ def score_against_cost(comparison: Comparison, metric: str) -> Figure:
 
     Evaluations are forward passes of the clip, and two for each backward pass: the median over
     clips. Methods that take none stand at the left; levels of chance, grey, have no part in the
-    line.
+    line. Methods that lack clips which others have are left out.
 
     Args:
         comparison: Of `Suite.run`.
@@ -141,7 +144,11 @@ def score_against_cost(comparison: Comparison, metric: str) -> Figure:
     """
     ranking = comparison.ranking(metric)
     costs = comparison.table.groupby("method")["evaluations"].median()
-    points = [(max(costs[one.method], 0.5), one) for one in ranking if costs[one.method] >= 0]
+    points = [
+        (max(costs[one.method], 0.5), one)
+        for one in ranking
+        if costs[one.method] >= 0 and np.isfinite(one.mean_rank)
+    ]
     figure = Picture(figsize=(6.4, 4.4), layout="constrained")
     axes = figure.subplots()
     sign = 1 if _direction(comparison, metric) == "more" else -1

@@ -8,6 +8,11 @@ import pytest
 
 from temporal_attr import DataError, OptionError
 from temporal_attr.evaluation import Comparison, MetricSummary, Row
+from temporal_attr.evaluation.suite._crossed import (
+    crossed_bootstrap,
+    mean_over_models,
+    swap_p_values,
+)
 from temporal_attr.evaluation.suite._ranking import critical_difference, differences, holm, rank
 from tests.helpers.checks import assert_refused
 
@@ -63,70 +68,107 @@ def test_a_method_that_lacks_clips_takes_none_from_the_others():
     assert all(one.clips == 3 for one in ranked[:2])
 
 
-def test_nothing_can_be_ranked_where_each_method_lacks_something():
+def test_where_no_method_has_all_clips_those_of_the_fullest_count():
     nan = math.nan
-    found = comparison({"a": {"x": [1, nan], "y": [nan, 2]}})
-    assert_refused(DataError, "on each clip", found.ranking, "metric")
+    found = comparison({"a": {"x": [1, 2, nan], "y": [nan, 3, 4], "z": [nan, nan, 9]}})
+    ranked = {one.method: one for one in found.ranking("metric")}
+    assert (ranked["x"].mean, ranked["x"].clips) == (1.5, 2)
+    assert (ranked["y"].mean, ranked["y"].clips) == (3, 1)
+    assert "z" not in ranked
+    assert "no value of metric for y on 1 clip(s): none" in found.summary()
 
 
-def test_chance_is_beaten_by_the_interval_of_the_difference():
+def test_nothing_can_be_ranked_without_a_value():
+    found = comparison({"a": {"x": [math.nan]}})
+    assert_refused(DataError, "a value of metric", found.ranking, "metric")
+
+
+def test_chance_is_beaten_by_a_test_on_the_same_clips():
     random = np.random.default_rng(0)
-    noise = random.normal(size=40)
+    noise = random.normal(size=(1, 40))
     values = {
         "random": noise,
         "centre": noise - 1,
         "good": noise + 0.1,
-        "same": random.normal(size=40),
+        "same": noise + 0.1 * random.normal(size=(1, 40)),
     }
-    found = {one.method: one.beats_chance for one in rank(
-        {name: [array] for name, array in values.items()}, True, ("random", "centre")
-    )}  # fmt: skip
+    found = {one.method: one.not_beaten for one in rank(values, True, ("random", "centre"))}
     # "good" is above the random numbers by 0.1 on each clip, far less than clips differ.
-    assert found == {"random": None, "centre": None, "good": True, "same": False}
-    sane = comparison({"a": {name: list(array) for name, array in values.items()}}, "sanity")
+    assert found == {"random": None, "centre": None, "good": (), "same": ("random",)}
+    lists = {name: list(array[0]) for name, array in values.items()}
+    sane = comparison({"a": lists}, "sanity")
     assert all(one.beats_chance is None for one in sane.ranking("metric"))
+    said = {one.method: str(one) for one in comparison({"a": lists}).ranking("metric")}
+    assert said["same"].endswith("on 40 clip(s), not better than random")
+    assert said["good"].endswith("on 40 clip(s)")
 
 
-def test_the_interval_covers_what_clips_and_models_vary():
-    """Of 100 comparisons of a true mean of 0, the interval leaves it out in some 5 to 15."""
-    random = np.random.default_rng(1)
-    missed = 0
-    for seed in range(100):
-        groups = [random.normal(size=20) + random.normal(scale=0.3) for _ in range(8)]
-        (one,) = rank({"x": groups}, True, (), seed=seed)
-        missed += not one.low <= 0 <= one.high
-    assert 0 <= missed <= 15
+def test_fewer_than_six_clips_cannot_beat_chance():
+    for clips, expected in ((5, None), (6, ())):
+        values = {"random": np.zeros((3, clips)), "x": np.ones((3, clips))}
+        assert rank(values, True, ("random",))[0].not_beaten == expected
 
 
-def test_clips_that_models_share_do_not_average_out_over_models():
-    """Clips that are hard are hard for all models: more models make nothing surer."""
+@pytest.mark.parametrize("gap", [False, True])
+def test_clips_that_models_share_do_not_average_out_over_models(gap):
+    """Clips that are hard are hard for all models, also where a model lacks one of them.
+
+    Of 200 comparisons of two methods that are alike, a test at 0.05 finds 10 different, and an
+    interval of 95 % leaves 0 out of some more, as bootstraps of few clips do.
+    """
     random = np.random.default_rng(3)
-    missed = {True: 0, False: 0}
-    for seed in range(60):
-        clips = random.normal(size=15)
-        groups = [clips + random.normal(scale=0.05, size=15) for _ in range(8)]
-        for shared in missed:
-            (one,) = rank({"x": groups}, True, (), seed=seed, shared=shared)
-            missed[shared] += not one.low <= 0 <= one.high
-    # Of 60 intervals of 95 %, 3 are expected to miss; of those as wide as 120 clips', most.
-    assert missed[True] <= 9
-    assert missed[False] >= 25
+    rejected = missed = 0
+    for seed in range(200):
+        apart = random.normal(size=15) + random.normal(scale=0.05, size=(5, 15))
+        if gap:
+            apart[0, 0] = np.nan
+        (chance,) = swap_p_values([apart], seed, 399)
+        interval = crossed_bootstrap(apart, seed=seed)
+        rejected += chance <= 0.05
+        missed += not interval.low <= 0 <= interval.high
+    assert rejected <= 20
+    assert missed <= 30
+
+
+def test_what_is_tested_is_what_is_reported():
+    """The mean over models of the mean over clips: each model counts alike, however many clips."""
+    values = np.array([[1.0, 1.0, 1.0, 1.0], [-3.0, np.nan, np.nan, np.nan]])
+    assert mean_over_models(values) == -1
+    weights = np.array([1 / 4 / 2 - 3 / 2, 1 / 8, 1 / 8, 1 / 8])
+    signs = np.array(np.meshgrid(*[[-1, 1]] * 4)).reshape(4, -1)
+    expected = (np.abs(weights @ signs) >= abs(weights.sum()) - 1e-12).mean()
+    assert swap_p_values([values]) == [expected]
+    assert crossed_bootstrap(values).value == -1
+
+
+def test_differences_are_paired_and_corrected():
+    random = np.random.default_rng(2)
+    clip = random.normal(size=(1, 12))
+    values = {"x": clip, "y": clip + 1, "z": clip + random.normal(scale=0.01, size=(1, 12))}
+    found = {(one.first, one.second): one for one in differences(values)}
+    apart, alike = found["x", "y"], found["x", "z"]
+    assert apart.mean == pytest.approx(-1, abs=1e-12)
+    # Of 2^12 ways to swap the pairs, two are as far apart.
+    assert apart.p_value == pytest.approx(2 / 2**12, rel=1e-12)
+    assert apart.corrected == pytest.approx(3 * apart.p_value, rel=1e-12)
+    assert alike.corrected >= alike.p_value > 0.05
+
+
+def test_many_methods_can_still_be_told_apart():
+    random = np.random.default_rng(5)
+    values = {f"m{place}": 10 * place + random.normal(size=(1, 30)) for place in range(20)}
+    found = differences(values)
+    assert len(found) == 190
+    assert max(one.corrected for one in found) < 0.05
 
 
 def test_a_copy_of_a_model_makes_no_difference_surer():
     random = np.random.default_rng(4)
-    one, other = random.normal(size=10), random.normal(size=10) + 0.5
-    (single,) = differences({"x": [one], "y": [other]})
-    (copied,) = differences({"x": [one] * 3, "y": [other] * 3}, shared=True)
+    one, other = random.normal(size=(1, 10)), random.normal(size=(1, 10)) + 0.5
+    (single,) = differences({"x": one, "y": other})
+    (copied,) = differences({"x": np.tile(one, (3, 1)), "y": np.tile(other, (3, 1))})
     assert copied.p_value == single.p_value
-    assert (copied.low, copied.high) == pytest.approx((single.low, single.high), abs=0.15)
-
-
-def test_models_with_the_same_clips_are_known_to_share_them():
-    same = comparison({"a": {"x": [1, 2], "y": [2, 3]}, "b": {"x": [1, 2], "y": [2, 3]}})
-    other = comparison({"a": {"x": [1, 2], "y": [2, 3]}, "b": {"x": [1], "y": [2]}})
-    assert same._complete("metric")[2]
-    assert not other._complete("metric")[2]
+    assert (copied.low, copied.high) == pytest.approx((single.low, single.high), abs=0.1)
 
 
 def test_one_clip_has_no_interval():
@@ -135,19 +177,8 @@ def test_one_clip_has_no_interval():
     assert math.isnan(best.low)
     assert best.beats_chance is None
     assert str(best) == "x: 1, mean rank 1.0 on 1 clip(s)"
-
-
-def test_differences_are_paired_and_corrected():
-    random = np.random.default_rng(2)
-    clip = random.normal(size=12)
-    values = {"x": [clip], "y": [clip + 1], "z": [clip + random.normal(scale=0.01, size=12)]}
-    found = {(one.first, one.second): one for one in differences(values)}
-    apart, alike = found["x", "y"], found["x", "z"]
-    assert apart.mean == pytest.approx(-1, abs=1e-12)
-    # Of 2^12 ways to swap the pairs, two are as far apart.
-    assert apart.p_value == pytest.approx(2 / 2**12, rel=1e-12)
-    assert apart.corrected == pytest.approx(3 * apart.p_value, rel=1e-12)
-    assert alike.corrected >= alike.p_value > 0.05
+    (apart,) = found.differences("metric")
+    assert apart.p_value == 1
 
 
 def test_holm_is_bonferroni_for_the_smallest_and_never_falls():
@@ -159,11 +190,13 @@ def test_holm_is_bonferroni_for_the_smallest_and_never_falls():
 def test_the_critical_difference_of_the_paper():
     """Table 6 of Demsar (2006): 4 classifiers on 14 data sets, ranks 3.143, 2, 2.893, 1.964."""
     random = np.random.default_rng(0)
-    values = {name: [random.normal(size=14)] for name in "abcd"}
+    values = {name: random.normal(size=(1, 14)) for name in "abcd"}
     width, p_value = critical_difference(values, True)
     assert width == pytest.approx(1.25, abs=0.005)
     assert 0 < p_value <= 1
-    two = {"a": [np.ones(3)], "b": [np.ones(3)]}
+    alike = {name: np.ones((2, 4)) for name in "abc"}
+    assert math.isnan(critical_difference(alike, True)[1])
+    two = {"a": np.ones((1, 3)), "b": np.ones((1, 3))}
     assert_refused(DataError, "at least 3 methods", critical_difference, two, True)
 
 

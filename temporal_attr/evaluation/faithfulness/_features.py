@@ -191,6 +191,14 @@ def shared_clips() -> Iterator[None]:
         _SHARED.reset(token)
 
 
+def _hashes(value: Hashable) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
+
+
 def feature_clips(case: Case, features: Features, baselines: FrameBaselines) -> FeatureClips:
     """A case's clip with some of its features, new or as other metrics of the case left it.
 
@@ -199,7 +207,9 @@ def feature_clips(case: Case, features: Features, baselines: FrameBaselines) -> 
         ClipError: And the others, as for `CasePredictions`.
     """
     shared = _SHARED.get()
-    key = (case, features, id(baselines) if isinstance(baselines, Tensor) else baselines)
+    # A mask of the user's own need not be hashable, nor is a tensor; the metric holds it meanwhile.
+    removed = features if isinstance(features, Hashable) and _hashes(features) else id(features)
+    key = (case, removed, id(baselines) if isinstance(baselines, Tensor) else baselines)
     if shared is not None and key in shared:
         return shared[key]
     if features == "frames":

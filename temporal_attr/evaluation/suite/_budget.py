@@ -46,7 +46,7 @@ def options_within(kind: type[VideoMethod], budget: int, frames: int) -> dict[st
     known = inspect.signature(kind).parameters
     found = {
         "n_samples": max(2, budget - 1),
-        "n_steps": max(1, budget // gradient),
+        "n_steps": max(1, (budget - 2) // gradient),
         "max_iterations": max(1, budget // gradient),
     }
     if kind.traits.needs == ("gradients",):

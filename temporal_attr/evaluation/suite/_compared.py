@@ -22,6 +22,7 @@ from temporal_attr.evaluation._case import Explanation, Model
 from temporal_attr.evaluation.suite._budget import BACKWARD, options_within
 from temporal_attr.evaluation.suite._chance import CHANCE
 from temporal_attr.evaluation.suite._explained import is_sensitivity, of_result, of_tensor
+from temporal_attr.perturbations import seeded
 
 MethodLike: TypeAlias = str | type[VideoMethod] | Attribution | Callable[..., Any]
 """A slug, a class, a method, a function from a model to a method, or one that gives scores."""
@@ -53,12 +54,16 @@ class Compared:
 
     Attributes:
         make: From a model, the number of frames and a seed to the method.
-        seeded: Whether it draws random numbers by that seed.
+        held: What it is made of, by which a method is told from another of its name.
+        seeded: Whether it draws, or may draw, random numbers by that seed.
+        of_one_model: Whether it cannot be made for another model.
     """
 
     name: str
     make: Callable[[Model, int, int], Ask]
+    held: object
     seeded: bool = False
+    of_one_model: bool = False
 
 
 def compared(
@@ -69,6 +74,8 @@ def compared(
     Raises:
         OptionError: If there is none, two have one name, or something is no method.
     """
+    if isinstance(methods, str):
+        methods = [methods]
     given = methods.items() if isinstance(methods, Mapping) else [(None, one) for one in methods]
     found = [_compared(name, one, budget) for name, one in given]
     names = [one.name for one in found]
@@ -84,12 +91,14 @@ def compared(
 
 def _compared(name: str | None, one: MethodLike, budget: int | None) -> Compared:
     if isinstance(one, str) and one in CHANCE:
-        return Compared(name or one, _chance(one), seeded=one == "random")
+        return Compared(name or one, _chance(one), one, seeded=one == "random")
     kind: MethodLike = SLUGS.get(one, one) if isinstance(one, str) else one
     if isinstance(kind, type) and issubclass(kind, VideoMethod):
-        return Compared(name or kind.traits.slug, _of_kind(kind, budget), kind.traits.random)
+        slug = kind.traits.slug
+        return Compared(name or slug, _of_kind(kind, budget), kind, kind.traits.random)
     if isinstance(kind, Attribution):
-        return Compared(name or kind.get_name(), _of_instance(kind))
+        label = name or kind.get_name()
+        return Compared(label, _of_instance(kind), kind, True, of_one_model=True)
     if isinstance(kind, str) or not callable(kind):
         raise OptionError(
             "a method: one of its slugs, a class, a method, or a function",
@@ -97,7 +106,8 @@ def _compared(name: str | None, one: MethodLike, budget: int | None) -> Compared
             f"The slugs are {', '.join([*SLUGS, *CHANCE])}.",
         )
     label = str(name or getattr(kind, "__name__", type(kind).__name__))
-    return Compared(label, _of_function(kind, label))
+    make, of_clips = _of_function(kind, label)
+    return Compared(label, make, kind, True, of_clips)
 
 
 def _chance(name: str) -> Callable[[Model, int, int], Ask]:
@@ -129,14 +139,19 @@ def _of_instance(method: Attribution) -> Callable[[Model, int, int], Ask]:
                 "a method that was made for another model",
                 "Give a function that makes the method of a model: lambda model: Method(model).",
             )
-        return asking(method)
+        return asking(method, seed)
 
     return make
 
 
-def _of_function(function: Callable[..., Any], name: str) -> Callable[[Model, int, int], Ask]:
-    """One of a model, that makes a method; or of clip and target, or model, clip and target."""
-    taken = _required(function)
+def _of_function(
+    function: Callable[..., Any], name: str
+) -> tuple[Callable[[Model, int, int], Ask], bool]:
+    """One of a model, that makes a method; or of clip and target, or model, clip and target.
+
+    And whether it is of clip and target.
+    """
+    taken = _taken(function)
     if taken not in (1, 2, 3):
         raise OptionError(
             "a function of a model, of clip and target, or of model, clip and target",
@@ -146,33 +161,47 @@ def _of_function(function: Callable[..., Any], name: str) -> Callable[[Model, in
 
     def make(model: Model, frames: int, seed: int) -> Ask:
         if taken == 1:
-            made = function(model)
+            with seeded(seed):
+                made = function(model)
             if not isinstance(made, Attribution):
                 raise OptionError(
                     f"a method from {name}(model)", told(made), "Return a method of the model."
                 )
-            return asking(made)
+            return asking(made, seed)
         bound = function if taken == 2 else partial(function, model)
-        return lambda clip, target: Explained(
-            of_tensor(bound(clip, target), clip, sensitivity=False), math.nan
-        )
 
-    return make
+        def ask(clip: ClipTensor, target: int) -> Explained:
+            with seeded(seed):
+                found = bound(clip, target)
+            return Explained(of_tensor(found, clip, sensitivity=False), math.nan)
+
+        return ask
+
+    return make, taken == 2
 
 
-def _required(function: Callable[..., Any]) -> int:
-    parameters = inspect.signature(function).parameters.values()
+def _taken(function: Callable[..., Any]) -> int:
+    """How many arguments it needs by place; of one that has a target, however many it takes."""
+    parameters = inspect.signature(function).parameters
     by_place = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return sum(one.kind in by_place and one.default is one.empty for one in parameters)
+    every = [one for one in parameters.values() if one.kind in by_place]
+    if "target" in parameters and 2 <= len(every) <= 3:
+        return len(every)
+    return sum(one.default is one.empty for one in every)
 
 
-def asking(method: Attribution) -> Ask:
-    """A method of this library, or of Captum, whose passes are counted."""
+def asking(method: Attribution, seed: int = 0) -> Ask:
+    """A method of this library or of Captum, whose passes are counted; it draws by the seed."""
     if isinstance(method, VideoMethod):
         return _ask_ours(method)
     counted = _Counted(method)
     sensitivity = is_sensitivity(method)
-    return lambda clip, target: counted.explained(clip, target, sensitivity)
+
+    def ask(clip: ClipTensor, target: int) -> Explained:
+        with seeded(seed):
+            return counted.explained(clip, target, sensitivity)
+
+    return ask
 
 
 def _ask_ours(method: VideoMethod) -> Ask:
@@ -221,4 +250,6 @@ class _Counted:
         # Captum asks for gradients of what it is given, and warns where it has to say so itself.
         given = clip.detach().clone().requires_grad_(self._differentiates)
         found = self._method.attribute(given, target=target)
-        return Explained(of_tensor(found, clip, sensitivity), self.evaluations)
+        # One that asks the module itself, as DeepLift does, was not seen.
+        evaluations = self.evaluations or math.nan
+        return Explained(of_tensor(found, clip, sensitivity), evaluations)

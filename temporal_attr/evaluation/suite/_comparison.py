@@ -16,6 +16,8 @@ from temporal_attr._errors import DataError, OptionError, ResultError
 from temporal_attr._files import write_text
 from temporal_attr.evaluation._metric import Metric
 from temporal_attr.evaluation.suite._chance import CHANCE
+from temporal_attr.evaluation.suite._crossed import Crossed
+from temporal_attr.evaluation.suite._frames import read_csv, require_pandas
 from temporal_attr.evaluation.suite._ranking import (
     Difference,
     Ranked,
@@ -46,16 +48,21 @@ class Comparison:
         curves: What metrics say beyond one number, such as the curve of a deletion: a row for each
             of its points, with the columns `model`, `clip`, `method`, `metric`, `curve`, `place`
             and `value`.
+        complete: Whether the run came to its end, and was not stopped before.
     """
 
     table: DataFrame
     metrics: tuple[MetricSummary, ...]
     left_out: tuple[LeftOut, ...]
     curves: DataFrame
+    complete: bool = True
 
     @staticmethod
     def of_rows(
-        rows: Sequence[Row], metrics: Sequence[Metric], left_out: tuple[LeftOut, ...]
+        rows: Sequence[Row],
+        metrics: Sequence[Metric],
+        left_out: tuple[LeftOut, ...],
+        complete: bool = True,
     ) -> Comparison:
         """From what was found."""
         known = tuple(
@@ -75,12 +82,13 @@ class Comparison:
             for name, curve in row.curves.items()
             for place, value in enumerate(curve)
         ]
-        pandas = _pandas()
+        pandas = require_pandas()
         return Comparison(
             pandas.DataFrame(found, columns=columns),
             known,
             left_out,
             pandas.DataFrame(points, columns=list(_POINT)),
+            complete,
         )
 
     @property
@@ -128,11 +136,11 @@ class Comparison:
             raise OptionError(
                 "a metric of which more, or less, is better", metric, "Look at its values instead."
             )
-        whole, parts, shared = self._complete(metric)
+        whole, parts = self._complete(metric)
         # That random numbers stay the same when the model changes is no merit of theirs.
         levels = tuple(CHANCE) if known.family in ("truth", "faithfulness") else ()
         options = (known.higher_is_better, levels, confidence, seed)
-        found = rank(whole, *options, shared)
+        found = rank(whole, *options)
         for name, common in parts.items():
             own = next(one for one in rank(common, *options) if one.method == name)
             found.append(replace(own, mean_rank=math.nan))
@@ -148,8 +156,7 @@ class Comparison:
             DataError: If no method has a value of each clip.
         """
         self._known(metric)
-        whole, _, shared = self._complete(metric)
-        return differences(whole, confidence, seed, shared)
+        return differences(self._complete(metric)[0], confidence, seed)
 
     def critical_difference(self, metric: str, significance: float = 0.05) -> tuple[float, float]:
         """The difference of mean ranks that is no chance, after Nemenyi, and Friedman's p-value.
@@ -159,9 +166,8 @@ class Comparison:
             DataError: If no method has a value of each clip, or there are fewer than 3 methods.
         """
         known = self._known(metric)
-        whole, _, shared = self._complete(metric)
-        higher = known.higher_is_better is not False
-        return critical_difference(whole, higher, significance, shared)
+        whole, _ = self._complete(metric)
+        return critical_difference(whole, known.higher_is_better is not False, significance)
 
     def agreement(self) -> DataFrame:
         """Kendall's tau of each pair of metrics: do they order the methods alike?
@@ -174,10 +180,15 @@ class Comparison:
         for known in self.metrics:
             if known.higher_is_better is None or not self._has_values(known.name):
                 continue
-            means = {one.method: one.mean for one in self.ranking(known.name)}
+            # Means over other clips are no places in the same order.
+            means = {
+                one.method: one.mean
+                for one in self.ranking(known.name)
+                if not math.isnan(one.mean_rank)
+            }
             sign = 1 if known.higher_is_better else -1
             orders[known.name] = {name: sign * mean for name, mean in means.items()}
-        found = _pandas().DataFrame(np.nan, index=list(orders), columns=list(orders))
+        found = require_pandas().DataFrame(np.nan, index=list(orders), columns=list(orders))
         for one, other in itertools.product(orders, repeat=2):
             both = [name for name in orders[one] if name in orders[other]]
             pairs = [[orders[each][name] for name in both] for each in (one, other)]
@@ -195,6 +206,7 @@ class Comparison:
                 lines.append("  no value")
             elif known.higher_is_better is not None:
                 lines += [f"  {one}" for one in self.ranking(known.name)]
+        lines += self._without_values()
         failed = self.failures
         if len(failed):
             lines.append(f"{len(failed)} of {len(self.table)} rows failed:")
@@ -203,7 +215,20 @@ class Comparison:
         if self.left_out:
             lines.append(f"{len(self.left_out)} clips were left out:")
             lines += [f"  {one.clip} of {one.model}: {one.reason}" for one in self.left_out[:5]]
+            more = len(self.left_out) - 5
+            lines += [f"  and {more} more, see left_out"] if more > 0 else []
+        if not self.complete:
+            lines.append("the run was stopped before its end")
         return "\n".join(lines)
+
+    def _without_values(self) -> list[str]:
+        """Methods that a metric says nothing of, though nothing failed, and why."""
+        rows = self.table[self.table["value"].isna() & ~self.table["failed"].astype(bool)]
+        counts = rows.groupby(["metric", "method", "note"], sort=False).size()
+        return [
+            f"no value of {metric} for {method} on {count} clip(s): {note[:120]}"
+            for (metric, method, note), count in counts.items()
+        ]
 
     def save(self, folder: str | Path) -> Path:
         """Write `table.csv`, `curves.csv`, and what else is known as `comparison.json`.
@@ -218,6 +243,7 @@ class Comparison:
         about: dict[str, Any] = {
             "metrics": [asdict(one) for one in self.metrics],
             "left_out": [asdict(one) for one in self.left_out],
+            "complete": self.complete,
         }
         write_text(place / ABOUT, json.dumps(about, indent=1) + "\n")
         return place
@@ -232,43 +258,39 @@ class Comparison:
         place = Path(folder)
         try:
             about = json.loads((place / ABOUT).read_text(encoding="utf-8"))
-            table = _pandas().read_csv(place / TABLE)
-            table["note"] = table["note"].fillna("")
-            curves = _pandas().read_csv(place / CURVES)
+            table = read_csv(place / TABLE)
+            curves = read_csv(place / CURVES)
             metrics = tuple(MetricSummary(**one) for one in about["metrics"])
             left_out = tuple(LeftOut(**one) for one in about["left_out"])
+            complete = bool(about["complete"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ResultError(
                 f"a comparison in {place}",
                 f"{type(error).__name__}: {error}"[:200],
                 "Give the folder that Comparison.save or `temporal-attr compare --out` wrote.",
             ) from error
-        return Comparison(table, metrics, left_out, curves)
+        return Comparison(table, metrics, left_out, curves, complete)
 
-    def _complete(
-        self, metric: str
-    ) -> tuple[dict[str, list[np.ndarray]], dict[str, dict[str, list[np.ndarray]]], bool]:
+    def _complete(self, metric: str) -> tuple[dict[str, Crossed], dict[str, dict[str, Crossed]]]:
         """Methods that have all values, and each of the others with those on the clips it has.
 
-        Last, whether all models have the same clips.
+        Where none has all, the clips are those of the method that has most.
         """
         rows = self.table[self.table["metric"] == metric]
         wide = rows.pivot_table(
             index=["model", "clip"], columns="method", values="value", sort=False, dropna=False
         )
         wide = wide.dropna(axis=1, how="all").dropna(axis=0, how="all")
-        whole = wide.dropna(axis=1, how="any")
-        if whole.empty:
-            raise DataError(
-                f"a method that has a value of {metric} on each clip",
-                "none",
-                "Look at failures, and leave out clips or models on which methods fail.",
-            )
+        if wide.empty:
+            raise DataError(f"a value of {metric}", "none", "Look at failures, and at the notes.")
+        most = wide[wide.notna().sum().idxmax()]
+        whole = wide[most.notna()].dropna(axis=1, how="any")
         parts = {}
         for name in wide.columns.difference(whole.columns, sort=False):
-            parts[name] = _by_model(wide[[*whole.columns, name]].dropna(axis=0, how="any"))
-        clips = {tuple(group.index.get_level_values("clip")) for _, group in _models(whole)}
-        return _by_model(whole), parts, len(clips) == 1
+            common = wide[[*whole.columns, name]].dropna(axis=0, how="any")
+            if len(common):
+                parts[name] = _crossed(common)
+        return _crossed(whole), parts
 
     def _has_values(self, metric: str) -> bool:
         return bool(self.table.loc[self.table["metric"] == metric, "value"].notna().any())
@@ -291,23 +313,6 @@ class Comparison:
             )
 
 
-def _by_model(wide: DataFrame) -> dict[str, list[np.ndarray]]:
-    """By method, an array of clips for each model."""
-    return {
-        name: [group[name].to_numpy(np.float64) for _, group in _models(wide)]
-        for name in wide.columns
-    }
-
-
-def _models(wide: DataFrame) -> Any:  # noqa: ANN401 - pandas' groups
-    return wide.groupby(level="model", sort=False)
-
-
-def _pandas() -> Any:  # noqa: ANN401 - a module
-    try:
-        import pandas  # noqa: PLC0415
-    except ImportError:
-        raise OptionError(
-            "pandas, which tables need", "none", "pip install 'temporal-attr[tables]'."
-        ) from None
-    return pandas
+def _crossed(wide: DataFrame) -> dict[str, Crossed]:
+    """By method `(models, clips)`."""
+    return {name: wide[name].unstack("clip").to_numpy(np.float64) for name in wide.columns}

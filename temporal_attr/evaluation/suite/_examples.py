@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeAlias
@@ -10,7 +9,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from temporal_attr._errors import OptionError
+from temporal_attr._activation import predicted
+from temporal_attr._errors import OptionError, TargetError
 from temporal_attr._told import told
 from temporal_attr.clips import Clip
 from temporal_attr.evaluation._case import Example, Model, Truth
@@ -65,31 +65,23 @@ def example_for(clip: ClipLike, place: int, model: Model) -> Example:
     return found if weights is None else replace(found, clip=found.clip.to(weights))
 
 
-def with_target(example: Example, model: Model) -> tuple[Example, int]:
-    """The example with a target, by default the class predicted, and the class predicted."""
+def with_target(example: Example, model: Model) -> tuple[Example, int | None]:
+    """The example with a target, by default the class predicted; and another class predicted.
+
+    That is None where the model predicts the target: as the top class, or, where classes do not
+    exclude each other, with more than a half.
+    """
     with torch.no_grad():
-        predicted = int(model_logits(model, (example.clip,))[0].argmax())
+        logits = model_logits(model, (example.clip,))[0]
+    top = int(logits.argmax())
     if example.target is None:
-        example = replace(example, target=predicted)
-    return example, predicted
-
-
-def digest_of(*values: object) -> str:
-    """What tells tensors, modules and texts from others: the beginning of a hash."""
-    found = hashlib.sha256()
-    for value in values:
-        if isinstance(value, torch.nn.Module):
-            for name, tensor in value.state_dict().items():
-                found.update(name.encode("utf-8"))
-                found.update(_bytes(tensor))
-        elif isinstance(value, Tensor):
-            found.update(_bytes(value))
-        else:
-            found.update(repr(value).encode("utf-8"))
-        found.update(b"\0")
-    return found.hexdigest()[:24]
-
-
-def _bytes(tensor: Tensor) -> bytes:
-    raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-    return str(tuple(tensor.shape)).encode("ascii") + raw.numpy().tobytes()
+        return replace(example, target=top), None
+    if example.target >= len(logits):
+        raise TargetError(
+            f"a target from 0 to {len(logits) - 1}, for {example.name}",
+            str(example.target),
+            "The model has no such class.",
+        )
+    activation = getattr(model, "activation", None)
+    target = torch.tensor(example.target, device=logits.device)
+    return example, None if bool(predicted(logits, target, activation)) else top

@@ -92,7 +92,6 @@ def of_tensor(found: Any, clip: ClipTensor, sensitivity: bool) -> Explanation:  
     """
     if isinstance(found, tuple) and len(found) == 1:
         found = found[0]
-    scores = torch.as_tensor(found).detach()
     _, time, channels, height, width = clip.shape
     places = {
         (time, channels, height, width): "attribution",
@@ -101,6 +100,10 @@ def of_tensor(found: Any, clip: ClipTensor, sensitivity: bool) -> Explanation:  
         (time,): "frames",
         (time, time): "matrix",
     }
+    try:
+        scores = torch.as_tensor(found).detach()
+    except (TypeError, ValueError, RuntimeError):
+        scores = torch.empty(0, dtype=torch.int)
     shape = tuple(scores.shape)
     kind = places.get(shape) or (places.get(shape[1:]) if shape[:1] == (1,) else None)
     if kind is None or not scores.dtype.is_floating_point:

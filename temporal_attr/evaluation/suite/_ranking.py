@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
-import torch
 from scipy.stats import friedmanchisquare, rankdata, studentized_range
 
 from temporal_attr._errors import DataError
 from temporal_attr._require import require_within
-from temporal_attr.measures import Interval, hierarchical_bootstrap, paired_permutation_test
+from temporal_attr.evaluation.suite._crossed import (
+    SWAPS,
+    Crossed,
+    crossed_bootstrap,
+    swap_p_values,
+)
 
-Values: TypeAlias = Mapping[str, Sequence[np.ndarray]]
-"""By method, an array of clips for each model; clip i of one method is clip i of all.
+Values: TypeAlias = Mapping[str, Crossed]
+"""By method `(models, clips)`, all of the same models and clips; NaN where a model lacks a clip."""
 
-Whether it is also clip i of all models, the functions are told (`shared`): then clips are drawn
-once for all models, as what they have in common does not average out over models.
-"""
+SIGNIFICANCE = 0.05
+_PER_TEST = 20
+"""Swaps for each p-value that could just be significant after Holm."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +36,13 @@ class Ranked:
         mean: Over models, of the mean over their clips.
         low: Lower end of its interval; NaN of a single clip. Of a single model it is of clips only.
         high: Upper end of its interval.
-        mean_rank: The mean over clips of its rank among the methods; 1 is best.
-        clips: How many, of all models.
-        beats_chance: Whether it is better than every level of chance that was compared, by the
-            interval of the difference; None of those themselves, where there is none, of a single
-            clip, and of metrics of sanity, robustness and complexity, which ask for something else.
+        mean_rank: The mean over clips and models of its rank among the methods; 1 is best. NaN of
+            one that lacks clips which others have.
+        clips: How many, counted once for each model.
+        not_beaten: The levels of chance that it is not better than, by a test at 0.05 in which the
+            methods of each clip are swapped. None of those themselves, where there is none, of
+            fewer than 6 clips, which no test can tell apart, and of metrics of sanity, robustness
+            and complexity, which ask for something else.
     """
 
     method: str
@@ -45,12 +51,17 @@ class Ranked:
     high: float
     mean_rank: float
     clips: int
-    beats_chance: bool | None
+    not_beaten: tuple[str, ...] | None
+
+    @property
+    def beats_chance(self) -> bool | None:
+        """Whether it is better than every level of chance that was compared; None if not known."""
+        return None if self.not_beaten is None else not self.not_beaten
 
     def __str__(self) -> str:
-        said = {True: "", False: ", not better than chance", None: ""}[self.beats_chance]
         interval = "" if np.isnan(self.low) else f" ({self.low:.3g} to {self.high:.3g})"
         place = "no rank" if np.isnan(self.mean_rank) else f"mean rank {self.mean_rank:.1f}"
+        said = f", not better than {' and '.join(self.not_beaten)}" if self.not_beaten else ""
         return f"{self.method}: {self.mean:.3g}{interval}, {place} on {self.clips} clip(s){said}"
 
 
@@ -62,9 +73,9 @@ class Difference:
         first: One of them.
         second: The other.
         mean: First less second: the mean over models of the mean over clips.
-        low: Lower end of its interval.
+        low: Lower end of its interval; NaN of a single clip.
         high: Upper end of its interval.
-        p_value: Of a paired permutation test over clips.
+        p_value: Of a test in which the methods of each clip are swapped, for all models together.
         corrected: The same, after Holm, for all pairs of methods.
     """
 
@@ -80,10 +91,9 @@ class Difference:
 def rank(
     values: Values,
     higher_is_better: bool,
-    chance: Sequence[str],
+    chance: Sequence[str] = (),
     confidence: float = 0.95,
     seed: int = 0,
-    shared: bool = False,
 ) -> list[Ranked]:
     """Methods, the best first.
 
@@ -92,49 +102,56 @@ def rank(
         higher_is_better: Of the metric.
         chance: The names of the levels of chance.
         confidence: Of the intervals, in (0, 1).
-        seed: Of the bootstrap.
-        shared: Whether clips are the same for all models.
+        seed: Of the bootstrap and of the swaps.
 
     Example:
-        >>> good, bad = np.array([0.8, 0.9, 0.7]), np.array([0.2, 0.1, 0.4])
-        >>> [one.method for one in rank({"random": [bad], "lrp": [good]}, True, ["random"])]
+        >>> good, bad = np.array([[0.8, 0.9, 0.7]]), np.array([[0.2, 0.1, 0.4]])
+        >>> [one.method for one in rank({"random": bad, "lrp": good}, True, ["random"])]
         ['lrp', 'random']
     """
     sign = 1.0 if higher_is_better else -1.0
     ranks = _mean_ranks(values, higher_is_better)
     levels = [name for name in chance if name in values]
     found = []
-    for name, arrays in values.items():
-        clips = sum(len(array) for array in arrays)
-        interval = _interval(arrays, confidence, seed, shared)
-        beats = None
-        if levels and name not in levels and clips > 1:
-            lows = [
-                _interval(_apart(values, name, level, sign), confidence, seed, shared).low
-                for level in levels
-            ]
-            beats = min(lows) > 0
+    for name, own in values.items():
+        interval = crossed_bootstrap(own, confidence, seed)
+        beaten = None
+        if levels and name not in levels and own.shape[1] >= _fewest():
+            apart = [sign * (own - values[level]) for level in levels]
+            chances = swap_p_values(apart, seed)
+            beaten = tuple(
+                level
+                for level, one, p_value in zip(levels, apart, chances, strict=True)
+                if p_value > SIGNIFICANCE or np.nansum(one) <= 0
+            )
+        clips = int((~np.isnan(own)).sum())
         found.append(
-            Ranked(name, interval.value, interval.low, interval.high, ranks[name], clips, beats)
+            Ranked(name, interval.value, interval.low, interval.high, ranks[name], clips, beaten)
         )
     return sorted(found, key=lambda one: -sign * one.mean)
 
 
-def differences(
-    values: Values, confidence: float = 0.95, seed: int = 0, shared: bool = False
-) -> list[Difference]:
+def _fewest() -> int:
+    """The fewest clips of which the best result of all is significant."""
+    return int(np.ceil(1 - np.log2(SIGNIFICANCE)))
+
+
+def differences(values: Values, confidence: float = 0.95, seed: int = 0) -> list[Difference]:
     """All pairs of methods, with p-values corrected after Holm (1979).
 
-    Of clips that all models share, a test swaps the methods of a clip for all models together.
+    There are as many swaps as let the smallest p-value be significant after correction.
     """
     pairs = list(itertools.combinations(values, 2))
-    together = {name: torch.from_numpy(_by_clip(own, shared)) for name, own in values.items()}
-    chances = [
-        paired_permutation_test(together[one], together[other], seed=seed) for one, other in pairs
-    ]
+    if not pairs:
+        return []
+    apart = [values[one] - values[other] for one, other in pairs]
+    swaps = max(SWAPS, int(_PER_TEST * len(pairs) / SIGNIFICANCE))
+    chances = swap_p_values(apart, seed, swaps)
     found = []
-    for (one, other), chance, corrected in zip(pairs, chances, holm(chances), strict=True):
-        interval = _interval(_apart(values, one, other), confidence, seed, shared)
+    for (one, other), own, chance, corrected in zip(
+        pairs, apart, chances, holm(chances), strict=True
+    ):
+        interval = crossed_bootstrap(own, confidence, seed)
         found.append(
             Difference(one, other, interval.value, interval.low, interval.high, chance, corrected)
         )
@@ -158,18 +175,19 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def critical_difference(
-    values: Values, higher_is_better: bool, significance: float = 0.05, shared: bool = False
+    values: Values, higher_is_better: bool, significance: float = SIGNIFICANCE
 ) -> tuple[float, float]:
     """The difference of mean ranks that is no chance, after Nemenyi, and Friedman's p-value.
 
     Section 3.2.2 of :cite:t:`demsar2006`: q sqrt(k (k + 1) / (6 N)), for k methods on N clips,
-    which are taken as independent of each other; of clips that models share, the means over models.
+    which are taken as independent of each other; of several models, the means over models.
+    Friedman's p-value is NaN where all methods are alike on every clip.
 
     Raises:
         DataError: If there are fewer than 3 methods, or 2 clips.
     """
     require_within("significance", significance, 0, 1)
-    table = np.stack([_by_clip(arrays, shared) for arrays in values.values()], 1)
+    table = np.stack([np.nanmean(own, 0) for own in values.values()], 1)
     clips, methods = table.shape
     if methods < 3 or clips < 2:
         raise DataError(
@@ -178,29 +196,12 @@ def critical_difference(
             "Look at differences(), which tests pairs.",
         )
     quantile = studentized_range.ppf(1 - significance, methods, np.inf) / np.sqrt(2)
-    p_value = float(friedmanchisquare(*table.T).pvalue)
+    alike = bool((table == table[:, :1]).all())
+    p_value = np.nan if alike else float(friedmanchisquare(*table.T).pvalue)
     return float(quantile * np.sqrt(methods * (methods + 1) / (6 * clips))), p_value
 
 
 def _mean_ranks(values: Values, higher_is_better: bool) -> dict[str, float]:
-    table = np.stack([np.concatenate(list(arrays)) for arrays in values.values()], 1)
+    table = np.stack([own[~np.isnan(own)] for own in values.values()], 1)
     ranks = rankdata(-table if higher_is_better else table, axis=1).mean(0)
     return dict(zip(values, ranks.tolist(), strict=True))
-
-
-def _apart(values: Values, one: str, other: str, sign: float = 1.0) -> list[np.ndarray]:
-    return [sign * (a - b) for a, b in zip(values[one], values[other], strict=True)]
-
-
-def _by_clip(arrays: Sequence[np.ndarray], shared: bool) -> np.ndarray:
-    """What is independent of each other: clips of all models, or their means over models."""
-    return np.mean(arrays, 0) if shared else np.concatenate(list(arrays))
-
-
-def _interval(arrays: Sequence[np.ndarray], confidence: float, seed: int, shared: bool) -> Interval:
-    found = hierarchical_bootstrap(
-        arrays, lambda drawn: drawn.mean(1), confidence, seed=seed, shared=shared
-    )
-    if sum(len(array) for array in arrays) > 1:
-        return found
-    return replace(found, low=np.nan, high=np.nan)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from temporal_attr._errors import ResultError
+from temporal_attr._files import held, named_errors
 
-ROWS = "rows.jsonl"
+ROWS, LOCK = "rows.jsonl", "lock"
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class Row:
             backward pass; NaN if nobody knows.
         seconds: What the explanation took, in wall-clock time.
         peak_memory: Bytes that were in use at most beyond those before; NaN if nobody knows.
-        metric_evaluations: What the metric took besides, in the same unit.
+        metric_evaluations: What the metric took besides, in the same unit. What several metrics of
+            an explanation ask for counts for the first of them.
         metric_seconds: And its time.
         failed: Whether an error stopped the method or the metric.
         note: What it was, or what else the reader should know.
@@ -88,16 +91,15 @@ class RowStore:
     A process that is killed leaves at most one line that is not, which is cut off.
 
     Args:
-        folder: Made if it is not there.
+        folder: Where they are.
 
     Raises:
         ResultError: If a line that ended is none of ours.
     """
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / ROWS
-        self._known: dict[str, list[Row]] = {}
+        self._known: dict[str, dict[str, Row]] = {}
         if self.path.exists():
             self._read()
 
@@ -109,29 +111,63 @@ class RowStore:
         for number, line in enumerate(whole.decode("utf-8").splitlines(), 1):
             try:
                 entry = json.loads(line)
-                rows = [Row(**_read_numbers(row)) for row in entry["rows"]]
-                self._known.setdefault(entry["unit"], []).extend(rows)
-            except (ValueError, KeyError, TypeError) as error:
+                rows = {key: Row(**_read(row)) for key, row in entry["rows"].items()}
+                self._known.setdefault(entry["unit"], {}).update(rows)
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise ResultError(
                     f"rows of a suite on line {number} of {self.path}",
                     f"{type(error).__name__}: {error}"[:200],
-                    "Choose another folder, or delete the file to begin anew.",
+                    "Choose another folder, or delete that line, which is then computed again.",
                 ) from error
 
     def rows(self, unit: str) -> dict[str, Row]:
-        """What is there of a unit of work, by the metric; what was found last counts."""
-        return {row.metric: row for row in self._known.get(unit, [])}
+        """What is there of a unit of work, by the metric's digest; what was found last counts."""
+        return dict(self._known.get(unit, {}))
 
-    def add(self, unit: str, rows: Iterable[Row]) -> None:
+    def add(self, unit: str, found: Mapping[str, Row]) -> None:
         """Write what was found of a unit, and see it onto the disk."""
-        found = list(rows)
-        written = [_written(row) for row in found]
+        written = {key: _written(row) for key, row in found.items()}
         line = json.dumps({"unit": unit, "rows": written}, allow_nan=False) + "\n"
         with self.path.open("ab") as file:
             file.write(line.encode("utf-8"))
             file.flush()
             os.fsync(file.fileno())
-        self._known.setdefault(unit, []).extend(found)
+        self._known.setdefault(unit, {}).update(found)
+
+
+def require_ours(place: Path) -> None:
+    """Raise if a folder holds what no comparison wrote, or is none.
+
+    Raises:
+        ResultError: With what it holds.
+    """
+    if place.exists() and not place.is_dir():
+        raise ResultError(f"a folder at {place}", "a file", "Choose another place.")
+    others = sorted(path.name for path in place.iterdir()) if place.exists() else []
+    if ROWS not in others and others not in ([], [LOCK]):
+        raise ResultError(
+            f"a new or empty folder at {place}, or one of an earlier comparison",
+            f"one with {', '.join(others[:3])}",
+            "Choose another.",
+        )
+
+
+@contextmanager
+def kept_rows(folder: str | Path | None) -> Iterator[RowStore | None]:
+    """The rows in a folder, to which nobody else writes meanwhile; None for none.
+
+    Raises:
+        ResultError: If another run writes there, or the folder holds something else.
+    """
+    if folder is None:
+        yield None
+        return
+    place = Path(folder)
+    require_ours(place)
+    with named_errors(place):
+        place.mkdir(parents=True, exist_ok=True)
+    with held(place / LOCK, str(place)):
+        yield RowStore(place)
 
 
 def _written(row: Row) -> dict[str, Any]:
@@ -148,11 +184,12 @@ def _number_written(value: float) -> float | str | None:
     return None if math.isnan(value) else str(value)
 
 
-def _read_numbers(row: dict[str, Any]) -> dict[str, Any]:
+def _read(row: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a row, of which an earlier version may have written fewer."""
     known = dict(row)
-    known |= {name: _number_read(row[name]) for name in _NUMBERS}
+    known |= {name: _number_read(row[name]) for name in _NUMBERS if name in row}
     known["curves"] = {
-        name: tuple(map(_number_read, curve)) for name, curve in row["curves"].items()
+        name: tuple(map(_number_read, curve)) for name, curve in row.get("curves", {}).items()
     }
     return known
 

@@ -17,16 +17,17 @@ from temporal_attr.evaluation._metric import Metric
 from temporal_attr.evaluation._named import metrics_of
 from temporal_attr.evaluation.suite._compared import Compared, MethodLike, compared
 from temporal_attr.evaluation.suite._comparison import Comparison
+from temporal_attr.evaluation.suite._digest import digest_of
 from temporal_attr.evaluation.suite._examples import (
     ClipLike,
-    digest_of,
     example_for,
     name_of,
     require_clips,
     with_target,
 )
-from temporal_attr.evaluation.suite._rows import LeftOut, Row, RowStore
+from temporal_attr.evaluation.suite._rows import LeftOut, Row, RowStore, kept_rows
 from temporal_attr.evaluation.suite._unit import Made, Unit, run_unit
+from temporal_attr.models import require_evaluation_mode
 from temporal_attr.perturbations import OnStop, require_on_stop, stopping
 
 
@@ -75,9 +76,17 @@ class Suite:
             require_count("budget", self.budget, 3)
         require_count("seed", self.seed, 0, 2**31)
         require_clips(self.clips)
-        compared(self.methods, self.budget)
         metrics_of(self.metrics)
-        named_models(self.models)
+        models = named_models(self.models)
+        bound = [one.name for one in compared(self.methods, self.budget) if one.of_one_model]
+        if bound and len(models) > 1:
+            raise OptionError(
+                "methods that can be made for each of several models",
+                f"{', '.join(bound)}, of clip and target only, or made already",
+                "Give a function of a model, or of model, clip and target.",
+            )
+        for model in models.values():
+            require_evaluation_mode(model)
 
     def run(
         self,
@@ -90,27 +99,32 @@ class Suite:
         Args:
             store: A folder in which each explanation's rows are kept as soon as they are there. A
                 run that was stopped, by whatever, goes on where it was; so does one with more
-                methods, clips or metrics. What is kept is known by the model's weights, the clip's
-                values, the names of method and metric, budget, seed and the version of the library:
-                a function that changed and kept its name is not noticed.
+                methods, clips or metrics. What failed is tried again. What is kept is known by all
+                that models, clips, truth, methods and metrics hold, their names, budget, seed and
+                the version of the library; global variables that a function reads are not seen.
             show_progress: Whether to show a bar with the time left.
             on_stop: What becomes of a run that is stopped: `"raise"`, or `"keep"` for what is done
                 by then.
 
         Raises:
-            ResultError: If the folder holds something else.
+            ResultError: If the folder holds something else, or another run writes to it.
+            TargetError: If a model has no such class as a clip's target.
         """
         require_on_stop(on_stop)
-        kept = None if store is None else RowStore(Path(store))
         metrics, rows, left_out = metrics_of(self.metrics), list[Row](), list[LeftOut]()
         methods, models = compared(self.methods, self.budget), named_models(self.models)
-        total = len(models) * len(methods) * len(self.clips)
-        with stopping(on_stop), tqdm(total=total, disable=not show_progress) as bar:
+        total, complete = len(models) * len(methods) * len(self.clips), False
+        with (
+            stopping(on_stop),
+            kept_rows(store) as kept,
+            tqdm(total=total, disable=not show_progress) as bar,
+        ):
             made = Made()
             for unit in self._units(models, methods, left_out, bar):
                 rows += _judged(unit, metrics, kept, made)
                 bar.update()
-        return Comparison.of_rows(rows, metrics, tuple(left_out))
+            complete = True
+        return Comparison.of_rows(rows, metrics, tuple(left_out), complete)
 
     def _units(
         self,
@@ -120,32 +134,32 @@ class Suite:
         bar: tqdm[None],
     ) -> Iterator[Unit]:
         """All work, clip by clip, so that what is there early is of all methods."""
-        weights = {name: digest_of(model) for name, model in models.items()}
+        held = {name: digest_of(model) for name, model in models.items()}
         for place, clip in enumerate(self.clips):
             for name, model in models.items():
-                example, predicted = with_target(example_for(clip, place, model), model)
-                if self.only_correct and predicted != example.target:
-                    reason = f"the model predicts class {predicted}, not {example.target}"
+                example, other = with_target(example_for(clip, place, model), model)
+                if self.only_correct and other is not None:
+                    reason = f"the model predicts class {other}, not {example.target}"
                     left_out.append(LeftOut(name, name_of(clip, place), reason))
                     bar.update(len(methods))
                     continue
-                known = digest_of(name, weights[name], example.clip, example.target, example.name)
+                known = digest_of(version("temporal-attr"), name, held[name], example)
                 for method in methods:
-                    seed = self.seed + place
-                    key = digest_of(version("temporal-attr"), known, method.name, self.budget, seed)
-                    yield Unit(key, name, model, example, method, seed)
+                    key = digest_of(known, method.name, method.held, self.budget, self.seed)
+                    yield Unit(key, name, model, example, method, self.seed)
 
 
 def _judged(unit: Unit, metrics: Sequence[Metric], kept: RowStore | None, made: Made) -> list[Row]:
-    """The rows of a unit: those that are kept, and what is still to be found."""
+    """The rows of a unit: those that are kept, and what is still to be found, or failed before."""
+    digests = {digest_of(metric): metric for metric in metrics}
     known = {} if kept is None else kept.rows(unit.key)
-    missing = [metric for metric in metrics if metric.name not in known]
+    missing = {key: one for key, one in digests.items() if key not in known or known[key].failed}
     if missing:
-        found = run_unit(unit, made, missing)
+        found = dict(zip(missing, run_unit(unit, made, list(missing.values())), strict=True))
         if kept is not None:
             kept.add(unit.key, found)
-        known |= {row.metric: row for row in found}
-    return [known[metric.name] for metric in metrics]
+        known |= found
+    return [known[key] for key in digests]
 
 
 def named_models(models: Mapping[str, Model] | Model) -> dict[str, Model]:

@@ -14,6 +14,7 @@ from temporal_attr.evaluation._case import Case, Example, Explanation, Model
 from temporal_attr.evaluation._metric import Metric
 from temporal_attr.evaluation.faithfulness import shared_clips
 from temporal_attr.evaluation.suite._compared import Ask, Compared
+from temporal_attr.evaluation.suite._digest import seed_of
 from temporal_attr.evaluation.suite._peak_memory import peak_memory
 from temporal_attr.evaluation.suite._rows import Row
 
@@ -26,7 +27,7 @@ class Unit:
         key: What tells it from all other work.
         model_name: In the table.
         example: With its target.
-        seed: Of the method, if it draws at random, and of what metrics draw.
+        seed: Of the suite; what draws at random has one of its own, by its name and the clip's.
     """
 
     key: str
@@ -35,6 +36,10 @@ class Unit:
     example: Example
     method: Compared
     seed: int
+
+    def seed_of(self, purpose: str) -> int:
+        """What draws for a purpose on this clip draws by this."""
+        return seed_of(self.seed, self.example.name, purpose)
 
     def row(self, metric: str, **known: object) -> Row:
         """A row of the table."""
@@ -53,13 +58,20 @@ class Again:
     ) -> Explanation:
         """As `Explain` says."""
         unit, ask = self._unit, self._ask
+        if model is not None and unit.method.of_one_model:
+            raise DataError(
+                f"a method that can be asked of another model than {unit.model_name}",
+                f"{unit.method.name}, which cannot be made for it",
+                "Give a function of a model, or of model, clip and target.",
+            )
         if model is not None or (seed is not None and unit.method.seeded):
             ask = unit.method.make(
                 unit.model if model is None else model,
                 clip.shape[1],
-                unit.seed if seed is None else seed,
+                unit.seed_of(unit.method.name) if seed is None else seed,
             )
-        found = ask(clip, target)
+        # A method may write into what it is given.
+        found = ask(clip.clone(), target)
         self.evaluations += found.evaluations
         return found.explanation
 
@@ -75,9 +87,9 @@ class Made:
         frames = unit.example.clip.shape[1]
         place = unit.model_name, unit.method.name, frames
         if unit.method.seeded:
-            return unit.method.make(unit.model, frames, unit.seed)
+            return unit.method.make(unit.model, frames, unit.seed_of(unit.method.name))
         if place not in self._made:
-            self._made[place] = unit.method.make(unit.model, frames, unit.seed)
+            self._made[place] = unit.method.make(unit.model, frames, 0)
         return self._made[place]
 
 
@@ -89,7 +101,8 @@ def run_unit(unit: Unit, made: Made, metrics: Sequence[Metric]) -> list[Row]:
     try:
         with peak_memory(clip.device) as peak:
             ask = made.of(unit)
-            explained = ask(clip, target)
+            # A method may write into what it is given.
+            explained = ask(clip.clone(), target)
     except Exception as error:  # noqa: BLE001 - of any method: the row says what it was
         failed: dict[str, Any] = {"value": math.nan, "failed": True, "note": told_error(error)}
         return [unit.row(metric.name, **failed) for metric in metrics]
@@ -99,9 +112,8 @@ def run_unit(unit: Unit, made: Made, metrics: Sequence[Metric]) -> list[Row]:
         "peak_memory": peak.value,
     }
     again = Again(unit, ask)
-    case = Case(
-        unit.model, clip, target, explained.explanation, unit.example.truth, again, unit.seed
-    )
+    seed = unit.seed_of("metrics")
+    case = Case(unit.model, clip, target, explained.explanation, unit.example.truth, again, seed)
     with shared_clips():
         return [_judged(unit, metric, case, again, taken) for metric in metrics]
 
