@@ -17,7 +17,7 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from temporal_attr import clips, evaluation, measures, models, perturbations
+from temporal_attr import clips, measures, models, perturbations
 from temporal_attr._errors import (
     ClipError,
     DamagedVideoError,
@@ -74,7 +74,7 @@ from temporal_attr.perturbations import (
 )
 
 if TYPE_CHECKING:
-    from temporal_attr import attributions, gradients, relevance, views
+    from temporal_attr import attributions, evaluation, gradients, relevance, views
     from temporal_attr.attributions import (
         LRP,
         RISE,
@@ -238,7 +238,7 @@ __all__ = [
 
 # Captum imports matplotlib, which a server that only reads clips and runs models can do without;
 # so what stands on Captum, and the pictures, are imported when they are first named.
-_LATE_ROOMS = ("attributions", "gradients", "relevance", "views")
+_LATE_ROOMS = ("evaluation", "attributions", "gradients", "relevance", "views")
 _LATE_NAMES = (
     "LRP",
     "RISE",

@@ -223,3 +223,17 @@ class Case:
                 "Give the example's truth, or leave metrics of truth out.",
             )
         return known.cpu().numpy()
+
+
+def require_clips(clip: Tensor) -> None:
+    """Raise unless this has the axes of clips, and something on each.
+
+    Raises:
+        ClipError: With its shape.
+    """
+    if clip.ndim != 5 or not clip.numel():
+        raise ClipError(
+            "clips (batch, time, channel, height, width)",
+            f"shape {tuple(clip.shape)}",
+            "Add an axis for the batch to a single one.",
+        )

@@ -8,10 +8,10 @@ from typing import ClassVar
 
 import torch
 
-from temporal_attr._require import require_count
+from temporal_attr._require import LONGEST, require_count
 from temporal_attr._typing import ClipTensor
 from temporal_attr.evaluation._again import Again
-from temporal_attr.evaluation._case import Case
+from temporal_attr.evaluation._case import Case, require_clips
 from temporal_attr.evaluation._metric import Metric, MetricTraits, Score
 from temporal_attr.evaluation._similarity import mean_similarity, similarity
 
@@ -27,6 +27,8 @@ def slower_clip(clip: ClipTensor, keep: int = 2) -> ClipTensor:
         >>> slower_clip(torch.arange(5.0).reshape(1, 5, 1, 1, 1)).flatten()
         tensor([0., 0., 2., 2., 4.])
     """
+    require_clips(clip)
+    require_count("keep", keep, 1, LONGEST)
     times = torch.arange(clip.shape[1], device=clip.device)
     return clip[:, times - times % keep]
 

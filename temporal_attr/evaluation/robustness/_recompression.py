@@ -14,7 +14,7 @@ from temporal_attr._require import require_count
 from temporal_attr._typing import ClipTensor
 from temporal_attr.clips import Normalization
 from temporal_attr.evaluation._again import Again, normalization_of
-from temporal_attr.evaluation._case import Case, Model, ScoresOf
+from temporal_attr.evaluation._case import Case, Model, ScoresOf, require_clips
 from temporal_attr.evaluation._metric import Metric, MetricTraits, Score
 from temporal_attr.evaluation._similarity import mean_similarity, similarity
 
@@ -39,6 +39,8 @@ def recompressed(clip: ClipTensor, normalization: Normalization, quality: int = 
         >>> torch.allclose(recompressed(grey, IDENTITY), grey)
         True
     """
+    require_clips(clip)
+    require_count("quality", quality, 1, 100)
     channels = clip.shape[2]
     if channels not in (1, 3):
         raise DataError(

@@ -9,10 +9,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from temporal_attr._require import require_count
+from temporal_attr._require import LONGEST, require_count
 from temporal_attr._typing import ClipTensor
 from temporal_attr.evaluation._again import Again
-from temporal_attr.evaluation._case import Case, ScoresOf
+from temporal_attr.evaluation._case import Case, ScoresOf, require_clips
 from temporal_attr.evaluation._metric import Metric, MetricTraits, Score
 from temporal_attr.evaluation._similarity import mean_similarity, similarity
 
@@ -28,6 +28,8 @@ def later_clip(clip: ClipTensor, frames: int = 1) -> ClipTensor:
         >>> later_clip(torch.arange(4.0).reshape(1, 4, 1, 1, 1)).flatten()
         tensor([0., 0., 1., 2.])
     """
+    require_clips(clip)
+    require_count("frames", frames, 0, LONGEST)
     return clip[:, _moved(clip.shape[1], frames, clip)]
 
 
@@ -42,6 +44,8 @@ def displaced_clip(clip: ClipTensor, pixels: int = 4) -> ClipTensor:
         >>> displaced_clip(torch.arange(4.0).reshape(1, 1, 1, 2, 2), pixels=1).flatten()
         tensor([0., 0., 0., 0.])
     """
+    require_clips(clip)
+    require_count("pixels", pixels, 0, LONGEST)
     height, width = clip.shape[3:]
     rows, columns = _moved(height, pixels, clip), _moved(width, pixels, clip)
     return clip[..., rows, :][..., columns]

@@ -9,7 +9,9 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from temporal_attr._errors import ClipError
 from temporal_attr._typing import ClipTensor, Features, Frames, Logits
+from temporal_attr.attributions._method import require_model
 from temporal_attr.clips import Normalization, Preprocessing
 from temporal_attr.evaluation._case import Model
 from temporal_attr.models import Derived, DerivedFunction, FrameLogits, FramewiseModel, VideoModel
@@ -57,6 +59,14 @@ def shifted(
         >>> other(torch.ones(1, 2, 3, 1, 1))
         tensor([[0., 2., 2.]])
     """
+    require_model(model, "a model, or a function of clips", "Pass the model itself.")
+    channels = model.channels if isinstance(model, VideoModel) else None
+    if channels is not None and len(constant) != channels:
+        raise ClipError(
+            f"a constant for each of the model's {channels} channels",
+            f"{len(constant)}",
+            "Give one number for each.",
+        )
     if isinstance(model, FramewiseModel):
         return FramewiseShifted(model, constant)
     if isinstance(model, VideoModel):

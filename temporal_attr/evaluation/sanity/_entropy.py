@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from temporal_attr._require import require_count
+from temporal_attr._require import LONGEST, require_count
 from temporal_attr.evaluation._again import Again
 from temporal_attr.evaluation._case import Case, ScoresOf
 from temporal_attr.evaluation._metric import Metric, MetricTraits, Score
@@ -33,6 +33,7 @@ def histogram_entropy(scores: Float[np.ndarray, "*scores"], bins: int = 100) -> 
         >>> round(histogram_entropy(np.array([0.0, 0.0, 1.0, 1.0])), 4)  # ln 2
         0.6931
     """
+    require_count("bins", bins, 1, LONGEST)
     counts, _ = np.histogram(scores, bins)
     shares = counts[counts > 0] / counts.sum()
     # Adding 0 makes 0 of -0.

@@ -12,8 +12,9 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from temporal_attr._errors import FrameLogitsError
-from temporal_attr._require import require_count, require_seed
+from temporal_attr._require import LONGEST, require_count, require_seed
 from temporal_attr._typing import ClipTensor, Features, Logits
+from temporal_attr.attributions._method import require_model
 from temporal_attr.evaluation._case import Model
 from temporal_attr.evaluation.sanity._changed import Same, function_of
 from temporal_attr.models import Derived, DerivedFunction, FrameLogits, FramewiseModel, VideoModel
@@ -38,6 +39,9 @@ def random_orders(frames: int, count: int, seed: int = 0) -> Int[Tensor, "orders
         tensor([[0, 1],
                 [1, 0]])
     """
+    require_count("frames", frames, 1, LONGEST)
+    require_count("count", count, 1, LONGEST)
+    require_seed(seed)
     if math.factorial(min(frames, count + 1)) <= count:
         natural = torch.arange(frames)
         rows: list[Tensor] = [natural[:0]]
@@ -79,6 +83,7 @@ def order_blind(
         >>> torch.allclose(blind(clip), blind(clip.flip(1)))
         True
     """
+    require_model(model, "a model, or a function of clips", "Pass the model itself.")
     require_count("orders", orders, 1)
     require_seed(seed)
     if isinstance(model, FramewiseModel):
@@ -107,6 +112,8 @@ class OrderBlind(Derived):
     has_timesteps = False
 
     def __init__(self, base: VideoModel, orders: int = 8, seed: int = 0) -> None:
+        require_count("orders", orders, 1)
+        require_seed(seed)
         super().__init__(base, Same())
         self.orders = orders
         self.seed = seed

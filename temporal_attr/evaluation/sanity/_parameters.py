@@ -13,12 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from temporal_attr._errors import ModelError, OptionError
+from temporal_attr._errors import ClipError, ModelError, OptionError
 from temporal_attr._memory import is_out_of_memory
+from temporal_attr._require import require_seed
 from temporal_attr._seeding import seeded
 from temporal_attr._typing import ClipTensor
 from temporal_attr.evaluation._again import logits_of_clip
-from temporal_attr.evaluation._case import Model
+from temporal_attr.evaluation._case import Model, require_clips
 
 
 def parameter_modules(model: Model, clip: ClipTensor) -> tuple[str, ...]:
@@ -46,6 +47,14 @@ def parameter_modules(model: Model, clip: ClipTensor) -> tuple[str, ...]:
         ('classifier', 'recurrent')
     """
     own = require_parameters(model)
+    require_clips(clip)
+    dtype = next(own.parameters()).dtype
+    if clip.dtype != dtype:
+        raise ClipError(
+            f"a clip of {dtype}, as the model's parameters are",
+            f"{clip.dtype}",
+            "Convert it: clip.to(dtype).",
+        )
     twin = copied(own)
     uses = _Uses()
     with uses:
@@ -98,6 +107,7 @@ def randomized(model: Model, modules: Sequence[str], seed: int = 0) -> nn.Module
         >>> [torch.equal(other[at].weight, layer[at].weight) for at in (0, 1)]
         [True, False]
     """
+    require_seed(seed)
     other = copied(require_parameters(model))
     parts = dict(other.named_modules())
     for name in modules:

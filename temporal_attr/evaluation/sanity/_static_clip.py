@@ -10,7 +10,7 @@ import numpy as np
 
 from temporal_attr._typing import ClipTensor
 from temporal_attr.evaluation._again import ZERO, Again, values_of
-from temporal_attr.evaluation._case import Case, ScoresOf
+from temporal_attr.evaluation._case import Case, ScoresOf, require_clips
 from temporal_attr.evaluation._metric import Metric, MetricTraits, Score
 
 
@@ -25,6 +25,7 @@ def still_clip(clip: ClipTensor) -> ClipTensor:
         >>> still_clip(torch.arange(4.0).reshape(1, 4, 1, 1, 1)).flatten()
         tensor([2., 2., 2., 2.])
     """
+    require_clips(clip)
     time = clip.shape[1]
     return clip[:, time // 2 : time // 2 + 1].repeat(1, time, 1, 1, 1)
 

@@ -12,7 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
+from temporal_attr._require import require_seed
 from temporal_attr.measures import Interval
+from temporal_attr.measures._correlation import require_confidence
 
 RESAMPLES = 2000
 SWAPS = 9999
@@ -54,6 +56,8 @@ def crossed_bootstrap(values: Crossed, confidence: float = 0.95, seed: int = 0) 
         >>> found.value, found.low < 0.6 < found.high
         (0.625, True)
     """
+    require_confidence(confidence)
+    require_seed(seed)
     models, clips = values.shape
     mean = mean_over_models(values)
     if clips == 1:
@@ -88,6 +92,7 @@ def swap_p_values(differences: Sequence[Crossed], seed: int = 0, swaps: int = SW
         >>> swap_p_values([np.ones((1, 6)), np.array([[1.0, -1.0, 1.0, -1.0, 1.0, -1.0]])])
         [0.03125, 1.0]
     """
+    require_seed(seed)
     weights = np.stack([_by_clip(one) for one in differences], 1)
     clips = len(weights)
     found = np.abs(weights.sum(0))

@@ -113,6 +113,9 @@ class PlantedSet(TaskSet):
                     "Choose among them.",
                 )
 
+        # In names and hashes, numbers of NumPy would be others.
+        object.__setattr__(self, "seeds", tuple(int(seed) for seed in self.seeds))
+
     def _known(self) -> dict[str, Sequence[Any]]:
         return {
             "tasks": tuple(TASK_OPTIONS),

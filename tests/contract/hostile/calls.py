@@ -57,6 +57,7 @@ LEFT_OUT = {
     "evaluation.LeftOut", "evaluation.MetricSummary", "evaluation.PlantedClips",
     "evaluation.TaskSet", "evaluation.TaskSetEntry", "evaluation.TaskSetPart",
     # They need videos of the user's, or a network that is no part of the package.
+    "evaluation.shared_clips",
     "evaluation.CutsSet", "evaluation.FootageSet", "evaluation.CutDetector",
     "evaluation.TrainingRecipe",
     "evaluation.Comparison", "evaluation.CHANCE", "evaluation.METRICS", "evaluation.TASK_SETS",
@@ -575,7 +576,7 @@ def _evaluation():
             "model": model, "batches": [(clip, torch.tensor([0, 1]))], "sizes": (1, 2),
         },
         windowed_logits={"model": model, "clip": clip, "windows": 2},
-    ) | _faithfulness() | _suite()  # fmt: skip
+    ) | _faithfulness() | _suite() | _asked_again()  # fmt: skip
 
 
 def _faithfulness():
@@ -622,7 +623,7 @@ def _asked_again():
         order_blind={"model": values.stepped(), "orders": 2},
         parameter_modules={"model": model, "clip": clip},
         random_orders={"frames": 4, "count": 2},
-        randomized={"model": model, "modules": ["head"]},
+        randomized={"model": model, "modules": ["classifier"]},
         recompressed={"clip": clip, "normalization": clips.IDENTITY},
         shifted={"model": model, "constant": torch.ones(3)},
         slower_clip={"clip": clip},
