@@ -24,6 +24,11 @@ EXPLAINED = {
         "selective_relevance": "The gradient at a frame depends on that frame alone, so it is the "
         "same in a clip in which the frame stands still: nothing of it is about motion.",
     },
+    "zero of one clip": dict.fromkeys(
+        ("grad_cam_plus_plus", "layer_cam"),
+        "Its definition takes positive gradients only, and of one of the two clips there is none "
+        "at any place where the layer is active; `grad_cam`, which takes all, is not zero.",
+    ),
     "NaN": dict.fromkeys(
         ("shuffle_probe", "shuffle_probe_of_a_method"),
         "A frame at which the gradient is zero has no ratio: the model reads the last frame only, "
