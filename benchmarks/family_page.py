@@ -16,6 +16,7 @@ NOT_FOR_IT = "-"
 FEW = 12
 """So many names are spelled out."""
 
+ONE_CLIP = "zero of one clip"
 EXPLAINED = {
     "zero": {
         "sliding_frames_in_reverse": "The model is blind to order: it pools frames by a mean, a "
@@ -24,7 +25,7 @@ EXPLAINED = {
         "selective_relevance": "The gradient at a frame depends on that frame alone, so it is the "
         "same in a clip in which the frame stands still: nothing of it is about motion.",
     },
-    "zero of one clip": dict.fromkeys(
+    ONE_CLIP: dict.fromkeys(
         ("grad_cam_plus_plus", "layer_cam"),
         "Its definition takes positive gradients only, and of one of the two clips there is none "
         "at any place where the layer is active; `grad_cam`, which takes all, is not zero.",
@@ -53,14 +54,14 @@ def cell(row: dict[str, Any], column: Column) -> str:
 def _head(rows: Rows) -> str:
     cells = Counter(cell(row, column) for row in rows.values() for column in COLUMNS)
     pairs = cells.total() - cells[NOT_FOR_IT]
-    known = {"right", "refused", "zero", "NaN", "not run", NOT_FOR_IT}
+    known = {"right", "refused", "zero", ONE_CLIP, "NaN", "not run", NOT_FOR_IT}
     bad = sum(count for found, count in cells.items() if found not in known)
     return f"""# Families and methods
 
 `python benchmarks/families.py`, torch {torch.__version__}: {len(rows)} families of networks and
 {len(COLUMNS)} methods or kinds of a method. Of {pairs} pairs {cells["right"]} are right, \
 {cells["refused"]} refused by a named error, {cells["zero"]} zero,
-{cells["NaN"]} NaN in part, {bad} raw, wrong or too slow, and {cells["not run"]} not run.
+{cells[ONE_CLIP]} zero of one clip, {cells["NaN"]} NaN in part, {bad} raw, wrong or too slow, and {cells["not run"]} not run.
 
 Networks are small ones of the build that is meant, in double precision, with random weights, random
 biases and calibrated batch norm; clips are two, of noise. A cell says:
