@@ -61,7 +61,8 @@ def _head(rows: Rows) -> str:
 `python benchmarks/families.py`, torch {torch.__version__}: {len(rows)} families of networks and
 {len(COLUMNS)} methods or kinds of a method. Of {pairs} pairs {cells["right"]} are right, \
 {cells["refused"]} refused by a named error, {cells["zero"]} zero,
-{cells[ONE_CLIP]} zero of one clip, {cells["NaN"]} NaN in part, {bad} raw, wrong or too slow, and {cells["not run"]} not run.
+{cells[ONE_CLIP]} zero of one clip, {cells["NaN"]} NaN in part, {bad} raw, wrong or too slow, \
+and {cells["not run"]} not run.
 
 Networks are small ones of the build that is meant, in double precision, with random weights, random
 biases and calibrated batch norm; clips are two, of noise. A cell says:

@@ -107,7 +107,8 @@ def test_the_page_guesses_nothing(table):
     text = table.page.page(rows)
     count = len(names)
     assert f"Of {2 * count} pairs {count - 2} are right, 1 refused" in text
-    assert f"1 zero,\n0 NaN in part, 0 raw, wrong or too slow, and {count} not run" in text
+    assert "1 zero,\n0 zero of one clip, 0 NaN in part, 0 raw, wrong or too slow" in text
+    assert f"and {count} not run" in text
     assert "| ModelError | a norm | lrp | done |" in text
     assert "| zero | rise | done | **not explained yet** |" in text
     assert "| rise |  |  | 1 |  |  | 1 |  |" in text
