@@ -15,6 +15,9 @@ from temporal_attr.evaluation import CHANCE, Comparison
 
 DOCS = Path(__file__).parents[1] / "docs"
 SHOWN = ("auprc-frames", "auprc-pixels", "abpc-frames", "abpc-tubes", "leave-one-out-tubes")
+COLUMNS = [
+    "set", "part", "budget", "model", "clip", "method", "metric", "value", "evaluations", "seconds",
+]  # fmt: skip
 INTRODUCTION = Path(__file__).parent / "board_introduction.md"
 """What a reader should take from the numbers, written by hand after looking at them."""
 
@@ -110,11 +113,12 @@ def failure_lines(table: pd.DataFrame) -> Iterator[str]:
         yield f"- {method}, {count} clips: {note.replace('|', '/')}"
 
 
-def write_board(kept: Path) -> None:
+def write_board(place: Path) -> None:
     """Write docs/board.md and docs/board.csv."""
-    known = comparisons(kept)
+    known = comparisons(place)
     table = together(known)
-    table.to_csv(DOCS / "board.csv", index=False, float_format="%.6g")
+    kept = table[table["value"].notna()]
+    kept[COLUMNS].to_csv(DOCS / "board.csv", index=False, float_format="%.4g")
     lines = ["# The board", "", INTRODUCTION.read_text(encoding="utf-8").strip(), ""]
     for kind in dict.fromkeys(key[0] for key in known):
         for budget in BUDGETS:
@@ -125,6 +129,6 @@ def write_board(kept: Path) -> None:
     lines += ["## What failed", "", *failure_lines(table), ""]
     lines += [
         f"`python benchmarks/board.py`, torch {version('torch')}, captum {version('captum')}, "
-        f"Python {platform.python_version()}. All rows: {{download}}`board.csv`."
+        f"Python {platform.python_version()}. All values: {{download}}`board.csv`."
     ]
     (DOCS / "board.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
