@@ -1,4 +1,4 @@
-"""Metrics against known truth: ties, directions, constants, and what they do not hang on."""
+"""Metrics against known truth: ties, directions, constants, and what they do not depend on."""
 
 import itertools
 import math

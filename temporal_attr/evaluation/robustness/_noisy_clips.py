@@ -79,7 +79,7 @@ class AverageSensitivity(Metric):
     r"""The mean change of an explanation over clips with a little noise.
 
     As `MaxSensitivity`, with the mean over samples in place of the maximum, and its standard error.
-    The mean hangs less on how many samples there are.
+    The mean depends less on how many samples there are.
 
     Args:
         of: `"frames"` for their scores, `"pixels"` for the attribution with its channels.

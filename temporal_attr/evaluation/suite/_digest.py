@@ -43,7 +43,7 @@ def digest_of(*values: object) -> str:
 
 
 def seed_of(seed: int, *parts: str) -> int:
-    """A seed of its own for each purpose, which hangs on nothing else.
+    """A seed of its own for each purpose, which depends on nothing else.
 
     Example:
         >>> seed_of(0, "clip 1", "method") == seed_of(0, "clip 1", "metric")
