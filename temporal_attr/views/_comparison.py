@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from temporal_attr._errors import OptionError
 from temporal_attr.evaluation import CHANCE, Comparison, Ranked
@@ -23,6 +24,8 @@ Drawn = dict[str, Callable[[], Figure]]
 _ALONG = ("removed", "shown")
 """Curves that say at which share the others were measured."""
 _GRID = np.linspace(0, 1, 101)
+_CHANCE_STYLES = (":", "-.", "--", "-")
+"""Of the levels of chance, which are all grey."""
 _COLOURS = (BAR_COLOUR, "#30638e", "#edae49", "#3c887e", "#7b4b94", "#5c5c5c", "#b08968", "#8ac926")
 
 
@@ -168,6 +171,8 @@ def score_against_cost(comparison: Comparison, metric: str) -> Figure:
         style = {"color": MUTED_COLOUR, "linestyle": "--", "zorder": 0}
         axes.step(*zip(*front, strict=True), where="post", **style)  # type: ignore[arg-type]
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("evaluations (none: at the left)")
     axes.set_ylabel(f"{plain(metric)} ({_direction(comparison, metric)} is better)")
     axes.spines[["top", "right"]].set_visible(False)
@@ -217,6 +222,8 @@ def metric_curves(comparison: Comparison, metric: str) -> Figure:
         own = rows[rows["method"] == method]
         colour = MUTED_COLOUR if method in CHANCE else _COLOURS[place % len(_COLOURS)]
         style = "-" if place < len(_COLOURS) else ":"
+        if method in CHANCE:
+            style = _CHANCE_STYLES[list(CHANCE).index(str(method)) % len(_CHANCE_STYLES)]
         for axes, kind in zip(panels, kinds, strict=True):
             axes.plot(_GRID, _mean_curve(own, kind), style, color=colour, label=plain(str(method)))
     along = [name for name in _ALONG if name in set(rows["curve"])]
