@@ -6,8 +6,8 @@
 
 Each explanation's numbers are kept as soon as they are there, so that a run that is stopped goes
 on; --minutes ends one by itself. The clips of a part are taken a few at a time, part by part, so
-that what there is is even. --report writes docs/board.md and docs/board.csv; what was not measured
-is said to be missing.
+that what there is is even. --report writes docs/board.md and docs/board.csv.gz; what was not
+measured is said to be missing.
 """
 
 from __future__ import annotations

@@ -114,11 +114,11 @@ def failure_lines(table: pd.DataFrame) -> Iterator[str]:
 
 
 def write_board(place: Path) -> None:
-    """Write docs/board.md and docs/board.csv."""
+    """Write docs/board.md and docs/board.csv.gz."""
     known = comparisons(place)
     table = together(known)
     kept = table[table["value"].notna()]
-    kept[COLUMNS].to_csv(DOCS / "board.csv", index=False, float_format="%.4g")
+    kept[COLUMNS].to_csv(DOCS / "board.csv.gz", index=False, float_format="%.4g")
     lines = ["# The board", "", INTRODUCTION.read_text(encoding="utf-8").strip(), ""]
     for kind in dict.fromkeys(key[0] for key in known):
         for budget in BUDGETS:
@@ -129,6 +129,6 @@ def write_board(place: Path) -> None:
     lines += ["## What failed", "", *failure_lines(table), ""]
     lines += [
         f"`python benchmarks/board.py`, torch {version('torch')}, captum {version('captum')}, "
-        f"Python {platform.python_version()}. All values: {{download}}`board.csv`."
+        f"Python {platform.python_version()}. All values: {{download}}`board.csv.gz`."
     ]
     (DOCS / "board.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
