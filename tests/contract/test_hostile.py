@@ -27,7 +27,7 @@ from temporal_attr.zoo import build_model
 from tests.contract.hostile import bad, calls, judge
 
 ROOT = Path(__file__).parents[2]
-EVERY = 211
+EVERY = 401
 """Of the table, in the suite; a prime, so that it meets every kind of value in turn."""
 
 

@@ -55,7 +55,7 @@ class Suite:
     Example:
         >>> from temporal_attr.synthetic import Keyframe
         >>> from temporal_attr.zoo import build_model
-        >>> model = build_model("gru", classes=2, widths=(4, 8)).eval()
+        >>> model = build_model("gru", classes=4, widths=(4, 8)).eval()
         >>> clips = [Keyframe(frames=6, size=16).sample(index) for index in range(2)]
         >>> suite = Suite(model, ["lrp", "random"], clips, ["auprc-frames"], only_correct=False)
         >>> table = suite.run(show_progress=False).table
