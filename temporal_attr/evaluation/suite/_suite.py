@@ -119,9 +119,9 @@ class Suite:
             kept_rows(store) as kept,
             tqdm(total=total, disable=not show_progress) as bar,
         ):
-            made = Made()
+            made, digests = Made(), {digest_of(metric): metric for metric in metrics}
             for unit in self._units(models, methods, left_out, bar):
-                rows += _judged(unit, metrics, kept, made)
+                rows += _judged(unit, digests, kept, made)
                 bar.update()
             complete = True
         return Comparison.of_rows(rows, metrics, tuple(left_out), complete)
@@ -134,7 +134,9 @@ class Suite:
         bar: tqdm[None],
     ) -> Iterator[Unit]:
         """All work, clip by clip, so that what is there early is of all methods."""
+        # Once: a method can hold a whole model, and hashing that takes longer than some explain.
         held = {name: digest_of(model) for name, model in models.items()}
+        made_of = {method.name: digest_of(method.held) for method in methods}
         for place, clip in enumerate(self.clips):
             for name, model in models.items():
                 example, other = with_target(example_for(clip, place, model), model)
@@ -145,13 +147,15 @@ class Suite:
                     continue
                 known = digest_of(version("temporal-attr"), name, held[name], example)
                 for method in methods:
-                    key = digest_of(known, method.name, method.held, self.budget, self.seed)
+                    own = made_of[method.name]
+                    key = digest_of(known, method.name, own, self.budget, self.seed)
                     yield Unit(key, name, model, example, method, self.seed)
 
 
-def _judged(unit: Unit, metrics: Sequence[Metric], kept: RowStore | None, made: Made) -> list[Row]:
+def _judged(
+    unit: Unit, digests: Mapping[str, Metric], kept: RowStore | None, made: Made
+) -> list[Row]:
     """The rows of a unit: those that are kept, and what is still to be found, or failed before."""
-    digests = {digest_of(metric): metric for metric in metrics}
     known = {} if kept is None else kept.rows(unit.key)
     missing = {key: one for key, one in digests.items() if key not in known or known[key].failed}
     if missing:
