@@ -197,13 +197,27 @@ def frame_of(columns: Mapping[str, Iterable[Any]]) -> pandas.DataFrame:
     Raises:
         OptionError: If pandas is not installed.
     """
+    library = require_pandas("to_dataframe()", "; to_dict() needs nothing")
+    table: pandas.DataFrame = library.DataFrame(dict(columns))
+    return table
+
+
+def require_pandas(purpose: str, otherwise: str = "") -> Any:  # noqa: ANN401 - a module
+    """The module pandas, which is an extra.
+
+    Args:
+        purpose: What needs it, as an error names it.
+        otherwise: What else can be done, to end the error with.
+
+    Raises:
+        OptionError: If it is not installed.
+    """
     try:
         library: Any = import_module("pandas")
     except ImportError:
         raise OptionError(
-            "pandas to be installed, for to_dataframe()",
+            f"pandas to be installed, for {purpose}",
             "no such module",
-            "Install it: pip install 'temporal-attr[tables]'; to_dict() needs nothing.",
+            f"Install it: pip install 'temporal-attr[tables]'{otherwise}.",
         ) from None
-    table: pandas.DataFrame = library.DataFrame(dict(columns))
-    return table
+    return library

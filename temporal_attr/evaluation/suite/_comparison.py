@@ -14,10 +14,11 @@ import numpy as np
 
 from temporal_attr._errors import DataError, OptionError, ResultError
 from temporal_attr._files import write_text
+from temporal_attr.attributions._tables import require_pandas
 from temporal_attr.evaluation._metric import Metric
 from temporal_attr.evaluation.suite._chance import CHANCE
 from temporal_attr.evaluation.suite._crossed import Crossed
-from temporal_attr.evaluation.suite._frames import read_csv, require_pandas
+from temporal_attr.evaluation.suite._frames import read_csv
 from temporal_attr.evaluation.suite._ranking import (
     Difference,
     Ranked,
@@ -82,7 +83,7 @@ class Comparison:
             for name, curve in row.curves.items()
             for place, value in enumerate(curve)
         ]
-        pandas = require_pandas()
+        pandas = require_pandas("comparisons")
         return Comparison(
             pandas.DataFrame(found, columns=columns),
             known,
@@ -188,7 +189,9 @@ class Comparison:
             }
             sign = 1 if known.higher_is_better else -1
             orders[known.name] = {name: sign * mean for name, mean in means.items()}
-        found = require_pandas().DataFrame(np.nan, index=list(orders), columns=list(orders))
+        found = require_pandas("comparisons").DataFrame(
+            np.nan, index=list(orders), columns=list(orders)
+        )
         for one, other in itertools.product(orders, repeat=2):
             both = [name for name in orders[one] if name in orders[other]]
             pairs = [[orders[each][name] for name in both] for each in (one, other)]

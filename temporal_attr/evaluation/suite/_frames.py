@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from temporal_attr._errors import OptionError
+from temporal_attr.attributions._tables import require_pandas
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -19,23 +19,10 @@ def read_csv(path: Path) -> DataFrame:
     """A table whose names are text, also those that look like numbers or gaps."""
     gaps: dict[str, list[str]] = {name: [] for name in _NAMES}
     names: dict[str, Any] = dict.fromkeys(_NAMES, str)
-    head = require_pandas().read_csv(path, nrows=0).columns
+    pandas = require_pandas("comparisons")
+    head = pandas.read_csv(path, nrows=0).columns
     numbers = {name: [""] for name in head if name not in _NAMES}
-    return require_pandas().read_csv(
+    found: DataFrame = pandas.read_csv(
         path, dtype=names, na_values=gaps | numbers, keep_default_na=False
     )
-
-
-def require_pandas() -> Any:  # noqa: ANN401 - a module
-    """The module.
-
-    Raises:
-        OptionError: If it is not installed.
-    """
-    try:
-        import pandas  # noqa: PLC0415
-    except ImportError:
-        raise OptionError(
-            "pandas, which tables need", "none", "pip install 'temporal-attr[tables]'."
-        ) from None
-    return pandas
+    return found
